@@ -1,0 +1,402 @@
+/// The chunk algorithm: collect the keys of a chunk's objects in one pass, resolve them with at most one fetch per table,
+/// attach the rows. `to_one_pass` for keys held by the objects, `to_many_pass` for links between them.
+///
+/// Objects are reached through an *object model*, so that the same code serves C++ structs and Python's model instances:
+///   size() -> std::size_t          how many objects
+///   width() -> std::size_t         how many relations each has that lead to this table (to_one only)
+///   read(i, std::span<key_reading<Key>>)  the keys of object i, one per relation   (to_many: a single reading)
+///   attach(i, ...)                 see the passes
+///   load_deferred(std::span<const std::size_t> objects)   optional: called once with the objects whose key is not loaded;
+///                                  they are read again afterwards
+///
+/// A pass pins what it uses until it is destroyed. It is used in the order collect.., resolve, attach.., commit; when an
+/// exception ends it before `commit`, the tables are as before.
+#pragma once
+
+#include <memoized_prefetch/key_resolution.hpp>
+#include <memoized_prefetch/link_table.hpp>
+
+#include <stdexcept>
+
+namespace memoized_prefetch {
+
+enum class key_state : std::uint8_t {
+    null,     ///< the object has no key: "none" is attached
+    present,  ///< the object has a key
+    attached, ///< the relation has been attached before: the object is left alone
+    deferred, ///< the key has to be loaded first
+};
+
+template <class Key>
+struct key_reading {
+    key_state state = key_state::null;
+    Key key{};
+};
+
+namespace detail {
+
+/// Reads every object once, and those with a deferred key a second time after all of these have been loaded together.
+/// Calls `take(object, relation, reading)`.
+template <class Key, class Allocator, class Objects, class Take>
+void read_keys(Objects& objects, std::size_t width, Take&& take) {
+    using reading = key_reading<Key>;
+    std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> readings(width);
+    std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> deferred;
+    const auto read = [&](std::size_t object, bool again) {
+        objects.read(object, std::span<reading>(readings));
+        bool all_there = true;
+        for (const reading& one : readings) {
+            all_there = all_there && one.state != key_state::deferred;
+        }
+        if (!all_there) {
+            if (again) {
+                throw std::logic_error("memoized_prefetch: a deferred key was not loaded");
+            }
+            deferred.push_back(object);
+            return;
+        }
+        for (std::size_t relation = 0; relation < width; ++relation) {
+            take(object, relation, readings[relation]);
+        }
+    };
+    for (std::size_t object = 0; object < objects.size(); ++object) {
+        read(object, false);
+    }
+    if (!deferred.empty()) {
+        if constexpr (requires { objects.load_deferred(std::span<const std::size_t>(deferred)); }) {
+            objects.load_deferred(std::span<const std::size_t>(deferred));
+        }
+        for (const std::size_t object : deferred) {
+            read(object, true);
+        }
+    }
+}
+
+} // namespace detail
+
+/// Attaches the row that an object's own key names. Several object models, with several relations each, may share a pass:
+/// they then share the fetch.
+///
+/// `attach(i, std::span<const Handle* const> rows)`: one pointer per relation; nullptr: leave it alone; a null handle:
+/// there is no row.
+template <class Memo>
+class to_one_pass {
+public:
+    using key_type = typename Memo::key_type;
+    using handle_type = typename Memo::handle_type;
+    using allocator_type = typename Memo::allocator_type;
+    template <class T>
+    using vector_of = typename key_resolution<Memo>::template vector_of<T>;
+
+    explicit to_one_pass(Memo& memo) : m_rows(memo) {}
+
+    /// Collects the keys of all objects. Returns the pass's number for these objects; their relations are numbered on from
+    /// those collected before.
+    template <class Objects>
+    std::size_t collect(Objects& objects) {
+        const std::size_t width = objects.width();
+        const collected group{m_positions.size(), static_cast<std::uint32_t>(m_requests.size())};
+        m_groups.push_back(group);
+        m_positions.resize(group.begin + objects.size() * width, no_slot);
+        m_null.resize(m_positions.size());
+        m_requests.resize(m_requests.size() + width);
+        detail::read_keys<key_type, allocator_type>(
+            objects, width, [&](std::size_t object, std::size_t relation, key_reading<key_type>& reading) {
+                const std::size_t at = group.begin + object * width + relation;
+                if (reading.state == key_state::present) {
+                    const auto number = group.relation + static_cast<std::uint32_t>(relation);
+                    m_positions[at] = m_rows.ask(std::move(reading.key), number);
+                    ++m_requests[number];
+                }
+                m_null[at] = reading.state == key_state::null;
+            });
+        return m_groups.size() - 1;
+    }
+
+    template <class RowSource>
+    void resolve(RowSource& source) {
+        m_rows.resolve(source);
+        m_rows.order(m_positions);
+    }
+
+    /// Attaches to the objects that `collect` gave this number to.
+    template <class Objects>
+    void attach(std::size_t number, Objects& objects) {
+        static const handle_type none{};
+        const std::size_t width = objects.width();
+        vector_of<const handle_type*> rows(width);
+        std::size_t at = m_groups[number].begin;
+        for (std::size_t object = 0; object < objects.size(); ++object) {
+            for (std::size_t relation = 0; relation < width; ++relation, ++at) {
+                const slot_id position = m_positions[at];
+                rows[relation] = position != no_slot ? &m_rows.handle(position) : m_null[at] ? &none : nullptr;
+            }
+            objects.attach(object, std::span<const handle_type* const>(rows));
+        }
+    }
+
+    /// `count`: one per relation, in the order of `collect`.
+    void commit(std::span<counters> count) noexcept {
+        for (std::size_t relation = 0; relation < m_requests.size(); ++relation) {
+            count[relation].requests += m_requests[relation];
+        }
+        m_rows.commit(count);
+    }
+
+    [[nodiscard]] std::size_t relations() const noexcept { return m_requests.size(); }
+    std::size_t release() noexcept { return m_rows.release(); }
+
+private:
+    struct collected {
+        std::size_t begin;      // of the objects' positions
+        std::uint32_t relation; // number of their first relation
+    };
+    key_resolution<Memo> m_rows;
+    vector_of<collected> m_groups;
+    vector_of<slot_id> m_positions; // object by object, relation by relation
+    vector_of<bool> m_null;
+    vector_of<std::uint64_t> m_requests; // by relation
+};
+
+/// Attaches the rows that links lead to, in the order and with the duplicates of the links.
+///
+/// A *link source* gives `fetch(const std::vector<SourceKey>& asked, take)`: calls take(SourceKey, TargetKey) per link, in
+/// order within a source. `attach(i, target_rows)`: a range of non-null handles; targets without a row are left out.
+template <class Links, class Memo>
+class to_many_pass {
+public:
+    using source_type = typename Links::key_type;
+    using target_type = typename Links::target_type;
+    using handle_type = typename Memo::handle_type;
+    using allocator_type = typename Memo::allocator_type;
+    template <class T>
+    using vector_of = typename key_resolution<Memo>::template vector_of<T>;
+
+    to_many_pass(Links& links, Memo& memo) : m_pinned(links), m_generation(links.generation()), m_rows(memo) {}
+    to_many_pass(const to_many_pass&) = delete;
+    to_many_pass& operator=(const to_many_pass&) = delete;
+    to_many_pass(to_many_pass&&) = delete;
+    to_many_pass& operator=(to_many_pass&&) = delete;
+    ~to_many_pass() {
+        if (!m_committed) {
+            for (const slot_id slot : m_added) {
+                if (links().living(slot) && links().pins(slot) == 1) {
+                    links().erase(slot);
+                }
+            }
+        }
+    }
+
+    template <class Objects>
+    void collect(Objects& objects) {
+        m_positions.resize(objects.size(), no_slot);
+        m_null.resize(objects.size());
+        detail::read_keys<source_type, allocator_type>(
+            objects, 1, [&](std::size_t object, std::size_t, key_reading<source_type>& reading) {
+                if (reading.state == key_state::present) {
+                    m_positions[object] = m_sources.add(std::move(reading.key));
+                    ++m_requests;
+                }
+                m_null[object] = reading.state == key_state::null;
+            });
+    }
+
+    template <class LinkSource, class RowSource>
+    void resolve(LinkSource& link_source, RowSource& row_source) {
+        look_up();
+        if (!m_missed.empty()) {
+            fetch(link_source);
+        }
+        m_rows.resolve(row_source);
+        if (!m_missed.empty()) {
+            admit();
+        }
+        order();
+    }
+
+    template <class Objects>
+    void attach(Objects& objects) {
+        vector_of<const handle_type*> rows;
+        for (std::size_t object = 0; object < m_positions.size(); ++object) {
+            const slot_id source = m_positions[object];
+            if (source == no_slot && !m_null[object]) {
+                continue;
+            }
+            rows.clear();
+            if (source != no_slot) {
+                const link_range range = m_ranges[source];
+                for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
+                    if (const handle_type& row = m_rows.handle(m_targets[at])) {
+                        rows.push_back(&row);
+                    }
+                }
+            }
+            objects.attach(object, std::span<const handle_type* const>(rows));
+        }
+    }
+
+    /// `rows` counts target rows, `link_count` sources.
+    void commit(counters& rows, counters& link_count) noexcept {
+        for (std::size_t at = m_order.size(); at-- > 0;) {
+            if (m_order[at] != no_slot) {
+                links().touch(m_order[at]);
+            }
+        }
+        link_count.requests += m_requests;
+        link_count.hits += m_sources.size() - m_missed.size();
+        link_count.misses += m_missed.size();
+        link_count.fetched += m_fetched.size();
+        rows.requests += m_uses.size();
+        m_rows.commit({&rows, 1});
+        m_committed = true;
+    }
+
+    std::size_t release_rows() noexcept { return m_rows.release(); }
+    std::size_t release_links() noexcept { return m_pinned.release(); }
+
+private:
+    struct link {
+        slot_id source; // position among the sources
+        slot_id target; // position among the rows
+    };
+    [[nodiscard]] Links& links() const noexcept { return m_pinned.table(); }
+
+    void look_up() {
+        const std::size_t count = m_sources.size();
+        m_slots.resize(count, no_slot);
+        m_ranges.resize(count);
+        m_pinned.reserve_more(count);
+        for (slot_id position = 0; position < count; ++position) {
+            const slot_id slot = links().find(m_sources[position]);
+            if (slot == no_slot) {
+                m_missed.push_back(position);
+                continue;
+            }
+            m_pinned.add(slot);
+            m_slots[position] = slot;
+            m_ranges[position].begin = m_targets.size();
+            // By index, anew each time: `ask` may compare keys by foreign code, which may move the targets.
+            for (std::size_t at = 0; at < links().targets(slot).size(); ++at) {
+                m_targets.push_back(m_rows.ask(target_type(links().targets(slot)[at]), 0));
+            }
+            m_ranges[position].count = m_targets.size() - m_ranges[position].begin;
+        }
+    }
+
+    template <class LinkSource>
+    void fetch(LinkSource& source) {
+        vector_of<source_type> asked;
+        asked.reserve(m_missed.size());
+        for (const slot_id position : m_missed) {
+            asked.push_back(m_sources[position]);
+        }
+        source.fetch(asked, [&](source_type from, target_type to) {
+            const slot_id position = m_sources.find(from);
+            if (position != no_slot && m_slots[position] == no_slot) { // else not asked for
+                m_fetched.push_back({position, m_rows.ask(std::move(to), 0)});
+                ++m_ranges[position].count;
+            }
+        });
+        // A stable counting sort by source: rows of one source may be interleaved with those of others.
+        std::size_t begin = m_targets.size();
+        for (const slot_id position : m_missed) {
+            m_ranges[position].begin = begin;
+            begin += m_ranges[position].count;
+            m_ranges[position].count = 0;
+        }
+        m_targets.resize(begin);
+        for (const link& one : m_fetched) {
+            link_range& range = m_ranges[one.source];
+            m_targets[range.begin + range.count++] = one.target;
+        }
+    }
+
+    void admit() {
+        const std::size_t count = m_missed.size();
+        vector_of<source_type> sources;
+        vector_of<target_type> targets;
+        sources.reserve(count);
+        targets.reserve(m_fetched.size());
+        vector_of<std::uint32_t> tags;
+        tags.reserve(count);
+        for (const slot_id position : m_missed) {
+            sources.push_back(m_sources[position]);
+            tags.push_back(Links::tag_of(sources.back()));
+            const link_range range = m_ranges[position];
+            for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
+                targets.push_back(m_rows.key(m_targets[at]));
+            }
+        }
+        vector_of<slot_id> found(count);
+        m_added.reserve(count);
+        m_pinned.reserve_more(count);
+        for (std::uint64_t version = links().version() - 1; version != links().version();) {
+            version = links().version();
+            for (std::size_t at = 0; at < count; ++at) {
+                found[at] = links().find(sources[at], tags[at]);
+            }
+        }
+        links().reserve_links(count, targets.size());
+        if (links().generation() != m_generation) {
+            return; // declared out of date since they were asked for: good for this chunk only
+        }
+        // From here on nothing throws and no foreign code runs.
+        std::size_t next = 0;
+        for (std::size_t at = 0; at < count; ++at) {
+            const slot_id position = m_missed[at];
+            const std::size_t end = next + m_ranges[position].count;
+            slot_id slot = found[at];
+            if (slot == no_slot) {
+                slot = links().add_source(std::move(sources[at]), tags[at]);
+                for (; next != end; ++next) {
+                    links().add_target(slot, std::move(targets[next]));
+                }
+                m_added.push_back(slot);
+            }
+            next = end;
+            m_pinned.add(slot);
+            m_slots[position] = slot;
+        }
+    }
+
+    void order() {
+        m_uses.reserve(m_targets.size());
+        for (const slot_id source : m_positions) {
+            if (source != no_slot) {
+                const link_range range = m_ranges[source];
+                for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
+                    m_uses.push_back(m_targets[at]);
+                }
+            }
+        }
+        m_rows.order(m_uses);
+        m_order.reserve(m_sources.size());
+        vector_of<bool> seen(m_sources.size());
+        for (std::size_t at = m_positions.size(); at-- > 0;) {
+            const slot_id position = m_positions[at];
+            if (position != no_slot && !seen[position]) {
+                seen[position] = true;
+                m_order.push_back(m_slots[position]);
+            }
+        }
+    }
+
+    pinned<Links> m_pinned;
+    std::uint64_t m_generation;
+    key_resolution<Memo> m_rows;
+    key_set<source_type, typename Links::traits_type, allocator_type> m_sources;
+    vector_of<slot_id> m_positions; // by object: its source
+    vector_of<bool> m_null;         // by object
+    vector_of<slot_id> m_slots;     // by source: its entry
+    vector_of<link_range> m_ranges; // by source: within m_targets
+    vector_of<slot_id> m_targets;   // positions among the rows
+    vector_of<link> m_fetched;
+    vector_of<slot_id> m_missed; // sources
+    vector_of<slot_id> m_added;  // slots
+    vector_of<slot_id> m_order;  // slots, most recently used first
+    vector_of<slot_id> m_uses;   // targets in the order of the objects
+    std::uint64_t m_requests = 0;
+    bool m_committed = false;
+};
+
+} // namespace memoized_prefetch

@@ -1,0 +1,152 @@
+/// key_index: an open-addressing hash index from keys to 32-bit ids.
+///
+///   cells   | tag id | tag id |  -  -  | tag id | ...      8 bytes a cell, a power of two of them
+///               |
+///               +--> the owner's own dense array of keys and values
+///
+/// The index stores no keys: the owner keeps them in a dense array and passes an equality on ids. Linear probing over a
+/// 32-bit tag (the mixed hash), whose upper bits are the home cell; deletion shifts back, so there are no tombstones and
+/// the cost never depends on what was deleted before. At most 2/3 of the cells are used.
+///
+/// An equality may run foreign code that changes the very index that is being searched (a Python `__eq__` that
+/// processes another chunk). `find` notices by the version and starts again, as CPython's dict does.
+#pragma once
+
+#include <bit>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace memoized_prefetch {
+
+/// Position of an entry in a dense array; `no_slot` is none.
+using slot_id = std::uint32_t;
+inline constexpr slot_id no_slot = 0xFFFF'FFFFU;
+
+template <class Allocator = std::allocator<std::byte>>
+class key_index {
+    struct cell {
+        std::uint32_t tag = 0;
+        slot_id id = no_slot;
+    };
+    using cell_vector = std::vector<cell, typename std::allocator_traits<Allocator>::template rebind_alloc<cell>>;
+
+public:
+    /// What the index needs of a hash. Owners keep it, so that nothing is hashed again, which may throw, to take a key out.
+    [[nodiscard]] static std::uint32_t tag_of(std::uint64_t hash) noexcept {
+        // Python's hash of an int is the int: without mixing, multiples of a power of two would share a home.
+        hash ^= hash >> 32U;
+        return static_cast<std::uint32_t>((hash * 0x9E37'79B9'7F4A'7C15U) >> 32U);
+    }
+
+    /// The id under `tag` for which `equal(id)` holds, else `no_slot`. What `equal` throws passes through.
+    template <class Equal>
+    [[nodiscard]] slot_id find(std::uint32_t tag, Equal&& equal) const {
+    restart:
+        if (m_cells.empty()) {
+            return no_slot;
+        }
+        const std::uint64_t seen = m_version;
+        for (std::size_t at = home_of(tag);; at = next(at)) {
+            const cell here = m_cells[at];
+            if (here.id == no_slot) {
+                return no_slot;
+            }
+            if (here.tag != tag) {
+                continue;
+            }
+            const bool same = equal(here.id);
+            if (m_version != seen) {
+                goto restart; // the cell just compared may be another one by now
+            }
+            if (same) {
+                return here.id;
+            }
+        }
+    }
+
+    /// Makes room for `count` ids in all; nothing is changed when it throws.
+    void reserve(std::size_t count) {
+        if (count * 3 <= m_cells.size() * 2) {
+            return;
+        }
+        rebuild(std::bit_ceil(count + count / 2 + 2));
+    }
+
+    /// Adds an id that is not there yet; needs the room that `reserve` made.
+    void insert(std::uint32_t tag, slot_id id) noexcept {
+        assert((m_count + 1) * 3 <= m_cells.size() * 2 + 2);
+        place(m_cells, {tag, id});
+        ++m_count;
+        ++m_version;
+    }
+
+    /// Removes an id that is there.
+    void erase(std::uint32_t tag, slot_id id) noexcept {
+        std::size_t hole = home_of(tag);
+        while (m_cells[hole].id != id) {
+            assert(m_cells[hole].id != no_slot);
+            hole = next(hole);
+        }
+        for (std::size_t at = next(hole); m_cells[at].id != no_slot; at = next(at)) {
+            const std::size_t home = home_of(m_cells[at].tag);
+            // A cell may move back into the hole unless its home lies behind the hole.
+            if (((at - home) & mask()) >= ((at - hole) & mask())) {
+                m_cells[hole] = m_cells[at];
+                hole = at;
+            }
+        }
+        m_cells[hole] = {};
+        --m_count;
+        ++m_version;
+    }
+
+    void clear() noexcept {
+        cell_vector{}.swap(m_cells);
+        m_count = 0;
+        ++m_version;
+    }
+
+    [[nodiscard]] std::size_t size() const noexcept { return m_count; }
+    /// Changes with every insertion and removal.
+    [[nodiscard]] std::uint64_t version() const noexcept { return m_version; }
+
+private:
+    [[nodiscard]] std::size_t home_of(std::uint32_t tag) const noexcept {
+        // The upper bits of the tag; 64-bit so that a shift by 32 (a single cell) is defined.
+        return static_cast<std::size_t>(static_cast<std::uint64_t>(tag) >> m_shift);
+    }
+    [[nodiscard]] std::size_t mask() const noexcept { return m_cells.size() - 1; }
+    [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & mask(); }
+
+    void place(cell_vector& cells, cell added) const noexcept {
+        const std::size_t wrap = cells.size() - 1;
+        std::size_t at = home_of(added.tag);
+        while (cells[at].id != no_slot) {
+            at = (at + 1) & wrap;
+        }
+        cells[at] = added;
+    }
+
+    void rebuild(std::size_t size) {
+        cell_vector fresh(size);
+        m_shift = 32U - static_cast<unsigned>(std::countr_zero(size));
+        for (const cell& old : m_cells) {
+            if (old.id != no_slot) {
+                place(fresh, old);
+            }
+        }
+        m_cells.swap(fresh);
+        ++m_version;
+    }
+
+    cell_vector m_cells;
+    std::size_t m_count = 0;
+    std::uint64_t m_version = 0;
+    unsigned m_shift = 32;
+};
+
+} // namespace memoized_prefetch

@@ -1,0 +1,16 @@
+/// How the tables hash and compare keys. Specialise `key_traits`, or pass another type with the same two functions.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace memoized_prefetch {
+
+template <class Key>
+struct key_traits {
+    static std::uint64_t hash(const Key& key) { return static_cast<std::uint64_t>(std::hash<Key>{}(key)); }
+    /// `stored` lies in a table: code that can change tables must not touch it after that code has run.
+    static bool equal(const Key& stored, const Key& asked) { return stored == asked; }
+};
+
+} // namespace memoized_prefetch

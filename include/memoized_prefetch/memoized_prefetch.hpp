@@ -1,0 +1,4 @@
+/// memoized_prefetch: stream a large table chunk by chunk, and fetch each related row once.
+#pragma once
+
+#include <memoized_prefetch/chunk_pass.hpp>

@@ -1,0 +1,306 @@
+/// recency_table: what memo_table and link_table have in common: keys in a dense array, found by hash, kept in the order
+/// of their last use, pinned by running chunks, and bounded.
+///
+///   m_index --> m_nodes: [ key | payload | newer | older | pins | state ]
+///                             newest <-> ... <-> oldest          in the table, on the recency list
+///                             buried --> buried                  taken out, still to be released
+///                             vacant --> vacant                  free for the next entry
+///
+/// Invariants, outside of the functions below:
+///  - a `living` node is in the index and on the recency list, and m_size counts them;
+///  - a `detached` node is in neither: it was erased while pinned, keeps its value until the last pin goes, then is buried;
+///  - a `buried` node waits for `release_buried`, which destroys keys and values one at a time, each after it has been
+///    moved out. Destroying one may run any code, which finds the table whole and may use it;
+///  - more than `bound()` entries live only while chunks pin them, until `trim`.
+///
+/// Costs: find, add, touch, pin, erase and the eviction of one entry O(1); trim also passes the pinned entries that are
+/// older than what it evicts. Nothing is allocated but by `reserve`.
+///
+/// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
+#pragma once
+
+#include <memoized_prefetch/key_index.hpp>
+#include <memoized_prefetch/key_traits.hpp>
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace memoized_prefetch {
+
+inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
+
+template <class Derived, class Key, class Payload, class Traits, class Allocator>
+class recency_table {
+public:
+    using key_type = Key;
+    using traits_type = Traits;
+    using allocator_type = Allocator;
+
+    recency_table(const recency_table&) = delete;
+    recency_table& operator=(const recency_table&) = delete;
+    recency_table(recency_table&&) = delete;
+    recency_table& operator=(recency_table&&) = delete;
+
+    /// Entries living in the table, absences and pinned ones included.
+    [[nodiscard]] std::size_t size() const noexcept { return m_size; }
+    /// The size that `trim` re-establishes; `unbounded` for none.
+    [[nodiscard]] std::size_t bound() const noexcept { return m_bound; }
+    /// Takes effect at the next `trim`.
+    void set_bound(std::size_t bound) noexcept { m_bound = bound; }
+
+    /// Changes when entries are added or leave: a search that ran foreign code compares it.
+    [[nodiscard]] std::uint64_t version() const noexcept { return m_index.version(); }
+    /// Changes when what was remembered was declared out of date: rows fetched before must not be admitted.
+    [[nodiscard]] std::uint64_t generation() const noexcept { return m_generation; }
+    void next_generation() noexcept { ++m_generation; }
+
+    /// The living entry under `key`, or `no_slot`. Is no use: the order stays as it is.
+    [[nodiscard]] slot_id find(const Key& key) const { return find(key, tag_of(key)); }
+    [[nodiscard]] slot_id find(const Key& key, std::uint32_t tag) const {
+        return m_index.find(tag, [&](slot_id slot) { return Traits::equal(m_nodes[slot].key, key); });
+    }
+    /// The hash of a key as the table keeps it. The only function here that hashes.
+    [[nodiscard]] static std::uint32_t tag_of(const Key& key) { return key_index<Allocator>::tag_of(Traits::hash(key)); }
+
+    [[nodiscard]] const Key& key(slot_id slot) const noexcept { return m_nodes[slot].key; }
+    [[nodiscard]] bool living(slot_id slot) const noexcept { return m_nodes[slot].state == node_state::living; }
+    [[nodiscard]] std::uint32_t pins(slot_id slot) const noexcept { return m_nodes[slot].pins; }
+    /// The neighbours in the order of use; `no_slot` behind the ends.
+    [[nodiscard]] slot_id newest() const noexcept { return m_newest; }
+    [[nodiscard]] slot_id older(slot_id slot) const noexcept { return m_nodes[slot].older; }
+
+    /// Makes the entry the most recently used one.
+    void touch(slot_id slot) noexcept {
+        if (slot == m_newest || !living(slot)) {
+            return;
+        }
+        unlink(slot);
+        link_newest(slot);
+    }
+
+    /// A pinned entry stays, whatever the bound, and its value stays even when it is erased.
+    void pin(slot_id slot) noexcept { ++m_nodes[slot].pins; }
+
+    /// Ends one pin. What becomes free is only buried: follow with `trim` and `release_buried`.
+    void unpin(slot_id slot) noexcept {
+        node& entry = m_nodes[slot];
+        assert(entry.pins > 0);
+        if (--entry.pins == 0 && entry.state == node_state::detached) {
+            bury(slot);
+        }
+    }
+
+    /// Takes an entry out of the table. Its value waits for `release_buried`, or for its last pin.
+    void erase(slot_id slot) noexcept {
+        node& entry = m_nodes[slot];
+        assert(entry.state == node_state::living);
+        m_index.erase(entry.tag, slot);
+        unlink(slot);
+        --m_size;
+        entry.state = node_state::detached;
+        if (entry.pins == 0) {
+            bury(slot);
+        }
+    }
+
+    /// Evicts the least recently used entries that nobody pins until the bound holds, if it can. Returns how many.
+    std::size_t trim() noexcept {
+        std::size_t evicted = 0;
+        for (slot_id slot = m_oldest; m_size > m_bound && slot != no_slot;) {
+            const slot_id newer = m_nodes[slot].newer;
+            if (m_nodes[slot].pins == 0) {
+                erase(slot);
+                ++evicted;
+            }
+            slot = newer;
+        }
+        return evicted;
+    }
+
+    /// Forgets everything; pinned values live on until their pins end.
+    void clear() noexcept {
+        next_generation();
+        for (slot_id slot = m_oldest; slot != no_slot;) {
+            const slot_id newer = m_nodes[slot].newer;
+            erase(slot);
+            slot = newer;
+        }
+        release_buried();
+    }
+
+    /// Destroys what was evicted and erased. Runs foreign code when destructors do; the table is whole all the while.
+    void release_buried() noexcept {
+        while (m_buried != no_slot) {
+            const slot_id slot = m_buried;
+            m_buried = m_nodes[slot].older;
+            m_nodes[slot].state = node_state::releasing;
+            static_cast<Derived*>(this)->release_payload(slot);
+            [[maybe_unused]] const Key gone = std::exchange(m_nodes[slot].key, Key{});
+            m_nodes[slot].state = node_state::vacant;
+            m_nodes[slot].older = m_vacant;
+            m_vacant = slot;
+        }
+    }
+
+    /// Makes room for `count` more entries; nothing is changed when it throws.
+    void reserve_more(std::size_t count) {
+        m_index.reserve(m_size + count);
+        // Vacant nodes are not counted off: at most as much room again as the evictions of one chunk.
+        if (m_nodes.capacity() - m_nodes.size() < count) {
+            m_nodes.reserve(std::max(m_nodes.size() + count, m_nodes.capacity() + m_nodes.capacity() / 2));
+        }
+    }
+
+    /// Every invariant above, checked in O(size). For tests and debugging.
+    [[nodiscard]] bool consistent() const {
+        std::size_t listed = 0;
+        slot_id before = no_slot;
+        for (slot_id slot = m_newest; slot != no_slot; before = slot, slot = m_nodes[slot].older) {
+            if (m_nodes[slot].newer != before || !living(slot) || ++listed > m_nodes.size()) {
+                return false;
+            }
+            const slot_id found = m_index.find(m_nodes[slot].tag, [&](slot_id id) { return id == slot; });
+            if (found != slot) {
+                return false;
+            }
+        }
+        std::size_t in_table = 0;
+        for (const node& entry : m_nodes) {
+            in_table += entry.state == node_state::living ? 1U : 0U;
+        }
+        return before == m_oldest && listed == m_size && in_table == m_size && m_index.size() == m_size;
+    }
+
+protected:
+    enum class node_state : std::uint8_t { vacant, living, detached, buried, releasing };
+    struct node {
+        Key key{};
+        Payload payload{};
+        slot_id newer = no_slot;
+        slot_id older = no_slot; // the next one, on the lists of buried and of vacant nodes
+        std::uint32_t tag = 0;
+        std::uint32_t pins : 29 = 0;
+        node_state state : 3 = node_state::vacant;
+    };
+
+    explicit recency_table(std::size_t bound) noexcept : m_bound(bound) {}
+    ~recency_table() = default;
+
+    /// Adds an entry, the most recently used one, under a key that is not there. Needs the room of `reserve_more`.
+    slot_id add(Key key, std::uint32_t tag, Payload payload) noexcept {
+        slot_id slot = m_vacant;
+        if (slot != no_slot) {
+            m_vacant = m_nodes[slot].older;
+        } else {
+            slot = static_cast<slot_id>(m_nodes.size());
+            m_nodes.emplace_back(); // within the capacity
+        }
+        node& entry = m_nodes[slot];
+        entry.key = std::move(key);
+        entry.payload = std::move(payload);
+        entry.tag = tag;
+        entry.state = node_state::living;
+        m_index.insert(tag, slot);
+        link_newest(slot);
+        ++m_size;
+        return slot;
+    }
+
+    [[nodiscard]] Payload& payload(slot_id slot) noexcept { return m_nodes[slot].payload; }
+    [[nodiscard]] const Payload& payload(slot_id slot) const noexcept { return m_nodes[slot].payload; }
+
+    /// Calls `visit(payload)` for every node that still has one.
+    template <class Visit>
+    void visit_payloads(Visit&& visit) {
+        for (node& entry : m_nodes) {
+            if (entry.state != node_state::vacant) {
+                visit(entry.payload);
+            }
+        }
+    }
+    template <class Visit>
+    int visit_nodes(Visit&& visit) const {
+        for (const node& entry : m_nodes) {
+            if (entry.state != node_state::vacant) {
+                if (const int stop = visit(entry.key, entry.payload)) {
+                    return stop;
+                }
+            }
+        }
+        return 0;
+    }
+
+private:
+    void bury(slot_id slot) noexcept {
+        m_nodes[slot].state = node_state::buried;
+        m_nodes[slot].older = m_buried;
+        m_buried = slot;
+    }
+    void unlink(slot_id slot) noexcept {
+        const node& entry = m_nodes[slot];
+        (entry.newer == no_slot ? m_newest : m_nodes[entry.newer].older) = entry.older;
+        (entry.older == no_slot ? m_oldest : m_nodes[entry.older].newer) = entry.newer;
+    }
+    void link_newest(slot_id slot) noexcept {
+        node& entry = m_nodes[slot];
+        entry.newer = no_slot;
+        entry.older = m_newest;
+        (m_newest == no_slot ? m_oldest : m_nodes[m_newest].newer) = slot;
+        m_newest = slot;
+    }
+
+    key_index<Allocator> m_index;
+    std::vector<node, typename std::allocator_traits<Allocator>::template rebind_alloc<node>> m_nodes;
+    std::size_t m_size = 0;
+    std::size_t m_bound;
+    std::uint64_t m_generation = 0;
+    slot_id m_newest = no_slot;
+    slot_id m_oldest = no_slot;
+    slot_id m_buried = no_slot;
+    slot_id m_vacant = no_slot;
+};
+
+/// The entries that one chunk needs: pinned while this lives, and the bound re-established when it goes, however it goes.
+template <class Table>
+class pinned {
+public:
+    explicit pinned(Table& table) noexcept : m_table(&table) {}
+    pinned(const pinned&) = delete;
+    pinned& operator=(const pinned&) = delete;
+    pinned(pinned&&) = delete;
+    pinned& operator=(pinned&&) = delete;
+    ~pinned() { release(); }
+
+    /// Makes room for `count` more pins.
+    void reserve_more(std::size_t count) { m_slots.reserve(m_slots.size() + count); }
+    /// Needs the room of `reserve_more`.
+    void add(slot_id slot) noexcept {
+        m_slots.push_back(slot);
+        m_table->pin(slot);
+    }
+    [[nodiscard]] Table& table() const noexcept { return *m_table; }
+
+    /// Ends all pins, trims the table and releases what left it. Returns how many entries were evicted.
+    std::size_t release() noexcept {
+        for (const slot_id slot : m_slots) {
+            m_table->unpin(slot);
+        }
+        m_slots.clear();
+        const std::size_t evicted = m_table->trim();
+        m_table->release_buried();
+        return evicted;
+    }
+
+private:
+    using slot_vector =
+        std::vector<slot_id, typename std::allocator_traits<typename Table::allocator_type>::template rebind_alloc<slot_id>>;
+    Table* m_table;
+    slot_vector m_slots;
+};
+
+} // namespace memoized_prefetch

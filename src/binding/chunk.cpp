@@ -1,0 +1,371 @@
+#include "chunk.hpp"
+
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+
+namespace memoized_prefetch::binding {
+
+namespace {
+
+object_ref list_of_keys(const py_vector<py_key>& keys) {
+    object_ref list = checked(PyList_New(static_cast<Py_ssize_t>(keys.size())));
+    for (std::size_t at = 0; at < keys.size(); ++at) {
+        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(at), object_ref(keys[at].object).release());
+    }
+    return list;
+}
+
+/// Row source of the passes: a Python callable `fetch(keys) -> rows`, called once with all keys that are not in memory.
+class python_rows {
+public:
+    python_rows(const py_memo& memo, nb::handle fetch) : m_memo(memo), m_fetch(fetch) {}
+
+    template <class Take>
+    void fetch(const py_vector<py_key>& asked, Take&& take) const {
+        const object_ref keys = list_of_keys(asked);
+        const object_ref answer = checked(PyObject_CallFunctionObjArgs(m_fetch.ptr(), keys.get(), nullptr));
+        const object_ref rows = checked(PySequence_Tuple(answer.get()));
+        for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows.get()); ++at) {
+            take(object_ref::borrow(PyTuple_GET_ITEM(rows.get(), at)));
+        }
+    }
+
+    [[nodiscard]] py_key key_of(const object_ref& row) const { return py_key::of(m_memo.key.load(row.get())); }
+
+    /// Whether the row still is the one with this key: `delete()` and `pk = None; save()` change rows that are shared.
+    [[nodiscard]] bool valid(const object_ref& row, const py_key& key) const {
+        const object_ref value = m_memo.key.load(row.get());
+        if (value.get() != key.object.get()) {
+            if (value.get() == Py_None || !py_key_traits::equal(key, py_key::of(value))) {
+                return false;
+            }
+        }
+        if (m_memo.pk_name) {
+            return checked(PyObject_GetAttr(row.get(), m_memo.pk_name.get())).get() != Py_None;
+        }
+        return true;
+    }
+
+private:
+    const py_memo& m_memo;
+    nb::handle m_fetch;
+};
+
+/// Link source of the passes: a Python callable `fetch(keys) -> iterable of (source, target)`.
+class python_links {
+public:
+    explicit python_links(nb::handle fetch) : m_fetch(fetch) {}
+
+    template <class Take>
+    void fetch(const py_vector<py_key>& asked, Take&& take) const {
+        const object_ref keys = list_of_keys(asked);
+        const object_ref answer = checked(PyObject_CallFunctionObjArgs(m_fetch.ptr(), keys.get(), nullptr));
+        const object_ref iterator = checked(PyObject_GetIter(answer.get()));
+        while (const object_ref pair = object_ref::steal(PyIter_Next(iterator.get()))) {
+            if (!PyTuple_Check(pair.get()) || PyTuple_GET_SIZE(pair.get()) != 2) {
+                PyErr_Format(PyExc_TypeError, "a link must be a tuple (source, target), got %R", pair.get());
+                throw_python_error();
+            }
+            take(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair.get(), 0))),
+                 py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair.get(), 1))));
+        }
+        if (PyErr_Occurred() != nullptr) {
+            throw_python_error();
+        }
+    }
+
+private:
+    nb::handle m_fetch;
+};
+
+/// A pass that has attached its rows, kept until the chunk ends because it pins them.
+class finished_pass {
+public:
+    finished_pass() = default;
+    finished_pass(const finished_pass&) = delete;
+    finished_pass& operator=(const finished_pass&) = delete;
+    finished_pass(finished_pass&&) = delete;
+    finished_pass& operator=(finished_pass&&) = delete;
+    virtual ~finished_pass() = default;
+    /// Ends the pins and counts what the tables evicted then.
+    virtual void release() noexcept = 0;
+};
+
+class finished_to_one final : public finished_pass {
+public:
+    explicit finished_to_one(nb::handle memo) : m_memo(nb::borrow(memo)), pass(nb::cast<py_memo&>(memo).rows) {}
+    ~finished_to_one() override = default;
+    void release() noexcept override {
+        const std::size_t evicted = pass.release();
+        if (count != nullptr) {
+            count->evicted += evicted;
+        }
+    }
+
+private:
+    nb::object m_memo; // outlives the pass
+
+public:
+    to_one_pass<memo_of_rows> pass;
+    counters* count = nullptr;
+    object_ref own_count;
+};
+
+class finished_to_many final : public finished_pass {
+public:
+    finished_to_many(nb::handle links, nb::handle memo)
+        : m_links(nb::borrow(links)), m_memo(nb::borrow(memo)),
+          pass(nb::cast<py_links&>(links).links, nb::cast<py_memo&>(memo).rows) {}
+    ~finished_to_many() override = default;
+    void release() noexcept override {
+        const std::size_t rows = pass.release_rows();
+        const std::size_t sources = pass.release_links();
+        if (count != nullptr) {
+            count->evicted += rows;
+            link_count->evicted += sources;
+        }
+    }
+
+private:
+    nb::object m_links;
+    nb::object m_memo;
+
+public:
+    to_many_pass<links_of_keys, memo_of_rows> pass;
+    counters* count = nullptr;
+    counters* link_count = nullptr;
+    object_ref own_count;
+    object_ref own_link_count;
+};
+
+/// What one call of process_chunk pins, over all its relations.
+class chunk {
+public:
+    chunk() = default;
+    chunk(const chunk&) = delete;
+    chunk& operator=(const chunk&) = delete;
+    chunk(chunk&&) = delete;
+    chunk& operator=(chunk&&) = delete;
+    ~chunk() { close(); }
+
+    void to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse);
+    void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
+                 nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred);
+
+    /// Ends all pins: the bounds hold again. Each pass is taken out of the list before its rows are released, which may
+    /// run any code.
+    void close() noexcept {
+        while (!m_passes.empty()) {
+            const std::unique_ptr<finished_pass> pass = std::move(m_passes.back());
+            m_passes.pop_back();
+            pass->release();
+        }
+    }
+
+private:
+    std::vector<std::unique_ptr<finished_pass>> m_passes;
+};
+
+/// `levels`: [(instances, [ToOne, ...]), ...], all leading to the memo's table.
+void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse) {
+    auto finished = std::make_unique<finished_to_one>(memo);
+    py_vector<to_one_instances> instances;
+    py_vector<object_ref> own_relations;
+    instances.reserve(levels.size());
+    py_vector<counters*> relation_counters;
+    for (nb::handle level : levels) {
+        py_vector<const to_one_relation*> relations;
+        for (nb::handle relation : level[1]) {
+            own_relations.push_back(object_ref::borrow(relation.ptr()));
+            relations.push_back(&nb::cast<const to_one_relation&>(relation));
+            relation_counters.push_back(relations.back()->count);
+        }
+        instances.emplace_back(nb::object(level[0]), std::move(relations), load_deferred,
+                               reverse.is_none() ? nullptr : reverse.ptr());
+        finished->pass.collect(instances.back());
+    }
+    python_rows source(nb::cast<py_memo&>(memo), fetch);
+    finished->pass.resolve(source);
+    for (std::size_t number = 0; number < instances.size(); ++number) {
+        finished->pass.attach(number, instances[number]);
+    }
+    py_vector<counters> count(relation_counters.size());
+    m_passes.reserve(m_passes.size() + 1);
+    // From here on nothing throws.
+    finished->pass.commit(count);
+    for (std::size_t number = 0; number < count.size(); ++number) {
+        *relation_counters[number] += count[number];
+    }
+    if (!instances.empty() && !instances.front().relations().empty()) {
+        finished->count = instances.front().relations().front()->count;
+        finished->own_count = instances.front().relations().front()->own_count;
+    }
+    m_passes.push_back(std::move(finished));
+}
+
+void chunk::to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
+                    nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred) {
+    auto finished = std::make_unique<finished_to_many>(links, memo);
+    to_many_instances instances(objects, relation, load_deferred);
+    finished->pass.collect(instances);
+    python_links link_source(fetch_links);
+    python_rows row_source(nb::cast<py_memo&>(memo), fetch_rows);
+    finished->pass.resolve(link_source, row_source);
+    finished->pass.attach(instances);
+    m_passes.reserve(m_passes.size() + 1);
+    // From here on nothing throws.
+    finished->pass.commit(*relation.count, *relation.link_count);
+    finished->count = relation.count;
+    finished->link_count = relation.link_count;
+    finished->own_count = relation.own_count;
+    finished->own_link_count = relation.own_link_count;
+    m_passes.push_back(std::move(finished));
+}
+
+/// Adds an object to the list unless it was seen before: the same object, never an equal one.
+class distinct_objects {
+public:
+    void add(PyObject* object) {
+        const auto known = m_seen.size();
+        m_seen.add(reinterpret_cast<std::uintptr_t>(object));
+        if (m_seen.size() != known) {
+            checked(PyList_Append(m_list.get(), object));
+        }
+    }
+    nb::object list() { return nb::steal(m_list.release()); }
+
+private:
+    key_set<std::uintptr_t, key_traits<std::uintptr_t>, py_allocator<std::byte>> m_seen;
+    object_ref m_list = checked(PyList_New(0));
+};
+
+nb::object follow_to_one(nb::handle objects, nb::str cache_name) {
+    const instance_list instances(objects);
+    distinct_objects rows;
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        const object_ref cache = fields_cache_of(instances[at]);
+        PyObject* row = PyDict_GetItemWithError(cache.get(), cache_name.ptr());
+        if (row == nullptr && PyErr_Occurred() != nullptr) {
+            throw_python_error();
+        }
+        if (row != nullptr && row != Py_None) {
+            rows.add(row);
+        }
+    }
+    return rows.list();
+}
+
+nb::object follow_attribute(nb::handle objects, nb::str name) {
+    const instance_list instances(objects);
+    distinct_objects rows;
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        const object_ref row = optional_attribute(instances[at], name.ptr());
+        if (row && row.get() != Py_None) {
+            rows.add(row.get());
+        }
+    }
+    return rows.list();
+}
+
+nb::object follow_to_many(nb::handle objects, nb::str cache_name) {
+    const instance_list instances(objects);
+    distinct_objects rows;
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        const object_ref cache = optional_attribute(instances[at], interned.prefetched_objects_cache);
+        if (!cache) {
+            continue;
+        }
+        const object_ref queryset = object_ref::steal(PyObject_GetItem(cache.get(), cache_name.ptr()));
+        if (!queryset) {
+            if (PyErr_ExceptionMatches(PyExc_KeyError) == 0) {
+                throw_python_error();
+            }
+            PyErr_Clear();
+            continue;
+        }
+        const object_ref found = checked(PySequence_Tuple(queryset.get()));
+        for (Py_ssize_t row = 0; row < PyTuple_GET_SIZE(found.get()); ++row) {
+            rows.add(PyTuple_GET_ITEM(found.get(), row));
+        }
+    }
+    return rows.list();
+}
+
+/// [(class, instances), ...] in first-seen order; the list itself when there is a single class.
+nb::list group_by_class(nb::handle objects) {
+    const instance_list instances(objects);
+    nb::list groups;
+    PyTypeObject* only = instances.size() == 0 ? nullptr : Py_TYPE(instances[0]);
+    for (std::size_t at = 1; at < instances.size() && only != nullptr; ++at) {
+        only = Py_TYPE(instances[at]) == only ? only : nullptr;
+    }
+    if (only != nullptr) {
+        groups.append(nb::make_tuple(nb::borrow(reinterpret_cast<PyObject*>(only)), nb::borrow(objects)));
+        return groups;
+    }
+    const object_ref by_class = checked(PyDict_New());
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(instances[at]));
+        PyObject* group = PyDict_GetItemWithError(by_class.get(), type);
+        if (group == nullptr) {
+            const object_ref fresh = checked(PyList_New(0));
+            checked(PyDict_SetItem(by_class.get(), type, fresh.get()));
+            group = fresh.get();
+            groups.append(nb::make_tuple(nb::borrow(type), nb::borrow(group)));
+        }
+        checked(PyList_Append(group, instances[at]));
+    }
+    return groups;
+}
+
+/// Takes reverse one-to-one caches out again that still hold the instance that was put in.
+void detach_reverse(nb::list set) {
+    for (nb::handle one : set) {
+        const object_ref cache = fields_cache_of(nb::object(one[0]).ptr());
+        PyObject* name = PyTuple_GET_ITEM(one.ptr(), 1);
+        PyObject* now = PyDict_GetItemWithError(cache.get(), name);
+        if (now == PyTuple_GET_ITEM(one.ptr(), 2)) {
+            checked(PyDict_DelItem(cache.get(), name));
+        } else if (now == nullptr && PyErr_Occurred() != nullptr) {
+            throw_python_error();
+        }
+    }
+}
+
+} // namespace
+
+void bind_chunk(nb::module_& module) {
+    nb::class_<chunk>(module, "Chunk", "What one chunk pins while it is processed; `close` ends it.")
+        .def(nb::init<>())
+        .def("to_one", &chunk::to_one, nb::arg("memo"), nb::arg("levels"), nb::arg("fetch"), nb::arg("load_deferred"),
+             nb::arg("reverse").none(),
+             nb::sig("def to_one(self, memo: Memo, levels: list[tuple[Sequence[Any], list[ToOne]]], "
+                     "fetch: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None], "
+                     "reverse: list[tuple[Any, str, Any]] | None) -> None"),
+             "Attaches the rows that keys of the instances name, with one call of `fetch` for those not in memory.")
+        .def("to_many", &chunk::to_many, nb::arg("links"), nb::arg("memo"), nb::arg("objects"), nb::arg("relation"),
+             nb::arg("fetch_links"), nb::arg("fetch_rows"), nb::arg("load_deferred"),
+             nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ToMany, "
+                     "fetch_links: Callable[[list[Any]], Iterable[tuple[Any, Any]]], "
+                     "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> None"),
+             "Attaches the rows that links lead to, with one call of `fetch_links` and one of `fetch_rows` at most.")
+        .def("close", &chunk::close, "Ends the pins; the tables keep their bounds again.");
+    module.def("follow_to_one", &follow_to_one, nb::arg("objects"), nb::arg("cache_name"),
+               nb::sig("def follow_to_one(objects: Sequence[Any], cache_name: str) -> list[Any]"),
+               "The distinct rows attached to the instances.");
+    module.def("follow_attribute", &follow_attribute, nb::arg("objects"), nb::arg("name"),
+               nb::sig("def follow_attribute(objects: Sequence[Any], name: str) -> list[Any]"),
+               "The distinct objects that an attribute of the instances holds.");
+    module.def("follow_to_many", &follow_to_many, nb::arg("objects"), nb::arg("cache_name"),
+               nb::sig("def follow_to_many(objects: Sequence[Any], cache_name: str) -> list[Any]"),
+               "The distinct rows in the instances' prefetched collections.");
+    module.def("group_by_class", &group_by_class, nb::arg("objects"),
+               nb::sig("def group_by_class(objects: Sequence[Any]) -> list[tuple[type, Sequence[Any]]]"),
+               "The instances of each class, in first-seen order.");
+    module.def("detach_reverse", &detach_reverse, nb::arg("set"),
+               nb::sig("def detach_reverse(set: list[tuple[Any, str, Any]]) -> None"),
+               "Removes reverse one-to-one caches that `to_one` set.");
+}
+
+} // namespace memoized_prefetch::binding

@@ -1,0 +1,11 @@
+#include "chunk.hpp"
+
+namespace binding = memoized_prefetch::binding;
+
+NB_MODULE(_engine, module) {
+    module.doc() = "The C++ engine of django_memoized_prefetch. Private: may change in any release.";
+    binding::intern_names();
+    binding::bind_tables(module);
+    binding::bind_relations(module);
+    binding::bind_chunk(module);
+}

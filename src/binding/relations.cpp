@@ -1,0 +1,226 @@
+#include "relations.hpp"
+
+namespace memoized_prefetch::binding {
+
+namespace {
+
+bool dict_contains(PyObject* dict, PyObject* name) { return checked(PyDict_Contains(dict, name)) != 0; }
+
+/// A loaded key value as the engine takes it: only None is null.
+key_reading<py_key> reading_of(object_ref value) {
+    if (!value) {
+        return {key_state::deferred, {}};
+    }
+    if (value.get() == Py_None) {
+        return {key_state::null, {}};
+    }
+    return {key_state::present, py_key::of(std::move(value))};
+}
+
+void call_load_deferred(const object_ref& load_deferred, const instance_list& objects, std::span<const std::size_t> deferred) {
+    const object_ref list = checked(PyList_New(static_cast<Py_ssize_t>(deferred.size())));
+    for (std::size_t at = 0; at < deferred.size(); ++at) {
+        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(at), object_ref::borrow(objects[deferred[at]]).release());
+    }
+    checked(PyObject_CallFunctionObjArgs(load_deferred.get(), list.get(), nullptr));
+}
+
+} // namespace
+
+to_one_instances::to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, nb::handle load_deferred,
+                                   PyObject* reverse)
+    : m_objects(objects), m_relations(std::move(relations)), m_load_deferred(object_ref::borrow(load_deferred.ptr())),
+      m_reverse(reverse), m_any_native(false) {
+    for (const to_one_relation* relation : m_relations) {
+        m_any_native = m_any_native || !relation->loose;
+    }
+}
+
+void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) const {
+    PyObject* object = m_objects[at];
+    object_ref cache;
+    object_ref dict;
+    if (m_any_native) {
+        // Once per object, whatever the number of relations.
+        cache = fields_cache_of(object);
+        dict = checked(PyObject_GenericGetDict(object, nullptr));
+    }
+    for (std::size_t number = 0; number < m_relations.size(); ++number) {
+        const to_one_relation& relation = *m_relations[number];
+        if (relation.loose) {
+            readings[number] = reading_of(checked(PyObject_GetAttr(object, relation.key.name.get())));
+        } else if (dict_contains(cache.get(), relation.attach_name.get())) {
+            readings[number] = {key_state::attached, {}};
+        } else {
+            readings[number] = reading_of(relation.key.read_from(dict.get()));
+        }
+    }
+}
+
+void to_one_instances::load_deferred(std::span<const std::size_t> objects) const {
+    call_load_deferred(m_load_deferred, m_objects, objects);
+}
+
+void to_one_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {
+    PyObject* object = m_objects[at];
+    object_ref cache;
+    for (std::size_t number = 0; number < rows.size(); ++number) {
+        if (rows[number] == nullptr) {
+            continue;
+        }
+        const to_one_relation& relation = *m_relations[number];
+        PyObject* row = *rows[number] ? rows[number]->get() : Py_None;
+        if (relation.loose) {
+            checked(PyObject_SetAttr(object, relation.attach_name.get(), row));
+            continue;
+        }
+        if (!cache) {
+            cache = fields_cache_of(object);
+        }
+        checked(PyDict_SetItem(cache.get(), relation.attach_name.get(), row));
+        if (relation.reverse_name && row != Py_None) {
+            attach_reverse(row, relation.reverse_name.get(), object);
+        }
+    }
+}
+
+void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* object) const {
+    if (m_reverse != nullptr) {
+        const object_ref set = checked(PyTuple_Pack(3, row, name, object));
+        checked(PyList_Append(m_reverse, set.get()));
+    }
+    const object_ref cache = fields_cache_of(row);
+    checked(PyDict_SetItem(cache.get(), name, object));
+}
+
+to_many_instances::to_many_instances(nb::handle objects, const to_many_relation& relation, nb::handle load_deferred)
+    : m_objects(objects), m_relation(relation), m_load_deferred(object_ref::borrow(load_deferred.ptr())) {}
+
+void to_many_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) const {
+    PyObject* object = m_objects[at];
+    const object_ref cache = optional_attribute(object, interned.prefetched_objects_cache);
+    if (cache && PyDict_Check(cache.get()) && dict_contains(cache.get(), m_relation.attribute.get())) {
+        readings[0] = {key_state::attached, {}};
+        return;
+    }
+    readings[0] = reading_of(m_relation.key.read(object));
+    if (readings[0].state == key_state::null) {
+        checked(PyObject_CallFunctionObjArgs(m_relation.unsaved.get(), object, nullptr));
+    }
+}
+
+void to_many_instances::load_deferred(std::span<const std::size_t> objects) const {
+    call_load_deferred(m_load_deferred, m_objects, objects);
+}
+
+void to_many_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {
+    PyObject* object = m_objects[at];
+    object_ref list = checked(PyList_New(static_cast<Py_ssize_t>(rows.size())));
+    for (std::size_t number = 0; number < rows.size(); ++number) {
+        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(number), object_ref(*rows[number]).release());
+    }
+    const object_ref queryset =
+        m_relation.queryset_class
+            ? filled_queryset(object, std::move(list))
+            : checked(PyObject_CallFunctionObjArgs(m_relation.fill.get(), object, list.get(), nullptr));
+    object_ref cache = optional_attribute(object, interned.prefetched_objects_cache);
+    if (!cache) {
+        cache = checked(PyDict_New());
+        checked(PyObject_SetAttr(object, interned.prefetched_objects_cache, cache.get()));
+    }
+    checked(PyObject_SetItem(cache.get(), m_relation.cache_name.get(), queryset.get()));
+}
+
+/// An instance of the relation's private queryset class, made without running any Python code. What it needs to become the
+/// manager's own queryset: a weak reference to its source, and the source's key and database for when that is gone.
+object_ref to_many_instances::filled_queryset(PyObject* object, object_ref rows) const {
+    auto* type = reinterpret_cast<PyTypeObject*>(m_relation.queryset_class.get());
+    object_ref queryset = checked(type->tp_alloc(type, 0));
+    const object_ref state = checked(PyObject_GetAttr(object, interned.state));
+    const object_ref db = checked(PyObject_GetAttr(state.get(), interned.db));
+    const object_ref key = m_relation.key.load(object);
+    const object_ref weak = checked(PyWeakref_NewRef(object, nullptr));
+    const object_ref source = checked(PyTuple_Pack(3, weak.get(), key.get(), db.get()));
+    // Past the class's own __setattr__, which is for everyone else.
+    checked(PyObject_GenericSetAttr(queryset.get(), interned.result_cache, rows.get()));
+    checked(PyObject_GenericSetAttr(queryset.get(), interned.memo_source, source.get()));
+    return queryset;
+}
+
+namespace {
+
+object_ref from_nb(nb::handle object) { return object_ref::borrow(object.ptr()); }
+object_ref optional_from_nb(nb::handle object) { return object.is_none() ? object_ref() : from_nb(object); }
+
+void init_to_one(to_one_relation* self, nb::str key_name, nb::str attach_name, nb::object reverse_name, bool loose,
+                 nb::handle count) {
+    new (self) to_one_relation{.key = {from_nb(key_name), true},
+                               .attach_name = from_nb(attach_name),
+                               .reverse_name = optional_from_nb(reverse_name),
+                               .loose = loose,
+                               .count = &nb::cast<counters&>(count),
+                               .own_count = from_nb(count)};
+}
+
+void init_to_many(to_many_relation* self, nb::str key_name, bool key_in_dict, nb::str attribute, nb::str cache_name,
+                  nb::object queryset_class, nb::object fill, nb::object unsaved, nb::handle count, nb::handle link_count) {
+    new (self) to_many_relation{.key = {from_nb(key_name), key_in_dict},
+                                .attribute = from_nb(attribute),
+                                .cache_name = from_nb(cache_name),
+                                .queryset_class = optional_from_nb(queryset_class),
+                                .fill = from_nb(fill),
+                                .unsaved = from_nb(unsaved),
+                                .count = &nb::cast<counters&>(count),
+                                .link_count = &nb::cast<counters&>(link_count),
+                                .own_count = from_nb(count),
+                                .own_link_count = from_nb(link_count)};
+}
+
+int visit_all(std::initializer_list<const object_ref*> objects, visitproc visit, void* arg) {
+    for (const object_ref* object : objects) {
+        Py_VISIT(object->get());
+    }
+    return 0;
+}
+
+int traverse_to_many(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!nb::inst_ready(self)) {
+        return 0;
+    }
+    const auto& relation = *nb::inst_ptr<to_many_relation>(self);
+    return visit_all({&relation.queryset_class, &relation.fill, &relation.unsaved}, visit, arg);
+}
+
+/// What the relation calls back is what holds the relation: the garbage collector has to see that, and to end it.
+int clear_to_many(PyObject* self) {
+    auto& relation = *nb::inst_ptr<to_many_relation>(self);
+    const object_ref queryset_class = std::move(relation.queryset_class);
+    const object_ref fill = std::move(relation.fill);
+    const object_ref unsaved = std::move(relation.unsaved);
+    return 0;
+}
+
+PyType_Slot to_many_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_to_many)},
+                               {Py_tp_clear, reinterpret_cast<void*>(clear_to_many)},
+                               {0, nullptr}};
+
+} // namespace
+
+void bind_relations(nb::module_& module) {
+    nb::class_<to_one_relation>(module, "ToOne", "A relation of one model class to one row.")
+        .def("__init__", &init_to_one, nb::arg("key_name"), nb::arg("attach_name"), nb::arg("reverse_name").none(),
+             nb::arg("loose"), nb::arg("count"),
+             nb::sig("def __init__(self, key_name: str, attach_name: str, reverse_name: str | None, loose: bool, "
+                     "count: Counters) -> None"));
+    nb::class_<to_many_relation>(module, "ToMany", nb::type_slots(to_many_slots),
+                                 "A relation of one model class to many rows, through links.")
+        .def("__init__", &init_to_many, nb::arg("key_name"), nb::arg("key_in_dict"), nb::arg("attribute"),
+             nb::arg("cache_name"), nb::arg("queryset_class").none(), nb::arg("fill"), nb::arg("unsaved"), nb::arg("count"),
+             nb::arg("link_count"),
+             nb::sig("def __init__(self, key_name: str, key_in_dict: bool, attribute: str, cache_name: str, "
+                     "queryset_class: type | None, fill: Callable[[Any, list[Any]], object], "
+                     "unsaved: Callable[[Any], object], count: Counters, link_count: Counters) -> None"));
+}
+
+} // namespace memoized_prefetch::binding

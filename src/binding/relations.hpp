@@ -1,0 +1,89 @@
+/// What the Python layer found out about a relation of one model class, and the object models that the engine's passes use
+/// to reach the relation on Python's model instances.
+#pragma once
+
+#include "tables.hpp"
+
+namespace memoized_prefetch::binding {
+
+/// A relation to one row: a foreign key, a one-to-one, or a loose key column.
+struct to_one_relation {
+    column key;
+    object_ref attach_name;  // in `fields_cache`, or the attribute to set when `loose`
+    object_ref reverse_name; // one-to-one: in the row's `fields_cache`; otherwise null
+    bool loose = false;
+    counters* count = nullptr;
+    object_ref own_count;
+};
+
+/// A relation to many rows, through links.
+struct to_many_relation {
+    column key;
+    object_ref attribute;      // as Django asks whether it was fetched before
+    object_ref cache_name;     // in `_prefetched_objects_cache`
+    object_ref queryset_class; // made cheaply filled, or null: then `fill` makes the queryset
+    object_ref fill;           // callable(instance, rows) -> queryset
+    object_ref unsaved;        // callable(instance): raises Django's error for an instance without a key
+    counters* count = nullptr;
+    counters* link_count = nullptr;
+    object_ref own_count;
+    object_ref own_link_count;
+};
+
+/// The instances of one level of a lookup: a snapshot, so that nobody else can change the list meanwhile.
+class instance_list {
+public:
+    explicit instance_list(nb::handle objects) : m_objects(checked(PySequence_Tuple(objects.ptr()))) {}
+    [[nodiscard]] std::size_t size() const noexcept { return static_cast<std::size_t>(PyTuple_GET_SIZE(m_objects.get())); }
+    [[nodiscard]] PyObject* operator[](std::size_t at) const noexcept {
+        return PyTuple_GET_ITEM(m_objects.get(), static_cast<Py_ssize_t>(at));
+    }
+
+private:
+    object_ref m_objects;
+};
+
+/// Object model of `to_one_pass`: instances and their relations to one table.
+class to_one_instances {
+public:
+    /// `reverse`: a list that collects (row, name, instance) for every reverse one-to-one cache that was set, or null.
+    to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, nb::handle load_deferred, PyObject* reverse);
+
+    [[nodiscard]] std::size_t size() const noexcept { return m_objects.size(); }
+    [[nodiscard]] std::size_t width() const noexcept { return m_relations.size(); }
+    [[nodiscard]] const py_vector<const to_one_relation*>& relations() const noexcept { return m_relations; }
+    void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
+    void load_deferred(std::span<const std::size_t> objects) const;
+    void attach(std::size_t at, std::span<const object_ref* const> rows) const;
+
+private:
+    void attach_reverse(PyObject* row, PyObject* name, PyObject* object) const;
+
+    instance_list m_objects;
+    py_vector<const to_one_relation*> m_relations;
+    object_ref m_load_deferred;
+    PyObject* m_reverse;
+    bool m_any_native;
+};
+
+/// Object model of `to_many_pass`: instances and one relation to many rows.
+class to_many_instances {
+public:
+    to_many_instances(nb::handle objects, const to_many_relation& relation, nb::handle load_deferred);
+
+    [[nodiscard]] std::size_t size() const noexcept { return m_objects.size(); }
+    void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
+    void load_deferred(std::span<const std::size_t> objects) const;
+    void attach(std::size_t at, std::span<const object_ref* const> rows) const;
+
+private:
+    [[nodiscard]] object_ref filled_queryset(PyObject* object, object_ref rows) const;
+
+    instance_list m_objects;
+    const to_many_relation& m_relation;
+    object_ref m_load_deferred;
+};
+
+void bind_relations(nb::module_& module);
+
+} // namespace memoized_prefetch::binding

@@ -1,0 +1,230 @@
+#include "tables.hpp"
+
+#include <nanobind/stl/optional.h>
+
+namespace memoized_prefetch::binding {
+
+names interned;
+
+void intern_names() {
+    const auto intern = [](const char* name) { return checked(PyUnicode_InternFromString(name)).release(); };
+    interned.state = intern("_state");
+    interned.fields_cache = intern("fields_cache");
+    interned.prefetched_objects_cache = intern("_prefetched_objects_cache");
+    interned.result_cache = intern("_result_cache");
+    interned.memo_source = intern("_memo_source");
+    interned.db = intern("db");
+}
+
+py_memo::py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk)
+    : rows(bound.value_or(unbounded)), key{std::move(key_name), key_in_dict}, pk_name(std::move(pk)) {}
+
+py_links::py_links(std::optional<std::size_t> bound) : links(bound.value_or(unbounded)) {}
+
+namespace {
+
+object_ref from_nb(nb::handle object) { return object_ref::borrow(object.ptr()); }
+
+std::optional<std::size_t> bound_of(std::size_t bound) {
+    return bound == unbounded ? std::nullopt : std::optional<std::size_t>(bound);
+}
+
+template <class Table>
+void set_bound(Table& table, std::optional<std::size_t> bound) {
+    table.set_bound(bound.value_or(unbounded));
+    table.trim();
+    table.release_buried();
+}
+
+/// Owned copies of what a table holds, most recently used first. Python containers are only made from these afterwards:
+/// allocating one may collect garbage, which may run code that changes the table.
+struct entry {
+    object_ref key;
+    object_ref row;
+    py_vector<object_ref> targets;
+};
+
+py_vector<entry> entries_of(const py_memo& self) {
+    py_vector<entry> entries;
+    entries.reserve(self.rows.size());
+    for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
+        if (!self.rows.missing(slot)) {
+            entries.push_back({self.rows.key(slot).object, self.rows.handle(slot), {}});
+        }
+    }
+    return entries;
+}
+
+py_vector<object_ref> targets_of(const py_links& self, slot_id slot) {
+    py_vector<object_ref> targets;
+    targets.reserve(self.links.targets(slot).size());
+    for (const py_key& target : self.links.targets(slot)) {
+        targets.push_back(target.object);
+    }
+    return targets;
+}
+
+py_vector<entry> entries_of(const py_links& self) {
+    py_vector<entry> entries;
+    entries.reserve(self.links.size());
+    for (slot_id slot = self.links.newest(); slot != no_slot; slot = self.links.older(slot)) {
+        entries.push_back({self.links.key(slot).object, {}, targets_of(self, slot)});
+    }
+    return entries;
+}
+
+nb::list list_of(const py_vector<object_ref>& objects) {
+    nb::list list;
+    for (const object_ref& object : objects) {
+        list.append(nb::borrow(object.get()));
+    }
+    return list;
+}
+
+nb::list rows_of(const py_memo& self) {
+    nb::list rows;
+    for (const entry& one : entries_of(self)) {
+        rows.append(nb::make_tuple(nb::borrow(one.key.get()), nb::borrow(one.row.get())));
+    }
+    return rows;
+}
+
+nb::object find_row(const py_memo& self, nb::handle key, nb::object otherwise) {
+    const slot_id slot = self.rows.find(py_key::of(from_nb(key)));
+    return slot == no_slot || self.rows.missing(slot) ? otherwise : nb::borrow(self.rows.handle(slot).get());
+}
+
+std::size_t count_rows(const py_memo& self) {
+    std::size_t rows = 0;
+    for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
+        rows += self.rows.missing(slot) ? 0U : 1U;
+    }
+    return rows;
+}
+
+/// Adds rows that nobody asked for yet, the first one the most recently used, up to the bound. Returns how many were added.
+std::size_t load_rows(py_memo& self, nb::handle rows) {
+    const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
+    std::size_t added = 0;
+    for (Py_ssize_t at = PyTuple_GET_SIZE(sequence.get()); at-- > 0;) {
+        PyObject* row = PyTuple_GET_ITEM(sequence.get(), at);
+        py_key key = py_key::of(self.key.load(row));
+        if (self.rows.find(key) == no_slot) {
+            self.rows.reserve_more(1);
+            self.rows.add_row(std::move(key), object_ref::borrow(row));
+            ++added;
+        }
+    }
+    self.rows.trim();
+    self.rows.release_buried();
+    return added;
+}
+
+nb::list links_of(const py_links& self) {
+    nb::list links;
+    for (const entry& one : entries_of(self)) {
+        links.append(nb::make_tuple(nb::borrow(one.key.get()), list_of(one.targets)));
+    }
+    return links;
+}
+
+nb::object find_links(const py_links& self, nb::handle key, nb::object otherwise) {
+    const slot_id slot = self.links.find(py_key::of(from_nb(key)));
+    return slot == no_slot ? otherwise : list_of(targets_of(self, slot));
+}
+
+int visit_object(const object_ref& object, visitproc visit, void* arg) {
+    Py_VISIT(object.get());
+    return 0;
+}
+
+int traverse_memo(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!nb::inst_ready(self)) {
+        return 0;
+    }
+    return nb::inst_ptr<py_memo>(self)->rows.visit([&](const py_key& key, const object_ref& row) {
+        const int stop = visit_object(key.object, visit, arg);
+        return stop != 0 ? stop : visit_object(row, visit, arg);
+    });
+}
+
+int clear_memo(PyObject* self) {
+    nb::inst_ptr<py_memo>(self)->rows.clear();
+    return 0;
+}
+
+int traverse_links(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!nb::inst_ready(self)) {
+        return 0;
+    }
+    return nb::inst_ptr<py_links>(self)->links.visit(
+        [&](const py_key& key) { return visit_object(key.object, visit, arg); });
+}
+
+int clear_links(PyObject* self) {
+    nb::inst_ptr<py_links>(self)->links.clear();
+    return 0;
+}
+
+PyType_Slot memo_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_memo)},
+                            {Py_tp_clear, reinterpret_cast<void*>(clear_memo)},
+                            {0, nullptr}};
+PyType_Slot links_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_links)},
+                             {Py_tp_clear, reinterpret_cast<void*>(clear_links)},
+                             {0, nullptr}};
+
+} // namespace
+
+void bind_tables(nb::module_& module) {
+    nb::class_<counters>(module, "Counters", "What one relation did; plain numbers that only grow.")
+        .def(nb::init<>())
+        .def_rw("requests", &counters::requests)
+        .def_rw("hits", &counters::hits)
+        .def_rw("misses", &counters::misses)
+        .def_rw("fetched", &counters::fetched)
+        .def_rw("missing", &counters::missing)
+        .def_rw("evicted", &counters::evicted)
+        .def_rw("queries", &counters::queries);
+
+    nb::class_<py_memo>(module, "Memo", nb::type_slots(memo_slots),
+                        "The rows of one table, by the value of one column, most recently used first, at most `bound`.")
+        .def(
+            "__init__",
+            [](py_memo* self, std::optional<std::size_t> bound, nb::str key_name, bool key_in_dict, nb::object pk_name) {
+                new (self) py_memo(bound, from_nb(key_name), key_in_dict, pk_name.is_none() ? object_ref() : from_nb(pk_name));
+            },
+            nb::arg("bound").none(), nb::arg("key_name"), nb::arg("key_in_dict") = false,
+            nb::arg("pk_name").none() = nb::none(),
+            nb::sig("def __init__(self, bound: int | None, key_name: str, key_in_dict: bool = False, "
+                    "pk_name: str | None = None) -> None"))
+        .def_prop_rw(
+            "bound", [](const py_memo& self) { return bound_of(self.rows.bound()); },
+            [](py_memo& self, std::optional<std::size_t> bound) { set_bound(self.rows, bound); }, nb::arg().none())
+        .def("__len__", [](const py_memo& self) { return self.rows.size(); }, "Entries, remembered absences included.")
+        .def("rows", &rows_of, nb::sig("def rows(self) -> list[tuple[object, object]]"),
+             "Keys and rows, most recently used first.")
+        .def("count_rows", &count_rows, "Entries that are rows.")
+        .def("find", &find_row, nb::arg("key"), nb::arg("otherwise").none() = nb::none(),
+             nb::sig("def find(self, key: object, otherwise: object = None) -> object"), "The row; is no use of it.")
+        .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
+             "Adds rows that were not asked for, the first as the most recently used; returns how many were new.")
+        .def("clear", [](py_memo& self) { self.rows.clear(); });
+
+    nb::class_<py_links>(module, "Links", nb::type_slots(links_slots),
+                         "The ordered target keys of each source key, most recently used first, at most `bound` sources.")
+        .def("__init__", [](py_links* self, std::optional<std::size_t> bound) { new (self) py_links(bound); },
+             nb::arg("bound").none(), nb::sig("def __init__(self, bound: int | None) -> None"))
+        .def_prop_rw(
+            "bound", [](const py_links& self) { return bound_of(self.links.bound()); },
+            [](py_links& self, std::optional<std::size_t> bound) { set_bound(self.links, bound); }, nb::arg().none())
+        .def("__len__", [](const py_links& self) { return self.links.size(); }, "Sources, those without targets included.")
+        .def("items", &links_of, nb::sig("def items(self) -> list[tuple[object, list[object]]]"),
+             "Sources and their targets, most recently used first.")
+        .def("find", &find_links, nb::arg("source"), nb::arg("otherwise").none() = nb::none(),
+             nb::sig("def find(self, source: object, otherwise: object = None) -> object"), "The targets; is no use of them.")
+        .def("clear", [](py_links& self) { self.links.clear(); });
+}
+
+} // namespace memoized_prefetch::binding

@@ -1,0 +1,37 @@
+/// The Python classes Memo and Links: the engine's tables over Python objects.
+#pragma once
+
+#include "instances.hpp"
+#include "py_allocator.hpp"
+#include "py_key.hpp"
+
+#include <memoized_prefetch/chunk_pass.hpp>
+
+#include <optional>
+
+namespace memoized_prefetch::binding {
+
+using memo_of_rows = memo_table<py_key, object_ref, py_key_traits, py_allocator<std::byte>>;
+using links_of_keys = link_table<py_key, py_key, py_key_traits, py_allocator<std::byte>>;
+
+template <class T>
+using py_vector = std::vector<T, py_allocator<T>>;
+
+/// Rows by the value of their key column.
+struct py_memo {
+    py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk_name);
+
+    memo_of_rows rows;
+    column key;         // what rows are found by
+    object_ref pk_name; // set when that is not the primary key: None in a row means that it was deleted
+};
+
+struct py_links {
+    explicit py_links(std::optional<std::size_t> bound);
+
+    links_of_keys links;
+};
+
+void bind_tables(nb::module_& module);
+
+} // namespace memoized_prefetch::binding

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django.db import models
+from django.db.models.query import ModelIterable
+
+
+@dataclasses.dataclass
+class MemoizedPrefetchConfig:
+    """
+    Which related table to remember, and which attributes lead to it.
+
+    Args:
+        model: The related model. Its class, or the queryset's, is the class of the rows.
+        attributes: Names of relations, or paths to them (`"author"`, `"book.author"`, `"book__author"`), that lead to
+            `model`: foreign keys, one-to-ones, many-to-manys, or the name before `_id` of a column without a relation.
+        queryset: What rows are read from, for `select_related`, `prefetch_related`, annotations or a filter. It is never
+            evaluated or altered. Rows that it leaves out are None, as with `Prefetch`.
+        prefetch_all: Read the first `lru_cache_size` rows at construction.
+        lru_cache_size: How many rows, and how many sources of a many-to-many, are kept between chunks; None: all.
+        is_many_to_many: Only with the three below. A many-to-many is recognised without any of them.
+        through_model: The model of the links.
+        source_field: Its field, or column, that holds the key of the chunk's objects.
+        target_field: Its field, or column, that holds the key of `model`.
+
+    Raises:
+        TypeError, ValueError: An argument is not what is described above.
+    """
+
+    model: type[models.Model]
+    attributes: list[str]
+    queryset: models.QuerySet[Any] | None = None
+    prefetch_all: bool = False
+    lru_cache_size: int | None = 10_000
+    is_many_to_many: bool = False
+    through_model: type[models.Model] | None = None
+    source_field: str | None = None
+    target_field: str | None = None
+
+    def __post_init__(self) -> None:
+        where = "MemoizedPrefetchConfig"
+        if not (isinstance(self.model, type) and issubclass(self.model, models.Model)):
+            msg = f"{where}: model must be a model class, got {self.model!r}."
+            raise TypeError(msg)
+        where = f"MemoizedPrefetchConfig({self.model.__name__}, {self.attributes!r})"
+        if isinstance(self.attributes, str):
+            msg = f"{where}: attributes must be a list of names, got the string {self.attributes!r}; write [{self.attributes!r}]."
+            raise TypeError(msg)
+        if not isinstance(self.attributes, (list, tuple)) or not all(isinstance(name, str) for name in self.attributes):
+            msg = f"{where}: attributes must be a list of names, got {self.attributes!r}."
+            raise TypeError(msg)
+        check_size(self.lru_cache_size, where)
+        if self.is_many_to_many and (not self.through_model or not self.source_field or not self.target_field):
+            msg = "For many-to-many relationships, through_model, source_field, and target_field must be provided"
+            raise ValueError(msg)
+        if not self.is_many_to_many and (self.through_model or self.source_field or self.target_field):
+            msg = f"{where}: through_model, source_field and target_field need is_many_to_many=True."
+            raise ValueError(msg)
+        if self.queryset is not None:
+            self._check_queryset(self.queryset, where)
+
+    def _check_queryset(self, queryset: models.QuerySet[Any], where: str) -> None:
+        if not isinstance(queryset, models.QuerySet):
+            msg = f"{where}: queryset must be a QuerySet, got {queryset!r}."
+            raise TypeError(msg)
+        if not issubclass(queryset._iterable_class, ModelIterable):
+            msg = f"{where}: queryset must give {self.model.__name__} instances, got one of values() or values_list()."
+            raise ValueError(msg)
+        if not (issubclass(queryset.model, self.model) or issubclass(self.model, queryset.model)):
+            msg = f"{where}: queryset must be of {self.model.__name__}, got one of {queryset.model.__name__}."
+            raise ValueError(msg)
+        if queryset.query.is_sliced and not self.prefetch_all:
+            msg = f"{where}: a sliced queryset cannot be asked for single rows; remove the slice or set prefetch_all=True."
+            raise ValueError(msg)
+
+    @property
+    def overrides_queryset(self) -> bool:
+        """Whether a subclass says what rows are read from."""
+        return type(self).get_queryset is not MemoizedPrefetchConfig.get_queryset
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """The queryset that rows are read from. Subclasses may override it; it is called for every query."""
+        queryset = self.queryset
+        if queryset is None:
+            queryset = getattr(self.model, "objects", self.model._default_manager).all()
+        if hasattr(queryset, "seal"):  # django-seal
+            queryset = queryset.seal()
+        return queryset
+
+
+def check_size(size: Any, where: str) -> None:
+    """Raises unless `size` is a number of rows to keep, or None."""
+    if size is None:
+        return
+    if isinstance(size, bool) or not isinstance(size, int):
+        msg = f"{where}: lru_cache_size must be a positive int or None, got {size!r}."
+        raise TypeError(msg)
+    if size <= 0:
+        msg = f"{where}: lru_cache_size must be a positive int or None, got {size}."
+        raise ValueError(msg)

@@ -1,0 +1,94 @@
+"""
+What a many-to-many attaches: a real QuerySet of the manager's class, filled with rows.
+
+Building one by the manager costs 14 us per object and ties the object into a reference cycle. The engine instead
+allocates an instance of a private subclass, which holds nothing but its rows and what is needed to find its source
+again. Reading the rows (iterating, len, count, exists, indexing, bool) needs no more. Anything else first makes it the
+manager's own queryset, filter and all, and gives it the stock class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from django.db.models import Model, QuerySet
+from django.db.models.base import ModelState
+
+# Classes that intercept attribute access themselves would see the private class's missing attributes.
+_INTERCEPTORS = ("__getattr__", "__getattribute__", "__setattr__", "__delattr__")
+
+
+def can_be_filled(queryset_class: type[QuerySet[Any]]) -> bool:
+    return all(getattr(queryset_class, name, None) is getattr(object, name, None) for name in _INTERCEPTORS)
+
+
+def filled_class(
+    stock_class: type[QuerySet[Any]], source_model: type[Model], key_name: str, build: Callable[[Any], QuerySet[Any]]
+) -> type[QuerySet[Any]]:
+    """
+    The private subclass for one relation.
+
+    Args:
+        stock_class: The class of the manager's querysets.
+        source_model: The class of the objects it is attached to.
+        key_name: The attribute of these that `_memo_source` holds.
+        build: From a source object to the manager's queryset for it, unevaluated.
+    """
+
+    def become_stock(self: QuerySet[Any]) -> None:
+        reference, key, db = self.__dict__["_memo_source"]
+        rows = self.__dict__["_result_cache"]
+        source = reference()
+        stock = build(stand_in(source_model, key_name, key, db) if source is None else source)
+        object.__setattr__(self, "__class__", stock_class)
+        self.__dict__.clear()
+        self.__dict__.update(stock.__dict__, _result_cache=rows, _prefetch_done=True)
+
+    def __getattr__(self: QuerySet[Any], name: str) -> Any:
+        become_stock(self)
+        return getattr(self, name)
+
+    def __setattr__(self: QuerySet[Any], name: str, value: Any) -> None:
+        become_stock(self)
+        setattr(self, name, value)
+
+    def _clone(self: QuerySet[Any], *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        become_stock(self)
+        return self._clone(*args, **kwargs)
+
+    def __reduce_ex__(self: QuerySet[Any], protocol: int) -> Any:
+        become_stock(self)
+        return self.__reduce_ex__(protocol)  # type: ignore[arg-type]
+
+    def __deepcopy__(self: QuerySet[Any], memo: Any) -> QuerySet[Any]:
+        become_stock(self)
+        return self.__deepcopy__(memo)
+
+    return type(
+        stock_class.__name__,
+        (stock_class,),
+        {
+            "__module__": stock_class.__module__,
+            "__qualname__": stock_class.__qualname__,
+            "__doc__": stock_class.__doc__,
+            # All that reading filled rows looks at; every other attribute of a queryset is an instance's own.
+            "_prefetch_done": True,
+            "_prefetch_related_lookups": (),
+            "__getattr__": __getattr__,
+            "__setattr__": __setattr__,
+            "_clone": _clone,
+            "__reduce_ex__": __reduce_ex__,
+            "__deepcopy__": __deepcopy__,
+        },
+    )
+
+
+def stand_in(model: type[Model], key_name: str, key: Any, db: str | None) -> Model:
+    """An instance that has a key and a database and nothing else, for a source that is gone."""
+    instance = model.__new__(model)
+    instance._state = ModelState()
+    instance._state.adding = False
+    instance._state.db = db
+    instance.__dict__[key_name] = key
+    instance.__dict__.setdefault(model._meta.pk.attname, key)
+    return instance

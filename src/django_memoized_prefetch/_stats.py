@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RelationStats:
+    """
+    What one relation, or all relations to one table, did so far.
+
+    requests: Keys that objects asked for; null keys and relations that were attached before do not ask.
+    hits, misses: Distinct keys per chunk that memory answered (known missing ones too), and that it did not.
+    fetched, missing: Keys fetched for which there was a row, and for which there was none.
+    evicted: Entries that gave way at the end of a chunk of this relation.
+    queries: Statements run for it.
+    size, bound: Entries in its memo now, of the latest chunk's database and tenant, and how many it keeps; None: all.
+    path, reason: "native" when the engine attaches it, "django" when Django's own prefetch does, and then why.
+    """
+
+    requests: int = 0
+    hits: int = 0
+    misses: int = 0
+    fetched: int = 0
+    missing: int = 0
+    evicted: int = 0
+    queries: int = 0
+    size: int = 0
+    bound: int | None = None
+    path: str = "native"
+    reason: str | None = None
+
+    @property
+    def hit_rate(self) -> float:
+        """Between 0 and 1; 0 when nothing was asked for."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "hit_rate": self.hit_rate}
+
+    def __add__(self, other: RelationStats) -> RelationStats:
+        if not isinstance(other, RelationStats):
+            return NotImplemented
+        counted = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in counted}
+        bound = None if self.bound is None or other.bound is None else max(self.bound, other.bound)
+        fallback = self if self.path != "native" else other
+        size = max(self.size, other.size)
+        return replace(self, **sums, size=size, bound=bound, path=fallback.path, reason=fallback.reason)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """
+    A snapshot of what a MemoizedPrefetch did. Printed, it is a report; `a + b` adds two, of two processes for example.
+
+    relations: By path, as `book__author`.
+    tables: By name of the memo's model, or of the link table: what all relations to it did together.
+    """
+
+    relations: dict[str, RelationStats]
+    tables: dict[str, RelationStats]
+
+    @property
+    def queries(self) -> int:
+        """Statements run in all."""
+        return sum(relation.queries for relation in self.relations.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings."""
+        return {
+            "queries": self.queries,
+            "relations": {name: relation.as_dict() for name, relation in self.relations.items()},
+            "tables": {name: table.as_dict() for name, table in self.tables.items()},
+        }
+
+    def __add__(self, other: Stats) -> Stats:
+        if not isinstance(other, Stats):
+            return NotImplemented
+        return Stats(_added(self.relations, other.relations), _added(self.tables, other.tables))
+
+    def __str__(self) -> str:
+        header = ("", "requests", "hits", "misses", "hit rate", "fetched", "missing", "evicted", "queries", "memo")
+        lines = [header, *_lines(self.relations)]
+        if self.tables:
+            lines += [("", *[""] * (len(header) - 1)), ("by table", *[""] * (len(header) - 1)), *_lines(self.tables)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        text = []
+        for first, *rest in lines:
+            cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
+            text.append("  ".join(cells).rstrip())
+        text += [
+            f"{name}: by Django itself, {relation.reason}"
+            for name, relation in self.relations.items()
+            if relation.path != "native"
+        ]
+        return "\n".join(text)
+
+
+def _added(left: dict[str, RelationStats], right: dict[str, RelationStats]) -> dict[str, RelationStats]:
+    result = dict(left)
+    for name, stats in right.items():
+        result[name] = result[name] + stats if name in result else stats
+    return result
+
+
+def _lines(stats: dict[str, RelationStats]) -> list[tuple[str, ...]]:
+    lines = []
+    for name, one in stats.items():
+        counted = (one.requests, one.hits, one.misses)
+        more = (one.fetched, one.missing, one.evicted, one.queries)
+        memo = f"{one.size:,} of {one.bound:,}" if one.bound is not None else f"{one.size:,}"
+        rate = f"{one.hit_rate:.1%}" if one.hits + one.misses else "-"
+        lines.append((name, *(f"{n:,}" for n in counted), rate, *(f"{n:,}" for n in more), memo))
+    return lines
