@@ -35,6 +35,8 @@ struct key_reading {
 
 namespace detail {
 
+inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object has no key
+
 /// Reads every object once, and those with a deferred key a second time after all of these have been loaded together.
 /// Calls `take(object, relation, reading)`.
 template <class Key, class Allocator, class Objects, class Take>
@@ -98,7 +100,7 @@ public:
         const collected group{m_positions.size(), static_cast<std::uint32_t>(m_requests.size())};
         m_groups.push_back(group);
         m_positions.resize(group.begin + objects.size() * width, no_slot);
-        m_null.resize(m_positions.size());
+        m_rows.reserve(m_positions.size());
         m_requests.resize(m_requests.size() + width);
         detail::read_keys<key_type, allocator_type>(
             objects, width, [&](std::size_t object, std::size_t relation, key_reading<key_type>& reading) {
@@ -107,8 +109,9 @@ public:
                     const auto number = group.relation + static_cast<std::uint32_t>(relation);
                     m_positions[at] = m_rows.ask(std::move(reading.key), number);
                     ++m_requests[number];
+                } else if (reading.state == key_state::null) {
+                    m_positions[at] = detail::null_slot;
                 }
-                m_null[at] = reading.state == key_state::null;
             });
         return m_groups.size() - 1;
     }
@@ -129,7 +132,7 @@ public:
         for (std::size_t object = 0; object < objects.size(); ++object) {
             for (std::size_t relation = 0; relation < width; ++relation, ++at) {
                 const slot_id position = m_positions[at];
-                rows[relation] = position != no_slot ? &m_rows.handle(position) : m_null[at] ? &none : nullptr;
+                rows[relation] = position < detail::null_slot ? &m_rows.handle(position) : position == no_slot ? nullptr : &none;
             }
             objects.attach(object, std::span<const handle_type* const>(rows));
         }
@@ -154,7 +157,6 @@ private:
     key_resolution<Memo> m_rows;
     vector_of<collected> m_groups;
     vector_of<slot_id> m_positions; // object by object, relation by relation
-    vector_of<bool> m_null;
     vector_of<std::uint64_t> m_requests; // by relation
 };
 
@@ -190,14 +192,15 @@ public:
     template <class Objects>
     void collect(Objects& objects) {
         m_positions.resize(objects.size(), no_slot);
-        m_null.resize(objects.size());
+        m_sources.reserve(objects.size());
         detail::read_keys<source_type, allocator_type>(
             objects, 1, [&](std::size_t object, std::size_t, key_reading<source_type>& reading) {
                 if (reading.state == key_state::present) {
                     m_positions[object] = m_sources.add(std::move(reading.key));
                     ++m_requests;
+                } else if (reading.state == key_state::null) {
+                    m_positions[object] = detail::null_slot;
                 }
-                m_null[object] = reading.state == key_state::null;
             });
     }
 
@@ -219,11 +222,11 @@ public:
         vector_of<const handle_type*> rows;
         for (std::size_t object = 0; object < m_positions.size(); ++object) {
             const slot_id source = m_positions[object];
-            if (source == no_slot && !m_null[object]) {
+            if (source == no_slot) {
                 continue;
             }
             rows.clear();
-            if (source != no_slot) {
+            if (source != detail::null_slot) {
                 const link_range range = m_ranges[source];
                 for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
                     if (const handle_type& row = m_rows.handle(m_targets[at])) {
@@ -362,7 +365,7 @@ private:
     void order() {
         m_uses.reserve(m_targets.size());
         for (const slot_id source : m_positions) {
-            if (source != no_slot) {
+            if (source < detail::null_slot) {
                 const link_range range = m_ranges[source];
                 for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
                     m_uses.push_back(m_targets[at]);
@@ -374,7 +377,7 @@ private:
         vector_of<bool> seen(m_sources.size());
         for (std::size_t at = m_positions.size(); at-- > 0;) {
             const slot_id position = m_positions[at];
-            if (position != no_slot && !seen[position]) {
+            if (position < detail::null_slot && !seen[position]) {
                 seen[position] = true;
                 m_order.push_back(m_slots[position]);
             }
@@ -386,7 +389,6 @@ private:
     key_resolution<Memo> m_rows;
     key_set<source_type, typename Links::traits_type, allocator_type> m_sources;
     vector_of<slot_id> m_positions; // by object: its source
-    vector_of<bool> m_null;         // by object
     vector_of<slot_id> m_slots;     // by source: its entry
     vector_of<link_range> m_ranges; // by source: within m_targets
     vector_of<slot_id> m_targets;   // positions among the rows

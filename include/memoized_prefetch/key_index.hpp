@@ -68,6 +68,13 @@ public:
         }
     }
 
+    /// Starts to load what `find` will look at first.
+    void prefetch(std::uint64_t hash) const noexcept {
+        if (!m_cells.empty()) {
+            __builtin_prefetch(&m_cells[home_of(tag_of(hash))]);
+        }
+    }
+
     /// Makes room for `count` ids in all; nothing is changed when it throws.
     void reserve(std::size_t count) {
         if (count * 3 <= m_cells.size() * 2) {

@@ -9,6 +9,7 @@
 /// A *row source* says how rows are read (`Handle` and `Key` are the memo's):
 ///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked for
 ///   key_of(const Handle& row) -> Key            the value that the row is found by
+///   prefetch(const Handle& row)                 optional: starts to load what `valid` will look at
 ///   valid(const Handle& row, const Key&) -> bool  whether a remembered row still has that key
 #pragma once
 
@@ -53,6 +54,12 @@ public:
         return position;
     }
 
+    /// Makes room for `count` keys in all.
+    void reserve(std::size_t count) {
+        m_keys.reserve(count);
+        m_relations.reserve(count);
+    }
+
     template <class RowSource>
     void resolve(RowSource& source) {
         look_up(source);
@@ -67,14 +74,15 @@ public:
     /// The null handle when there is no such row.
     [[nodiscard]] const handle_type& handle(slot_id position) const noexcept { return m_handles[position]; }
 
-    /// Works out the order of last use: `uses` are positions in the order in which the objects use them, or `no_slot`.
+    /// Works out the order of last use: `uses` are positions in the order in which the objects use them;
+    /// what is no position is passed over.
     void order(std::span<const slot_id> uses) {
         m_order.clear();
         m_order.reserve(m_keys.size());
         vector_of<bool> seen(m_keys.size());
         for (std::size_t at = uses.size(); at-- > 0;) {
             const slot_id position = uses[at];
-            if (position != no_slot && !seen[position]) {
+            if (position < m_keys.size() && !seen[position]) {
                 seen[position] = true;
                 m_order.push_back(m_slots[position]);
             }
@@ -104,22 +112,37 @@ public:
     std::size_t release() noexcept { return m_pinned.release(); }
 
 private:
+    static constexpr slot_id ahead = 8; // look-ups between asking for memory and using it
+
     [[nodiscard]] Memo& memo() const noexcept { return m_pinned.table(); }
 
     template <class RowSource>
     void look_up(RowSource& source) {
-        const std::size_t count = m_keys.size();
+        const auto count = static_cast<slot_id>(m_keys.size());
         m_handles.resize(count);
         m_slots.resize(count, no_slot);
         m_pinned.reserve_more(count);
+        // Memos and rows are larger than the caches: what is needed next is loaded while the present is worked on.
         for (slot_id position = 0; position < count; ++position) {
-            const slot_id slot = memo().find(m_keys[position]);
+            if (position + ahead < count) {
+                memo().prefetch(m_keys[position + ahead]);
+            }
+            m_slots[position] = memo().find(m_keys[position]);
+            if (m_slots[position] != no_slot) {
+                m_pinned.add(m_slots[position]);
+            }
+        }
+        for (slot_id position = 0; position < count; ++position) {
+            if constexpr (requires { source.prefetch(m_handles[0]); }) {
+                if (position + ahead < count && m_slots[position + ahead] != no_slot) {
+                    source.prefetch(memo().handle(m_slots[position + ahead]));
+                }
+            }
+            const slot_id slot = m_slots[position];
             if (slot == no_slot) {
                 m_missed.push_back(position);
                 continue;
             }
-            m_pinned.add(slot);
-            m_slots[position] = slot;
             m_handles[position] = memo().handle(slot);
             if (m_handles[position] && !source.valid(m_handles[position], m_keys[position])) {
                 if (memo().living(slot)) {

@@ -67,6 +67,9 @@ public:
     /// The hash of a key as the table keeps it. The only function here that hashes.
     [[nodiscard]] static std::uint32_t tag_of(const Key& key) { return key_index<Allocator>::tag_of(Traits::hash(key)); }
 
+    /// Starts to load what `find` will look at first.
+    void prefetch(const Key& key) const noexcept(noexcept(Traits::hash(key))) { m_index.prefetch(Traits::hash(key)); }
+
     [[nodiscard]] const Key& key(slot_id slot) const noexcept { return m_nodes[slot].key; }
     [[nodiscard]] bool living(slot_id slot) const noexcept { return m_nodes[slot].state == node_state::living; }
     [[nodiscard]] std::uint32_t pins(slot_id slot) const noexcept { return m_nodes[slot].pins; }

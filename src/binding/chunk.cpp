@@ -22,7 +22,8 @@ public:
     python_rows(const py_memo& memo, nb::handle fetch) : m_memo(memo), m_fetch(fetch) {}
 
     template <class Take>
-    void fetch(const py_vector<py_key>& asked, Take&& take) const {
+    void fetch(const py_vector<py_key>& asked, Take&& take) {
+        m_fetched = true;
         const object_ref keys = list_of_keys(asked);
         const object_ref answer = checked(PyObject_CallFunctionObjArgs(m_fetch.ptr(), keys.get(), nullptr));
         const object_ref rows = checked(PySequence_Tuple(answer.get()));
@@ -31,25 +32,17 @@ public:
         }
     }
 
+    [[nodiscard]] bool fetched() const noexcept { return m_fetched; }
+    void prefetch(const object_ref& row) const noexcept { __builtin_prefetch(row.get(), 1); }
+
     [[nodiscard]] py_key key_of(const object_ref& row) const { return py_key::of(m_memo.key.load(row.get())); }
 
-    /// Whether the row still is the one with this key: `delete()` and `pk = None; save()` change rows that are shared.
-    [[nodiscard]] bool valid(const object_ref& row, const py_key& key) const {
-        const object_ref value = m_memo.key.load(row.get());
-        if (value.get() != key.object.get()) {
-            if (value.get() == Py_None || !py_key_traits::equal(key, py_key::of(value))) {
-                return false;
-            }
-        }
-        if (m_memo.pk_name) {
-            return checked(PyObject_GetAttr(row.get(), m_memo.pk_name.get())).get() != Py_None;
-        }
-        return true;
-    }
+    [[nodiscard]] bool valid(const object_ref& row, const py_key& key) const { return m_memo.is_row(row.get(), key); }
 
 private:
     const py_memo& m_memo;
     nb::handle m_fetch;
+    bool m_fetched = false;
 };
 
 /// Link source of the passes: a Python callable `fetch(keys) -> iterable of (source, target)`.
@@ -150,7 +143,7 @@ public:
     ~chunk() { close(); }
 
     void to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse);
-    void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
+    void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation, bool remembered,
                  nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred);
 
     /// Ends all pins: the bounds hold again. Each pass is taken out of the list before its rows are released, which may
@@ -167,7 +160,7 @@ private:
     std::vector<std::unique_ptr<finished_pass>> m_passes;
 };
 
-/// `levels`: [(instances, [ToOne, ...]), ...], all leading to the memo's table.
+/// `levels`: [(instances, [ToOne, ...], remembered), ...], all leading to the memo's table.
 void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse) {
     auto finished = std::make_unique<finished_to_one>(memo);
     py_vector<to_one_instances> instances;
@@ -181,13 +174,16 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
             relations.push_back(&nb::cast<const to_one_relation&>(relation));
             relation_counters.push_back(relations.back()->count);
         }
-        instances.emplace_back(nb::object(level[0]), std::move(relations), load_deferred,
-                               reverse.is_none() ? nullptr : reverse.ptr());
+        instances.emplace_back(nb::object(level[0]), std::move(relations), nb::cast<py_memo&>(memo),
+                               nb::cast<bool>(level[2]), load_deferred, reverse.is_none() ? nullptr : reverse.ptr());
         finished->pass.collect(instances.back());
     }
     python_rows source(nb::cast<py_memo&>(memo), fetch);
     finished->pass.resolve(source);
     for (std::size_t number = 0; number < instances.size(); ++number) {
+        if (source.fetched()) {
+            instances[number].forget_caches();
+        }
         finished->pass.attach(number, instances[number]);
     }
     py_vector<counters> count(relation_counters.size());
@@ -205,9 +201,10 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
 }
 
 void chunk::to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
-                    nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred) {
+                    bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred) {
     auto finished = std::make_unique<finished_to_many>(links, memo);
-    to_many_instances instances(objects, relation, load_deferred);
+    to_many_instances instances(objects, relation, nb::cast<py_links&>(links), nb::cast<py_memo&>(memo), remembered,
+                                load_deferred);
     finished->pass.collect(instances);
     python_links link_source(fetch_links);
     python_rows row_source(nb::cast<py_memo&>(memo), fetch_rows);
@@ -320,8 +317,8 @@ nb::list group_by_class(nb::handle objects) {
 }
 
 /// Takes reverse one-to-one caches out again that still hold the instance that was put in.
-void detach_reverse(nb::list set) {
-    for (nb::handle one : set) {
+void detach_reverse(nb::list attached) {
+    for (nb::handle one : attached) {
         const object_ref cache = fields_cache_of(nb::object(one[0]).ptr());
         PyObject* name = PyTuple_GET_ITEM(one.ptr(), 1);
         PyObject* now = PyDict_GetItemWithError(cache.get(), name);
@@ -340,13 +337,13 @@ void bind_chunk(nb::module_& module) {
         .def(nb::init<>())
         .def("to_one", &chunk::to_one, nb::arg("memo"), nb::arg("levels"), nb::arg("fetch"), nb::arg("load_deferred"),
              nb::arg("reverse").none(),
-             nb::sig("def to_one(self, memo: Memo, levels: list[tuple[Sequence[Any], list[ToOne]]], "
+             nb::sig("def to_one(self, memo: Memo, levels: list[tuple[Sequence[Any], list[ToOne], bool]], "
                      "fetch: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None], "
                      "reverse: list[tuple[Any, str, Any]] | None) -> None"),
              "Attaches the rows that keys of the instances name, with one call of `fetch` for those not in memory.")
         .def("to_many", &chunk::to_many, nb::arg("links"), nb::arg("memo"), nb::arg("objects"), nb::arg("relation"),
-             nb::arg("fetch_links"), nb::arg("fetch_rows"), nb::arg("load_deferred"),
-             nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ToMany, "
+             nb::arg("remembered"), nb::arg("fetch_links"), nb::arg("fetch_rows"), nb::arg("load_deferred"),
+             nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ToMany, remembered: bool, "
                      "fetch_links: Callable[[list[Any]], Iterable[tuple[Any, Any]]], "
                      "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> None"),
              "Attaches the rows that links lead to, with one call of `fetch_links` and one of `fetch_rows` at most.")
@@ -363,8 +360,8 @@ void bind_chunk(nb::module_& module) {
     module.def("group_by_class", &group_by_class, nb::arg("objects"),
                nb::sig("def group_by_class(objects: Sequence[Any]) -> list[tuple[type, Sequence[Any]]]"),
                "The instances of each class, in first-seen order.");
-    module.def("detach_reverse", &detach_reverse, nb::arg("set"),
-               nb::sig("def detach_reverse(set: list[tuple[Any, str, Any]]) -> None"),
+    module.def("detach_reverse", &detach_reverse, nb::arg("attached"),
+               nb::sig("def detach_reverse(attached: list[tuple[Any, str, Any]]) -> None"),
                "Removes reverse one-to-one caches that `to_one` set.");
 }
 

@@ -27,16 +27,17 @@ void call_load_deferred(const object_ref& load_deferred, const instance_list& ob
 
 } // namespace
 
-to_one_instances::to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, nb::handle load_deferred,
-                                   PyObject* reverse)
-    : m_objects(objects), m_relations(std::move(relations)), m_load_deferred(object_ref::borrow(load_deferred.ptr())),
-      m_reverse(reverse), m_any_native(false) {
+to_one_instances::to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, const py_memo& memo,
+                                   bool remembered, nb::handle load_deferred, PyObject* reverse)
+    : m_objects(objects), m_relations(std::move(relations)), m_memo(memo),
+      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_reverse(reverse), m_remembered(remembered) {
     for (const to_one_relation* relation : m_relations) {
         m_any_native = m_any_native || !relation->loose;
     }
+    m_caches.resize(m_objects.size());
 }
 
-void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) const {
+void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) {
     PyObject* object = m_objects[at];
     object_ref cache;
     object_ref dict;
@@ -45,16 +46,30 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
         cache = fields_cache_of(object);
         dict = checked(PyObject_GenericGetDict(object, nullptr));
     }
+    const bool none_attached = m_any_native && PyDict_GET_SIZE(cache.get()) == 0;
     for (std::size_t number = 0; number < m_relations.size(); ++number) {
         const to_one_relation& relation = *m_relations[number];
         if (relation.loose) {
             readings[number] = reading_of(checked(PyObject_GetAttr(object, relation.key.name.get())));
-        } else if (dict_contains(cache.get(), relation.attach_name.get())) {
+        } else if (!none_attached && dict_contains(cache.get(), relation.attach_name.get()) &&
+                   (!m_remembered || still_attached(relation, cache.get(), dict.get()))) {
             readings[number] = {key_state::attached, {}};
         } else {
             readings[number] = reading_of(relation.key.read_from(dict.get()));
         }
     }
+    if (m_any_native) {
+        m_caches[at] = std::move(cache);
+    }
+}
+
+bool to_one_instances::still_attached(const to_one_relation& relation, PyObject* cache, PyObject* dict) const {
+    const object_ref row = object_ref::borrow(PyDict_GetItemWithError(cache, relation.attach_name.get()));
+    const object_ref key = relation.key.read_from(dict);
+    if (!row || row.get() == Py_None || !key || key.get() == Py_None) {
+        return true;
+    }
+    return m_memo.is_row(row.get(), py_key::of(key));
 }
 
 void to_one_instances::load_deferred(std::span<const std::size_t> objects) const {
@@ -63,7 +78,7 @@ void to_one_instances::load_deferred(std::span<const std::size_t> objects) const
 
 void to_one_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {
     PyObject* object = m_objects[at];
-    object_ref cache;
+    object_ref cache = m_caches.empty() ? object_ref() : m_caches[at];
     for (std::size_t number = 0; number < rows.size(); ++number) {
         if (rows[number] == nullptr) {
             continue;
@@ -93,20 +108,53 @@ void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* o
     checked(PyDict_SetItem(cache.get(), name, object));
 }
 
-to_many_instances::to_many_instances(nb::handle objects, const to_many_relation& relation, nb::handle load_deferred)
-    : m_objects(objects), m_relation(relation), m_load_deferred(object_ref::borrow(load_deferred.ptr())) {}
+to_many_instances::to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links& links,
+                                     const py_memo& memo, bool remembered, nb::handle load_deferred)
+    : m_objects(objects), m_relation(relation), m_links(links), m_memo(memo),
+      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_remembered(remembered) {}
 
 void to_many_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) const {
     PyObject* object = m_objects[at];
     const object_ref cache = optional_attribute(object, interned.prefetched_objects_cache);
-    if (cache && PyDict_Check(cache.get()) && dict_contains(cache.get(), m_relation.attribute.get())) {
-        readings[0] = {key_state::attached, {}};
-        return;
+    if (cache && PyDict_Check(cache.get())) {
+        const object_ref attached = object_ref::borrow(PyDict_GetItemWithError(cache.get(), m_relation.attribute.get()));
+        if (!attached && PyErr_Occurred() != nullptr) {
+            throw_python_error();
+        }
+        if (attached && (!m_remembered || still_attached(object, attached.get()))) {
+            readings[0] = {key_state::attached, {}};
+            return;
+        }
     }
     readings[0] = reading_of(m_relation.key.read(object));
     if (readings[0].state == key_state::null) {
         checked(PyObject_CallFunctionObjArgs(m_relation.unsaved.get(), object, nullptr));
     }
+}
+
+/// Whether the attached rows still are those that the remembered links name, rows that are missing left out.
+bool to_many_instances::still_attached(PyObject* object, PyObject* queryset) const {
+    const object_ref key = m_relation.key.load(object);
+    const slot_id slot = key.get() == Py_None ? no_slot : m_links.links.find(py_key::of(key));
+    if (slot == no_slot) {
+        return true; // nothing to compare with
+    }
+    py_vector<py_key> targets;
+    targets.reserve(m_links.links.targets(slot).size());
+    for (const py_key& target : m_links.links.targets(slot)) {
+        targets.push_back(target);
+    }
+    const object_ref rows = checked(PySequence_Tuple(queryset));
+    std::size_t next = 0;
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows.get()); ++at, ++next) {
+        while (next < targets.size() && !m_memo.is_row(PyTuple_GET_ITEM(rows.get(), at), targets[next])) {
+            ++next;
+        }
+        if (next == targets.size()) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void to_many_instances::load_deferred(std::span<const std::size_t> objects) const {

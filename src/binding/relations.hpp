@@ -46,30 +46,40 @@ private:
 /// Object model of `to_one_pass`: instances and their relations to one table.
 class to_one_instances {
 public:
+    /// `remembered`: the instances come from a memo, so what is attached to them may have been changed since.
     /// `reverse`: a list that collects (row, name, instance) for every reverse one-to-one cache that was set, or null.
-    to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, nb::handle load_deferred, PyObject* reverse);
+    to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, const py_memo& memo, bool remembered,
+                     nb::handle load_deferred, PyObject* reverse);
 
     [[nodiscard]] std::size_t size() const noexcept { return m_objects.size(); }
     [[nodiscard]] std::size_t width() const noexcept { return m_relations.size(); }
     [[nodiscard]] const py_vector<const to_one_relation*>& relations() const noexcept { return m_relations; }
-    void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
+    void read(std::size_t at, std::span<key_reading<py_key>> readings);
     void load_deferred(std::span<const std::size_t> objects) const;
+    /// Called when user code may have changed the instances since they were read.
+    void forget_caches() noexcept { m_caches.clear(); }
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
 
 private:
+    [[nodiscard]] bool still_attached(const to_one_relation& relation, PyObject* cache, PyObject* dict) const;
     void attach_reverse(PyObject* row, PyObject* name, PyObject* object) const;
 
     instance_list m_objects;
+    py_vector<object_ref> m_caches; // `fields_cache` of each, between `read` and `attach`, unless a query ran meanwhile
     py_vector<const to_one_relation*> m_relations;
+    const py_memo& m_memo;
     object_ref m_load_deferred;
     PyObject* m_reverse;
-    bool m_any_native;
+    bool m_remembered;
+    bool m_any_native = false;
 };
 
 /// Object model of `to_many_pass`: instances and one relation to many rows.
 class to_many_instances {
 public:
-    to_many_instances(nb::handle objects, const to_many_relation& relation, nb::handle load_deferred);
+    /// `remembered`: as above.
+    to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links& links, const py_memo& memo,
+                      bool remembered, nb::handle load_deferred);
 
     [[nodiscard]] std::size_t size() const noexcept { return m_objects.size(); }
     void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
@@ -77,11 +87,15 @@ public:
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
 
 private:
+    [[nodiscard]] bool still_attached(PyObject* object, PyObject* queryset) const;
     [[nodiscard]] object_ref filled_queryset(PyObject* object, object_ref rows) const;
 
     instance_list m_objects;
     const to_many_relation& m_relation;
+    const py_links& m_links;
+    const py_memo& m_memo;
     object_ref m_load_deferred;
+    bool m_remembered;
 };
 
 void bind_relations(nb::module_& module);

@@ -19,6 +19,16 @@ void intern_names() {
 py_memo::py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk)
     : rows(bound.value_or(unbounded)), key{std::move(key_name), key_in_dict}, pk_name(std::move(pk)) {}
 
+bool py_memo::is_row(PyObject* row, const py_key& asked) const {
+    const object_ref value = key.load(row);
+    if (value.get() != asked.object.get()) {
+        if (value.get() == Py_None || !py_key_traits::equal(asked, py_key::of(value))) {
+            return false;
+        }
+    }
+    return !pk_name || checked(PyObject_GetAttr(row, pk_name.get())).get() != Py_None;
+}
+
 py_links::py_links(std::optional<std::size_t> bound) : links(bound.value_or(unbounded)) {}
 
 namespace {
@@ -89,19 +99,6 @@ nb::list rows_of(const py_memo& self) {
     return rows;
 }
 
-nb::object find_row(const py_memo& self, nb::handle key, nb::object otherwise) {
-    const slot_id slot = self.rows.find(py_key::of(from_nb(key)));
-    return slot == no_slot || self.rows.missing(slot) ? otherwise : nb::borrow(self.rows.handle(slot).get());
-}
-
-std::size_t count_rows(const py_memo& self) {
-    std::size_t rows = 0;
-    for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
-        rows += self.rows.missing(slot) ? 0U : 1U;
-    }
-    return rows;
-}
-
 /// Adds rows that nobody asked for yet, the first one the most recently used, up to the bound. Returns how many were added.
 std::size_t load_rows(py_memo& self, nb::handle rows) {
     const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
@@ -126,11 +123,6 @@ nb::list links_of(const py_links& self) {
         links.append(nb::make_tuple(nb::borrow(one.key.get()), list_of(one.targets)));
     }
     return links;
-}
-
-nb::object find_links(const py_links& self, nb::handle key, nb::object otherwise) {
-    const slot_id slot = self.links.find(py_key::of(from_nb(key)));
-    return slot == no_slot ? otherwise : list_of(targets_of(self, slot));
 }
 
 int visit_object(const object_ref& object, visitproc visit, void* arg) {
@@ -203,11 +195,8 @@ void bind_tables(nb::module_& module) {
             "bound", [](const py_memo& self) { return bound_of(self.rows.bound()); },
             [](py_memo& self, std::optional<std::size_t> bound) { set_bound(self.rows, bound); }, nb::arg().none())
         .def("__len__", [](const py_memo& self) { return self.rows.size(); }, "Entries, remembered absences included.")
-        .def("rows", &rows_of, nb::sig("def rows(self) -> list[tuple[object, object]]"),
+        .def("rows", &rows_of, nb::sig("def rows(self) -> list[tuple[Any, Any]]"),
              "Keys and rows, most recently used first.")
-        .def("count_rows", &count_rows, "Entries that are rows.")
-        .def("find", &find_row, nb::arg("key"), nb::arg("otherwise").none() = nb::none(),
-             nb::sig("def find(self, key: object, otherwise: object = None) -> object"), "The row; is no use of it.")
         .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
              "Adds rows that were not asked for, the first as the most recently used; returns how many were new.")
         .def("clear", [](py_memo& self) { self.rows.clear(); });
@@ -220,10 +209,8 @@ void bind_tables(nb::module_& module) {
             "bound", [](const py_links& self) { return bound_of(self.links.bound()); },
             [](py_links& self, std::optional<std::size_t> bound) { set_bound(self.links, bound); }, nb::arg().none())
         .def("__len__", [](const py_links& self) { return self.links.size(); }, "Sources, those without targets included.")
-        .def("items", &links_of, nb::sig("def items(self) -> list[tuple[object, list[object]]]"),
+        .def("items", &links_of, nb::sig("def items(self) -> list[tuple[Any, list[Any]]]"),
              "Sources and their targets, most recently used first.")
-        .def("find", &find_links, nb::arg("source"), nb::arg("otherwise").none() = nb::none(),
-             nb::sig("def find(self, source: object, otherwise: object = None) -> object"), "The targets; is no use of them.")
         .def("clear", [](py_links& self) { self.links.clear(); });
 }
 

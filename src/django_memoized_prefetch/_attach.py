@@ -13,7 +13,15 @@ from django.db.models.manager import BaseManager
 from ._config import MemoizedPrefetchConfig
 from ._engine import Memo, ToMany, ToOne, follow_attribute, follow_to_many, follow_to_one
 from ._lookups import Lookup
-from ._queries import RowSource, base_rows, config_rows, default_rows, why_not_linked, why_not_remembered
+from ._queries import (
+    RowSource,
+    base_rows,
+    config_rows,
+    default_rows,
+    unshared,
+    why_not_linked,
+    why_not_remembered,
+)
 from ._querysets import can_be_filled, filled_class
 from ._relations import (
     ATTRIBUTE,
@@ -27,6 +35,7 @@ from ._relations import (
     relation_of,
     stock_related_manager,
     unknown_attribute,
+    unrelated_queryset,
 )
 
 
@@ -67,6 +76,11 @@ class Attachment:
         return self.kind in (TO_ONE, LOOSE, TO_MANY)
 
     @property
+    def row_source(self) -> RowSource:
+        assert self.source is not None, f"{self.relation.label} is not remembered"
+        return self.source
+
+    @property
     def row_model(self) -> type[Model] | None:
         """The class of what it attaches, where that is known."""
         return self.source.model if self.source is not None else self.relation.target
@@ -82,7 +96,9 @@ class Attachment:
     def _set_up_to_one(self, config: MemoizedPrefetchConfig | None) -> None:
         relation = self.relation
         if self.kind == LOOSE and config is None:
-            msg = f"{self.lookup.where}: {relation.label} is no relation, so a MemoizedPrefetchConfig has to name its model."
+            msg = (
+                f"{self.lookup.where}: {relation.label} is no relation; a MemoizedPrefetchConfig has to name its model."
+            )
             raise ValueError(msg)
         if config is not None and config.is_many_to_many:
             msg = f"{self.lookup.where}: {relation.label} is no many-to-many; leave is_many_to_many out."
@@ -109,12 +125,12 @@ class Attachment:
         if self.remembers and (reason := why_not_linked(self._target._default_manager.all(), self.relation)):
             self._leave_to_django(f"{self._target.__name__}'s default manager: {reason}")
         # The links are read by the manager's queryset, or the user's: they belong together with the source.
-        custom = self.source is not None and self.source.custom and not self.source.rest
-        self.link_identity = (through, names, self.relation.model, custom and self.source.identity)  # type: ignore[union-attr]
+        custom = self.row_source.reads_links and self.row_source.identity
+        self.link_identity = (through, names, self.relation.model, custom)
 
     @property
     def _target(self) -> type[Model]:
-        assert self.relation.target is not None  # noqa: S101 - TO_ONE and TO_MANY always have one
+        assert self.relation.target is not None
         return self.relation.target
 
     def _read_from(self, source: RowSource) -> None:
@@ -139,7 +155,7 @@ class Attachment:
         config = self.lookup.config
         if config is not None and config.queryset is not None:
             model = config.queryset.model
-        if not issubclass(model, self._target._meta.concrete_model):  # type: ignore[arg-type]
+        if not issubclass(model, self._target._meta.concrete_model):
             msg = f"{self.lookup.where}: {self.relation.label} leads to {self._target.__name__}, not {model.__name__}."
             raise ValueError(msg)
 
@@ -160,17 +176,15 @@ class Attachment:
 
     def alias(self, instance: Model) -> str:
         """The database that rows for this instance are read from, as Django chooses it."""
-        if self.source is None:
-            return router.db_for_read(type(instance), instance=instance)
-        if not self.source.custom:
-            return router.db_for_read(self.source.model, instance=instance)
-        return self.source.make(instance).db
+        alias: str
+        if self.source is not None and self.source.custom:
+            alias = self.source.make(instance).db
+        else:
+            alias = router.db_for_read(self.row_model or type(instance), instance=instance)
+        return alias
 
     def new_memo(self, size: int | None) -> Memo:
-        assert self.source is not None  # noqa: S101
-        model = self.source.model
-        pk_name = model._meta.pk.attname
-        return Memo(size, self.key_name, is_data_descriptor(model, self.key_name), None if pk_name == self.key_name else pk_name)
+        return new_memo(self.row_source.model, self.key_name, size)
 
     def prepare(self, instance: Model) -> None:
         """Makes the engine object of a many-to-many: only a manager of an instance tells the class of its querysets."""
@@ -196,19 +210,20 @@ class Attachment:
     def _stock_queryset(self, instance: Any) -> QuerySet[Any]:
         """What the manager of this instance would give, were nothing prefetched."""
         manager = getattr(instance, self.relation.name)
-        if self.source is not None and self.source.custom and not self.source.rest:
-            return manager._apply_rel_filters(self.source.make(instance))  # type: ignore[no-any-return]
-        generated = next(base for base in type(manager).__mro__ if "_apply_rel_filters" in base.__dict__)
-        return manager._apply_rel_filters(super(generated, manager).get_queryset())  # type: ignore[no-any-return]
+        start = self.row_source.make(instance) if self.row_source.reads_links else unrelated_queryset(manager)
+        queryset: QuerySet[Any] = manager._apply_rel_filters(start)
+        return queryset
 
     def _fill(self, instance: Any, rows: list[Any]) -> QuerySet[Any]:
         """A filled queryset from the manager itself, for managers that are not Django's own."""
-        manager = getattr(instance, self.relation.name)
-        custom = self.source is not None and self.source.custom and not self.source.rest
-        queryset = self._stock_queryset(instance) if custom else manager.get_queryset()
+        queryset: QuerySet[Any]
+        if self.row_source.reads_links:
+            queryset = self._stock_queryset(instance)
+        else:
+            queryset = getattr(instance, self.relation.name).get_queryset()
         queryset._result_cache = rows
         queryset._prefetch_done = True
-        return queryset  # type: ignore[no-any-return]
+        return queryset
 
     def _unsaved(self, instance: Any) -> None:
         getattr(instance, self.relation.name)  # raises Django's ValueError
@@ -217,7 +232,7 @@ class Attachment:
         config = self.lookup.config
         if config is None or (config.queryset is None and self.source is None):
             return self.relation.name
-        return Prefetch(self.relation.name, queryset=config.get_queryset())
+        return Prefetch(self.relation.name, queryset=unshared(config.get_queryset()))
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
         """The distinct objects that are attached to these."""
@@ -241,9 +256,14 @@ class Attachment:
         return list(found.values())
 
 
+def new_memo(model: type[Model], key_name: str, size: int | None) -> Memo:
+    pk_name = model._meta.pk.attname
+    return Memo(size, key_name, is_data_descriptor(model, key_name), None if pk_name == key_name else pk_name)
+
+
 def attachment_of(lookup: Lookup, model: type[Model]) -> Attachment:
     """Raises with what was expected when the lookup does not fit the model."""
-    relation = relation_of(model, lookup.name)
+    relation = relation_of(model, lookup.name)  # type: ignore[arg-type]
     if relation is None:
         raise unknown_attribute(model, lookup.name, lookup.where)
     if relation.kind == ATTRIBUTE and not lookup.below:

@@ -16,8 +16,8 @@ class MemoizedPrefetchConfig:
         model: The related model. Its class, or the queryset's, is the class of the rows.
         attributes: Names of relations, or paths to them (`"author"`, `"book.author"`, `"book__author"`), that lead to
             `model`: foreign keys, one-to-ones, many-to-manys, or the name before `_id` of a column without a relation.
-        queryset: What rows are read from, for `select_related`, `prefetch_related`, annotations or a filter. It is never
-            evaluated or altered. Rows that it leaves out are None, as with `Prefetch`.
+        queryset: What rows are read from, for `select_related`, `prefetch_related`, annotations or a filter. It is
+            never evaluated or altered. Rows that it leaves out are None, as with `Prefetch`.
         prefetch_all: Read the first `lru_cache_size` rows at construction.
         lru_cache_size: How many rows, and how many sources of a many-to-many, are kept between chunks; None: all.
         is_many_to_many: Only with the three below. A many-to-many is recognised without any of them.
@@ -46,7 +46,8 @@ class MemoizedPrefetchConfig:
             raise TypeError(msg)
         where = f"MemoizedPrefetchConfig({self.model.__name__}, {self.attributes!r})"
         if isinstance(self.attributes, str):
-            msg = f"{where}: attributes must be a list of names, got the string {self.attributes!r}; write [{self.attributes!r}]."
+            got = f"the string {self.attributes!r}; write [{self.attributes!r}]"
+            msg = f"{where}: attributes must be a list of names, got {got}."
             raise TypeError(msg)
         if not isinstance(self.attributes, (list, tuple)) or not all(isinstance(name, str) for name in self.attributes):
             msg = f"{where}: attributes must be a list of names, got {self.attributes!r}."
@@ -72,7 +73,7 @@ class MemoizedPrefetchConfig:
             msg = f"{where}: queryset must be of {self.model.__name__}, got one of {queryset.model.__name__}."
             raise ValueError(msg)
         if queryset.query.is_sliced and not self.prefetch_all:
-            msg = f"{where}: a sliced queryset cannot be asked for single rows; remove the slice or set prefetch_all=True."
+            msg = f"{where}: a sliced queryset cannot be asked for rows; remove the slice or set prefetch_all=True."
             raise ValueError(msg)
 
     @property

@@ -58,7 +58,7 @@ def _add(root: Lookup, attribute: str, config: MemoizedPrefetchConfig | None) ->
     names = attribute.replace(".", "__").split("__")
     where = "MemoizedPrefetch" if config is None else f"MemoizedPrefetchConfig({config.model.__name__})"
     if not all(name.isidentifier() for name in names):
-        msg = f"{where}: {attribute!r} is not a path of attribute names such as 'author', 'book.author' or 'book__author'."
+        msg = f"{where}: {attribute!r} is no path of attribute names such as 'author', 'book.author' or 'book__author'."
         raise ValueError(msg)
     lookup = root
     for depth, name in enumerate(names, 1):

@@ -9,11 +9,10 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model
 
-from ._attach import Attachment
+from ._attach import Attachment, new_memo
 from ._config import MemoizedPrefetchConfig
-from ._engine import Links, Memo
-from ._queries import config_rows, hinted
-from ._relations import is_data_descriptor
+from ._engine import Counters, Links, Memo
+from ._queries import QueryCount, config_rows, hinted
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -64,8 +63,7 @@ class Memory:
 
     def memo(self, context: Context, attachment: Attachment, instance: Model) -> Memo:
         """The memo of an attachment, with the rows of `prefetch_all` in it."""
-        source, config = attachment.source, attachment.lookup.config
-        assert source is not None  # noqa: S101 - only of attachments that remember
+        source, config = attachment.row_source, attachment.lookup.config
         identity = (*attachment.memo_identity, source.fetch_mode(instance))
         size = self.size_of(source.model, config)
         if identity in context.memos:
@@ -77,7 +75,7 @@ class Memory:
             context.memos[identity] = (memo, source.model)
         if config is not None:
             if config.prefetch_all and (id(config), identity) not in context.loaded:
-                memo.load(self._all_rows(context, config, instance))
+                memo.load(self._all_rows(context, config, instance, attachment.lookup.rows))
                 context.loaded.add((id(config), identity))
             self._latest_memo[id(config)] = memo
         self._latest[attachment.lookup.path] = (memo, None)
@@ -91,8 +89,8 @@ class Memory:
         self._latest[attachment.lookup.path] = (memo, links)
         return links
 
-    def load_now(self, config: MemoizedPrefetchConfig, scope: Any) -> None:
-        """Reads the rows of `prefetch_all` for the connection as it is now."""
+    def load_now(self, config: MemoizedPrefetchConfig, scope: Any, count: Counters) -> None:
+        """Reads the rows of `prefetch_all` for the connection as it is now, and counts the queries."""
         source = config_rows(config)
         queryset = config.get_queryset()
         context = self.context(queryset.db, scope)
@@ -100,22 +98,26 @@ class Memory:
         identity = (source.identity, pk_name, None)
         if identity not in context.memos:
             size = self.size_of(source.model, config)
-            context.memos[identity] = (Memo(size, pk_name, is_data_descriptor(source.model, pk_name)), source.model)
+            context.memos[identity] = (new_memo(source.model, pk_name, size), source.model)
         memo = context.memos[identity][0]
-        memo.load(self._all_rows(context, config, None))
+        memo.load(self._all_rows(context, config, None, count))
         context.loaded.add((id(config), identity))
         self._latest_memo[id(config)] = memo
 
-    def _all_rows(self, context: Context, config: MemoizedPrefetchConfig, instance: Model | None) -> list[Any]:
-        for (loaded, identity), (memo, _) in ((key, context.memos[key[1]]) for key in context.loaded):
+    def _all_rows(
+        self, context: Context, config: MemoizedPrefetchConfig, instance: Model | None, count: Counters
+    ) -> list[Any]:
+        for loaded, identity in context.loaded:
             if loaded == id(config):
-                return [row for _, row in memo.rows()]  # read before, by another key
+                return [row for _, row in context.memos[identity][0].rows()]  # read before, by another key
         queryset = config.get_queryset() if instance is None else hinted(config.get_queryset(), instance)
         size = self.size_of(config.model, config)
-        if size is None:
-            return list(queryset)
-        rows = list(queryset[: size + 1])  # one more, to know whether there are more
-        if len(rows) > size:
+        queries = QueryCount()
+        with queries.on(queryset.db):
+            # One more than is kept, to know whether there are more.
+            rows = list(queryset.all() if size is None else queryset[: size + 1])
+        count.queries += queries.queries
+        if size is not None and len(rows) > size:
             logger.warning(
                 "%s: prefetch_all read the first %d rows only, as many as lru_cache_size", config.model.__name__, size
             )
@@ -135,11 +137,10 @@ class Memory:
         """The memo and links that a lookup used last."""
         return self._latest.get(path, (None, None))
 
-    def rows_of(self, config: MemoizedPrefetchConfig) -> list[tuple[Any, Any]]:
-        memo = self._latest_memo.get(id(config))
-        if memo is None:
-            return []
-        return [(row.pk, row) for _, row in memo.rows()]
+    def rows_of(self, config: MemoizedPrefetchConfig | None, path: str | None) -> list[tuple[Any, Any]]:
+        """The rows, by primary key, of the memo that a config used last, or else a lookup."""
+        memo = self._latest_memo.get(id(config)) if config is not None else self.latest(path or "")[0]
+        return [] if memo is None else [(row.pk, row) for _, row in memo.rows()]
 
     def set_size(self, model: type[Model], size: int | None) -> None:
         self._set_sizes[model] = size

@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, overload
 
 from django.db.models import Model, QuerySet, prefetch_related_objects
 
@@ -17,6 +17,9 @@ from ._relations import DJANGO, TO_MANY
 from ._stats import RelationStats, Stats
 from ._views import MemoView, ViewMapping
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 logger = logging.getLogger("django_memoized_prefetch")
 
 Row = TypeVar("Row", bound=Model)
@@ -29,9 +32,9 @@ class MemoizedPrefetch:
     """
     Prefetches related rows chunk by chunk and remembers them: a snapshot for one run.
 
-    A related row is read once and shared by all chunks, so it shows the database as it was at that moment: later writes,
-    of this process or others, and rollbacks are not seen, and a change to a shared instance shows in later chunks.
-    `clear()` forgets everything.
+    A related row is read once and shared by all chunks. It shows the database as it was at that moment: later writes,
+    of this process or others, and rollbacks are not seen, and what you change in a shared instance shows in later
+    chunks. `clear()` forgets everything.
 
     Args:
         lookups: MemoizedPrefetchConfig objects, and lookup strings such as `"author"` or `"book__author"`.
@@ -71,10 +74,9 @@ class MemoizedPrefetch:
         self.memoized_objects_configs: dict[type[Model], MemoizedPrefetchConfig] = {}
         for config in self._configs:
             self.memoized_objects_configs.setdefault(config.model, config)
+        self._reverse: list[tuple[Any, str, Any]] = []
         self._forget()
-        self.memoized_objects: ViewMapping[type[Model]] = ViewMapping(
-            lambda: list(self.memoized_objects_configs), self._rows_view
-        )
+        self.memoized_objects: ViewMapping[type[Model]] = ViewMapping(lambda: list(self._row_models()), self._rows_view)
         self.through_model_source_target_cache: ViewMapping[str] = ViewMapping(
             lambda: list(self._link_names()), self._links_view
         )
@@ -82,10 +84,17 @@ class MemoizedPrefetch:
             self._check_below(self._root, model)
         for config in self._configs:
             if config.prefetch_all:
-                self._memory.load_now(config, self._scope_now())
+                lookup = next((one for one in self._root.all_below() if one.config is config), self._root)
+                self._memory.load_now(config, self._scope_now(), lookup.rows)
 
     # --- the main job
 
+    @overload
+    def process_chunk(self, objects: list[Row]) -> list[Row]: ...
+    @overload
+    def process_chunk(self, objects: tuple[Row, ...]) -> tuple[Row, ...]: ...
+    @overload
+    def process_chunk(self, objects: Iterable[Row]) -> Sequence[Row]: ...
     def process_chunk(self, objects: Iterable[Row]) -> Sequence[Row]:
         """
         Attaches the related rows to the objects, with at most one query per related table for what is not remembered.
@@ -108,7 +117,7 @@ class MemoizedPrefetch:
         detach_reverse(self._reverse)  # the chunk before is the current one no more
         self._reverse = []
         scope = self._scope_now()
-        levels = list(self._levels(self._root, rows, scope, memoized=False))
+        levels = list(self._levels(self._root, rows, scope, remembered=False))
         pins = Chunk()
         try:
             while levels:
@@ -117,7 +126,7 @@ class MemoizedPrefetch:
                 self._attach(group, pins)
                 for level in group:
                     below = level.attachment.follow(level.objects)
-                    levels += self._levels(level.lookup, below, scope, memoized=level.attachment.remembers)
+                    levels += self._levels(level.lookup, below, scope, remembered=level.attachment.remembers)
         finally:
             pins.close()
         self._report_thrashing()
@@ -145,7 +154,7 @@ class MemoizedPrefetch:
                 break
         return Stats(relations, tables)
 
-    def __enter__(self) -> MemoizedPrefetch:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -163,7 +172,7 @@ class MemoizedPrefetch:
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._memory = Memory(self._size)
-        self._reverse: list[tuple[Any, str, Any]] = []
+        self._reverse = []
 
     def _scope_now(self) -> Any:
         return self._scope() if self._scope is not None else None
@@ -171,7 +180,9 @@ class MemoizedPrefetch:
     def _check_unique(self) -> None:
         seen: set[Any] = set()
         for config in self._configs:
-            source = id(config) if config.overrides_queryset else None if config.queryset is None else id(config.queryset)
+            source = (
+                id(config) if config.overrides_queryset else None if config.queryset is None else id(config.queryset)
+            )
             identity = (config.model, config.is_many_to_many, source)
             if identity in seen:
                 msg = (
@@ -201,14 +212,14 @@ class MemoizedPrefetch:
 
     # --- one chunk
 
-    def _levels(self, lookup: Lookup, objects: Sequence[Any], scope: Any, memoized: bool) -> Iterator[Level]:
+    def _levels(self, lookup: Lookup, objects: Sequence[Any], scope: Any, remembered: bool) -> Iterator[Level]:
         if not lookup.below or not objects:
             return
         for model, members in group_by_class(objects):
             if not issubclass(model, Model):
                 raise not_an_instance(objects, model)
             for below in lookup.below.values():
-                yield Level(below, self._attachment(below, model), members, memoized, self._memory, scope)
+                yield Level(below, self._attachment(below, model), members, remembered, self._memory, scope)
 
     def _next_group(self, levels: list[Level]) -> list[Level]:
         """
@@ -256,17 +267,19 @@ class MemoizedPrefetch:
 
         def fetch(keys: list[Any]) -> list[Any]:
             with count.on(first.alias):
-                return fetch_rows(attachment.source, attachment.key_name, keys, instance)
+                return fetch_rows(attachment.row_source, attachment.key_name, keys, instance)
 
         def load(instances: list[Any]) -> None:
             for attname in dict.fromkeys(level.attachment.relation.key_name for level in group):
                 load_deferred([one for one in instances if hasattr(type(one), attname)], attname, count.on)
 
         # Relations of the same objects are read and attached together, object by object.
-        by_objects: dict[int, tuple[Sequence[Any], list[Any]]] = {}
+        by_objects: dict[int, tuple[Sequence[Any], list[Any], bool]] = {}
         for level in group:
-            by_objects.setdefault(id(level.objects), (level.objects, []))[1].append(level.attachment.engine)
-        reverse = None if all(level.memoized for level in group) else self._reverse
+            by_objects.setdefault(id(level.objects), (level.objects, [], level.remembered))[1].append(
+                level.attachment.engine
+            )
+        reverse = None if all(level.remembered for level in group) else self._reverse
         pins.to_one(first.memo, list(by_objects.values()), fetch, load, reverse)
 
     def _attach_to_many(self, level: Level, pins: Chunk, count: QueryCount) -> None:
@@ -275,16 +288,16 @@ class MemoizedPrefetch:
 
         def links(keys: list[Any]) -> list[tuple[Any, Any]]:
             with count.on(level.alias):
-                return list(fetch_links(attachment.relation, attachment.source, keys, instance))
+                return list(fetch_links(attachment.relation, attachment.row_source, keys, instance))
 
         def rows(keys: list[Any]) -> list[Any]:
             with count.on(level.alias):
-                return fetch_rows(attachment.source, attachment.key_name, keys, instance)
+                return fetch_rows(attachment.row_source, attachment.key_name, keys, instance)
 
         def load(instances: list[Any]) -> None:
             load_deferred(instances, attachment.relation.key_name, count.on)
 
-        pins.to_many(level.links, level.memo, level.objects, attachment.engine, links, rows, load)
+        pins.to_many(level.links, level.memo, level.objects, attachment.engine, level.remembered, links, rows, load)
 
     def _report_thrashing(self) -> None:
         for lookup in self._root.all_below():
@@ -316,10 +329,18 @@ class MemoizedPrefetch:
             reason=lookup.fallback,
         )
 
+    def _row_models(self) -> dict[type[Model], str | None]:
+        """The models of configs, and those that lookups without one were seen to lead to, with the first one's path."""
+        models: dict[type[Model], str | None] = dict.fromkeys(self.memoized_objects_configs)
+        for attachment in self._attachments.values():
+            if attachment.remembers and attachment.row_model is not None:
+                models.setdefault(attachment.row_model, attachment.lookup.path)
+        return models
+
     def _rows_view(self, model: type[Model]) -> MemoView:
-        config = self.memoized_objects_configs[model]
+        config, path = self.memoized_objects_configs.get(model), self._row_models()[model]
         return MemoView(
-            lambda: self._memory.rows_of(config),
+            lambda: self._memory.rows_of(config, path),
             lambda: self._memory.size_of(model, config),
             lambda size: self._memory.set_size(model, size),
         )
@@ -356,12 +377,18 @@ class Level:
     """Objects of one class at one lookup, and where their rows are remembered for this chunk."""
 
     def __init__(
-        self, lookup: Lookup, attachment: Attachment, objects: Sequence[Any], memoized: bool, memory: Memory, scope: Any
+        self,
+        lookup: Lookup,
+        attachment: Attachment,
+        objects: Sequence[Any],
+        remembered: bool,
+        memory: Memory,
+        scope: Any,
     ) -> None:
-        self.lookup, self.attachment, self.objects, self.memoized = lookup, attachment, objects, memoized
+        self.lookup, self.attachment, self.objects, self.remembered = lookup, attachment, objects, remembered
         self.model: type[Model] = attachment.relation.model
-        self.memo: Memo | None = None
-        self.links: Links | None = None
+        self.memo: Memo  # when rows are remembered
+        self.links: Links  # when the relation is to many
         self.alias = ""
         if attachment.remembers or attachment.kind == DJANGO:
             self.alias = attachment.alias(objects[0])
@@ -392,7 +419,8 @@ def not_an_instance(objects: Sequence[Any], found: type) -> TypeError:
     """The error for what is no model instance, with its place."""
     index = next(index for index, one in enumerate(objects) if type(one) is found)
     hint = "; values() and values_list() rows cannot have relations" if issubclass(found, (dict, tuple)) else ""
-    msg = f"process_chunk: expected model instances, got {objects[index]!r} of type {found.__name__} at index {index}{hint}."
+    got = f"{objects[index]!r} of type {found.__name__}"
+    msg = f"process_chunk: expected model instances, got {got} at index {index}{hint}."
     return TypeError(msg)
 
 

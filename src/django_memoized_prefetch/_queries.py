@@ -1,4 +1,4 @@
-"""The queries that the package runs: rows by key, links by source, columns that were deferred. Each works on a clone."""
+"""The queries that the package runs: rows by key, links by source, deferred columns. Each works on a clone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from django.db.models.lookups import In
 from django.db.models.query import ModelIterable
 from django.db.models.sql.where import ExtraWhere, WhereNode
 
-from ._relations import Relation, link_fields, plain_manager
+from ._relations import Relation, link_fields, plain_manager, unrelated_queryset
 
 try:
     from django.db.models import FETCH_ONE
@@ -47,6 +47,11 @@ class RowSource:
     make: Callable[[Model], QuerySet[Any]]
     custom: bool = False
     rest: bool = False
+
+    @property
+    def reads_links(self) -> bool:
+        """Whether a many-to-many shows what this source gives, in its order, and not what the default manager gives."""
+        return self.custom and not self.rest
 
     def fetch_mode(self, instance: Model) -> Any:
         """Django 6.1: rows read for an instance fetch as it does. None stands for the ordinary mode."""
@@ -88,10 +93,16 @@ def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
     )
 
 
-def hinted(queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:
-    """A clone with the hint. Not by `_add_hints`: clones share the dict of hints."""
+def unshared(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """A clone that can be given hints: clones by Django share the dict of these."""
     queryset = queryset.all()
-    queryset._hints = {**queryset._hints, "instance": instance}
+    queryset._hints = dict(queryset._hints)
+    return queryset
+
+
+def hinted(queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:
+    queryset = unshared(queryset)
+    queryset._add_hints(instance=instance)
     return queryset
 
 
@@ -115,15 +126,16 @@ def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> l
     return rows
 
 
-def fetch_links(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> Iterator[tuple[Any, Any]]:
+def fetch_links(
+    relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
+) -> Iterator[tuple[Any, Any]]:
     """
-    Pairs of source and target key, in the order, with the duplicates and the filter of the manager's own prefetch query.
+    Source and target keys, in the order and with the duplicates and the filter of the manager's own prefetch query.
 
-    It is that query: the related manager's queryset, or the user's, joined to the through table; reduced to two columns.
+    It is that query: the related manager's queryset, or the user's, joined to the through table; two columns of it.
     """
     manager = getattr(instance, relation.name)
-    generated = next(base for base in type(manager).__mro__ if "_apply_rel_filters" in base.__dict__)
-    queryset = source.make(instance) if source.custom and not source.rest else super(generated, manager).get_queryset()
+    queryset = source.make(instance) if source.reads_links else unrelated_queryset(manager)
     queryset = hinted(queryset, instance)
     queryset = queryset.using(queryset._db or manager._db)
     _, source_field, _ = link_fields(relation)
@@ -184,7 +196,7 @@ def _fetches_otherwise(state: Any) -> bool:
 # --- lists of keys -------------------------------------------------------------------------------------------------
 
 
-class KeyIn(In):
+class KeyIn(In):  # type: ignore[misc]
     """
     `column IN (keys)` for keys that are distinct, not null, and as the column gave them: no resolving, cleaning and
     deduplicating of each, which costs Django 2.5 us per key, more than twice what the database takes for it.
@@ -192,7 +204,8 @@ class KeyIn(In):
 
     def __init__(self, lhs: Any, rhs: Sequence[Any]) -> None:
         # Past Lookup.__init__, which prepares every key.
-        self.lhs, self.rhs, self.bilateral_transforms = lhs, rhs, []
+        self.lhs, self.rhs = lhs, rhs
+        self.bilateral_transforms: list[Any] = []
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         sql, params = self.process_lhs(compiler, connection)
@@ -307,7 +320,11 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
         return "the queryset uses extra()"
     if not issubclass(queryset._iterable_class, ModelIterable):
         return f"the queryset gives no instances but {queryset._iterable_class.__name__}"
-    expressions = [*query.annotations.values(), query.where, *(order for order in query.order_by if not isinstance(order, str))]
+    expressions = [
+        *query.annotations.values(),
+        query.where,
+        *(order for order in query.order_by if not isinstance(order, str)),
+    ]
     for expression in _flatten(expressions):
         if isinstance(expression, (RawSQL, ExtraWhere)):
             return "the queryset uses raw SQL"
@@ -353,4 +370,3 @@ def _flatten(expressions: Iterable[Any]) -> Iterator[Any]:
         if hasattr(expression, "get_source_expressions"):
             pending += expression.get_source_expressions()
         pending += getattr(expression, "children", ())
-

@@ -35,57 +35,48 @@ def filled_class(
         build: From a source object to the manager's queryset for it, unevaluated.
     """
 
-    def become_stock(self: QuerySet[Any]) -> None:
-        reference, key, db = self.__dict__["_memo_source"]
-        rows = self.__dict__["_result_cache"]
+    class Filled(stock_class):  # type: ignore[misc]
+        # All that reading filled rows looks at; every other attribute of a queryset is an instance's own.
+        _prefetch_done = True
+        _prefetch_related_lookups = ()
+
+        def __getattr__(self, name: str) -> Any:
+            become_stock(self)
+            return getattr(self, name)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            become_stock(self)
+            setattr(self, name, value)
+
+        def _clone(self, *args: Any, **kwargs: Any) -> Any:
+            become_stock(self)
+            return self._clone(*args, **kwargs)
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            become_stock(self)
+            return self.__reduce_ex__(protocol)
+
+        def __deepcopy__(self, memo: Any) -> Any:
+            become_stock(self)
+            return self.__deepcopy__(memo)
+
+    def become_stock(queryset: Any) -> None:
+        reference, key, db = queryset.__dict__["_memo_source"]
+        rows = queryset.__dict__["_result_cache"]
         source = reference()
         stock = build(stand_in(source_model, key_name, key, db) if source is None else source)
-        object.__setattr__(self, "__class__", stock_class)
-        self.__dict__.clear()
-        self.__dict__.update(stock.__dict__, _result_cache=rows, _prefetch_done=True)
+        object.__setattr__(queryset, "__class__", stock_class)
+        queryset.__dict__.clear()
+        queryset.__dict__.update(stock.__dict__, _result_cache=rows, _prefetch_done=True)
 
-    def __getattr__(self: QuerySet[Any], name: str) -> Any:
-        become_stock(self)
-        return getattr(self, name)
-
-    def __setattr__(self: QuerySet[Any], name: str, value: Any) -> None:
-        become_stock(self)
-        setattr(self, name, value)
-
-    def _clone(self: QuerySet[Any], *args: Any, **kwargs: Any) -> QuerySet[Any]:
-        become_stock(self)
-        return self._clone(*args, **kwargs)
-
-    def __reduce_ex__(self: QuerySet[Any], protocol: int) -> Any:
-        become_stock(self)
-        return self.__reduce_ex__(protocol)  # type: ignore[arg-type]
-
-    def __deepcopy__(self: QuerySet[Any], memo: Any) -> QuerySet[Any]:
-        become_stock(self)
-        return self.__deepcopy__(memo)
-
-    return type(
-        stock_class.__name__,
-        (stock_class,),
-        {
-            "__module__": stock_class.__module__,
-            "__qualname__": stock_class.__qualname__,
-            "__doc__": stock_class.__doc__,
-            # All that reading filled rows looks at; every other attribute of a queryset is an instance's own.
-            "_prefetch_done": True,
-            "_prefetch_related_lookups": (),
-            "__getattr__": __getattr__,
-            "__setattr__": __setattr__,
-            "_clone": _clone,
-            "__reduce_ex__": __reduce_ex__,
-            "__deepcopy__": __deepcopy__,
-        },
-    )
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+        setattr(Filled, name, getattr(stock_class, name))
+    return Filled
 
 
-def stand_in(model: type[Model], key_name: str, key: Any, db: str | None) -> Model:
+def stand_in(model: type[Model], key_name: str, key: Any, db: str | None) -> Any:
     """An instance that has a key and a database and nothing else, for a source that is gone."""
-    instance = model.__new__(model)
+    instance: Any = object.__new__(model)
     instance._state = ModelState()
     instance._state.adding = False
     instance._state.db = db

@@ -58,9 +58,13 @@ def relation_of(model: type[Model], name: str) -> Relation | None:
     if isinstance(descriptor, ManyToManyDescriptor):
         return _many_to_many(model, name, descriptor)
     if any(hasattr(descriptor, prefetcher) for prefetcher in _PREFETCHERS):
-        return Relation(model, name, DJANGO, f"{type(descriptor).__name__} is prefetched by Django", descriptor=descriptor)
+        return Relation(
+            model, name, DJANGO, f"{type(descriptor).__name__} is prefetched by Django", descriptor=descriptor
+        )
     if isinstance(descriptor, ReverseManyToOneDescriptor):
-        return Relation(model, name, DJANGO, f"{type(descriptor).__name__} is prefetched by Django", descriptor=descriptor)
+        return Relation(
+            model, name, DJANGO, f"{type(descriptor).__name__} is prefetched by Django", descriptor=descriptor
+        )
     if isinstance(descriptor, property) and descriptor.fset is None:
         return Relation(model, name, ATTRIBUTE)
     if static_attribute(model, f"{name}_id") is not None:
@@ -103,7 +107,9 @@ def _why_not_forward(descriptor: Any, field: Any) -> str | None:
     for method in ("__get__", "is_cached", "get_queryset"):
         if getattr(cls, method) is not getattr(ForwardManyToOneDescriptor, method):
             return f"custom descriptor {cls.__name__}"
-    if not all(_is_from(getattr(cls, method, None), "django", "seal") for method in (*_PREFETCHERS, "__set__", "get_object")):
+    if not all(
+        _is_from(getattr(cls, method, None), "django", "seal") for method in (*_PREFETCHERS, "__set__", "get_object")
+    ):
         return f"custom descriptor {cls.__name__}"
     field_class = type(field)
     for method in ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields"):
@@ -178,8 +184,15 @@ def stock_related_manager(manager_class: type[Manager[Any]]) -> bool:
         len(definers) == 2
         and definers[0] is manager_class
         and definers[1] is BaseManager
-        and _is_from(manager_class._apply_rel_filters, "django")  # type: ignore[attr-defined]
+        and _is_from(manager_class._apply_rel_filters, "django")
     )
+
+
+def unrelated_queryset(manager: Any) -> QuerySet[Any]:
+    """What a related manager starts from: the default manager's queryset, whatever is prefetched."""
+    generated: Any = next(base for base in type(manager).__mro__ if "_apply_rel_filters" in base.__dict__)
+    queryset: QuerySet[Any] = super(generated, manager).get_queryset()
+    return queryset
 
 
 def _is_from(function: Any, *packages: str) -> bool:
@@ -204,4 +217,3 @@ def _relation_names(model: type[Model]) -> set[str]:
         if accessor := related.get_accessor_name():
             names.add(accessor)
     return names
-

