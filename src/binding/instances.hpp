@@ -30,16 +30,32 @@ inline object_ref optional_attribute(PyObject* object, PyObject* name) {
     return object_ref::steal(value);
 }
 
-/// `object._state.fields_cache`, which Django's descriptor makes when it is not there. Always a dict.
-inline object_ref fields_cache_of(PyObject* object) {
-    const object_ref state = checked(PyObject_GetAttr(object, interned.state));
-    object_ref cache = checked(PyObject_GetAttr(state.get(), interned.fields_cache));
+/// `state.fields_cache`, which Django's descriptor makes when it is not there. Always a dict.
+inline object_ref fields_cache_of_state(PyObject* object, PyObject* state) {
+    object_ref cache = checked(PyObject_GetAttr(state, interned.fields_cache));
     if (!PyDict_Check(cache.get())) {
         PyErr_Format(PyExc_TypeError, "%.200s._state.fields_cache must be a dict, got %.200s", Py_TYPE(object)->tp_name,
                      Py_TYPE(cache.get())->tp_name);
         throw_python_error();
     }
     return cache;
+}
+
+/// `object._state.fields_cache`.
+inline object_ref fields_cache_of(PyObject* object) {
+    return fields_cache_of_state(object, checked(PyObject_GetAttr(object, interned.state)).get());
+}
+
+/// The same where the object's dict is at hand: half the instructions of looking `_state` up through the class.
+inline object_ref fields_cache_of(PyObject* object, PyObject* dict) {
+    PyObject* state = PyDict_GetItemWithError(dict, interned.state);
+    if (state == nullptr) {
+        if (PyErr_Occurred() != nullptr) {
+            throw_python_error();
+        }
+        return fields_cache_of(object);
+    }
+    return fields_cache_of_state(object, object_ref::borrow(state).get());
 }
 
 /// How the value of a column is read from an instance.

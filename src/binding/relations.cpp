@@ -43,8 +43,8 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
     object_ref dict;
     if (m_any_native) {
         // Once per object, whatever the number of relations.
-        cache = fields_cache_of(object);
         dict = checked(PyObject_GenericGetDict(object, nullptr));
+        cache = fields_cache_of(object, dict.get());
     }
     const bool none_attached = m_any_native && PyDict_GET_SIZE(cache.get()) == 0;
     for (std::size_t number = 0; number < m_relations.size(); ++number) {

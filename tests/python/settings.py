@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "tests.python.catalogue",
     "tests.python.museum",
     "tests.python.sealed",
+    "tests.python.workshop",
 ]
 # The test applications have no migrations; contenttypes' own are not needed either.
 MIGRATION_MODULES = {"contenttypes": None}

@@ -1,0 +1,338 @@
+"""Every Python reference is accounted for, and a spent chunk is freed by reference counting alone."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import warnings
+import weakref
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from django_memoized_prefetch._engine import Chunk, Counters, Links, Memo, ToMany, ToOne
+from tests.python.isolated import isolated
+from tests.python.references import remembered, tables, unexplained
+from tests.python.workshop.models import (
+    Bicycle,
+    Customer,
+    Depot,
+    Mechanic,
+    Part,
+    Region,
+    Repair,
+    Stage,
+    Ticket,
+    Word,
+)
+from tests.python.workshop.rows import LOOKUPS, djangos_reading, reading, repairs, workshop_prefetch
+
+# The 60 repairs come again after this many chunks: what is remembered is then what it was.
+PERIOD = 5
+CHUNK = 12
+
+
+def process(prefetch: MemoizedPrefetch, number: int) -> list[Repair]:
+    start = number % PERIOD * CHUNK
+    return prefetch.process_chunk(repairs(start, start + CHUNK))
+
+
+def settled_blocks() -> int:
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys._clear_type_cache()  # it holds on to names, of attributes that Django makes up anew for each query
+    return sys.getallocatedblocks()
+
+
+def counts(objects: list[Any]) -> dict[str, int]:
+    return {f"{number}: {type(one).__name__}": sys.getrefcount(one) for number, one in enumerate(objects)}
+
+
+def differences(before: dict[str, int], after: dict[str, int]) -> dict[str, tuple[int, int]]:
+    return {name: (count, after[name]) for name, count in before.items() if after[name] != count}
+
+
+def engine_objects() -> Counter[str]:
+    """Those that the garbage collector tracks."""
+    kinds = (Memo, Links, ToMany, ToOne, Counters, Chunk, MemoizedPrefetch)
+    return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in kinds)
+
+
+@isolated()
+@pytest.mark.parametrize("size", [15, 1000])
+def test_a_thousand_chunks_leave_exact_reference_counts(size: int) -> str:
+    queryset = Customer.objects.select_related("region")
+    parts = Part.objects.filter(pk__gt=0)
+    own = [
+        MemoizedPrefetchConfig(Customer, ["customer"], queryset, lru_cache_size=size),
+        MemoizedPrefetchConfig(Part, ["parts"], parts, lru_cache_size=size),
+    ]
+    lookups = [lookup for lookup in LOOKUPS if lookup not in ("customer", "customer__region", "parts")]
+    for number in range(PERIOD):
+        process(
+            MemoizedPrefetch(*own, *lookups, lru_cache_size=size), number
+        )  # what Django itself keeps of the first use
+    gc.collect()
+    given = [
+        *own,
+        *(config.attributes for config in own),
+        queryset,
+        parts,
+        Word,
+        Customer,
+        Region,
+        Depot,
+        Stage,
+        Repair,
+    ]
+
+    untouched = counts(given)
+    prefetch = MemoizedPrefetch(*own, *lookups, lru_cache_size=size)
+    for number in range(2 * PERIOD):
+        process(prefetch, number)
+    settled = counts(given)
+    columns = [field.attname for field in Repair._meta.concrete_fields]
+    stored = list(Repair.objects.order_by("pk").values_list(*columns))
+    gc.freeze()
+    blocks: dict[int, list[int]] = {500: [], 1000: []}
+    for number in range(1, 1001):
+        start = number % PERIOD * CHUNK
+        prefetch.process_chunk([Repair.from_db("default", columns, row) for row in stored[start : start + CHUNK]])
+        # At one place in the period, so that the same rows are remembered, and often enough for the least to be free of
+        # what comes and goes: sqlite3 sweeps its list of spent cursors when there are 200.
+        if number % PERIOD == 0 and number % 500 not in range(1, 300):
+            blocks[(number + 499) // 500 * 500].append(settled_blocks())
+    growth = min(blocks[1000]) - min(blocks[500])
+    gc.unfreeze()
+
+    held = remembered(prefetch)
+    rows = [one for one in held if isinstance(one, Repair._meta.get_field("customer").related_model.__mro__[-2])]
+    assert len(rows) >= 40, f"only {len(rows)} rows are remembered"
+    assert len(held) - len(rows) >= 40, f"only {len(held) - len(rows)} keys are remembered"
+    del rows
+    assert not (wrong := unexplained(held, prefetch, stored)), "\n".join(wrong)
+    del held
+    assert not (wrong := differences(settled, counts(given))), f"before and after 1,000 chunks: {wrong}"
+    assert blocks[1000] <= blocks[500], (
+        f"{blocks[1000] - blocks[500]} blocks more after chunk 1,000 than after chunk 500"
+    )
+    if size == 15:
+        assert prefetch.stats().relations["ticket"].evicted > 5000, "a test of evictions without any"
+
+    del prefetch
+    gc.collect()
+    assert not (wrong := differences(untouched, counts(given))), f"before and after the MemoizedPrefetch: {wrong}"
+    return f"{growth} blocks more in 500 chunks"
+
+
+@isolated()
+def test_reference_counts_in_plain_numbers() -> None:
+    prefetch = MemoizedPrefetch("depot", "stages", "bicycle__owner", lru_cache_size=1000)
+    for number in range(PERIOD):
+        process(prefetch, number)
+    gc.collect()
+    extra = 2  # by the variable of the loop and by the call of getrefcount
+    checked = 0
+    for table in tables(prefetch):
+        if not isinstance(table, Memo):
+            continue
+        for key, row in table.rows():
+            pass_over = 1  # the pair that rows() made, which the loop has taken apart but the list still holds
+            if isinstance(row, Depot):
+                assert sys.getrefcount(row) == extra + pass_over + 1, "a row: by the memo"
+                assert key is row.uuid, "a row is remembered under its own key"
+                assert sys.getrefcount(key) == extra + pass_over + 2, "a key: by the memo and by the row"
+                checked += 1
+            elif isinstance(row, Bicycle) and row.owner is not None:
+                assert sys.getrefcount(row.owner) == 1 + 2, "a nested row: by its memo and by the one row it hangs on"
+                checked += 1
+    assert checked == 6 + 11, checked
+
+
+@isolated()
+@pytest.mark.parametrize("size", [3, 1000])
+def test_a_spent_chunk_is_freed_by_reference_counts_alone(size: int) -> str:
+    customers, parts = Customer.objects.select_related("region"), Part.objects.filter(pk__gt=0)
+    prefetch = MemoizedPrefetch(
+        MemoizedPrefetchConfig(Customer, ["customer"], customers, lru_cache_size=size),
+        MemoizedPrefetchConfig(Region, ["region"], prefetch_all=True),
+        MemoizedPrefetchConfig(Part, ["parts"], parts, lru_cache_size=size),
+        *(name for name in LOOKUPS if name not in ("customer", "customer__region", "region", "parts", "ticket")),
+        lru_cache_size=size,
+    )
+    for number in range(PERIOD):
+        process(prefetch, number)
+    gc.collect()
+    gc.disable()
+    spent = 0
+    for number in range(PERIOD):
+        chunk = process(prefetch, number)
+        dead = [weakref.ref(one) for one in chunk]
+        dead += [weakref.ref(relation.all()) for one in chunk for relation in (one.parts, one.stages, one.campaigns)]
+        del chunk
+        alive = [one() for one in dead if one() is not None]
+        assert not alive, f"{len(alive)} objects are alive, for example by {gc.get_referrers(alive[0])}"
+        spent += len(dead)
+    garbage = gc.collect()
+    assert garbage == 0, f"{garbage} objects were left to the cyclic collector"
+    for queryset in (customers, parts):
+        assert queryset._result_cache is None
+        assert queryset._hints == {}
+    return f"{spent} objects"
+
+
+@isolated()
+def test_a_chunk_with_one_to_ones_is_freed_when_it_is_the_current_one_no_more() -> None:
+    prefetch = workshop_prefetch(1000)
+    for number in range(PERIOD):
+        process(prefetch, number)
+    gc.collect()
+    gc.disable()
+    for number in range(PERIOD):
+        chunk = process(prefetch, number)
+        assert any(one.ticket is not None and one.ticket.repair is one for one in chunk)
+        dead = [weakref.ref(one) for one in chunk]
+        del chunk
+        process(prefetch, number + 1)
+        assert not any(one() for one in dead), "the chunk before the latest one is alive"
+    chunk = process(prefetch, 0)
+    dead = [weakref.ref(one) for one in chunk]
+    del chunk
+    prefetch.clear()
+    assert not any(one() for one in dead), "clear() keeps the latest chunk alive"
+    assert gc.collect() == 0
+
+
+@isolated()
+def test_what_was_evicted_or_cleared_is_freed() -> None:
+    gc.disable()
+    prefetch = workshop_prefetch(4)
+    process(prefetch, 0)
+    first = [weakref.ref(row) for _, row in prefetch.memoized_objects[Ticket].items()]
+    assert len(first) >= 3  # and a missing one
+    process(prefetch, 1)
+    assert not any(one() for one in first), "an evicted row is alive"
+    rows = [weakref.ref(one) for one in remembered(prefetch) if isinstance(one, (Customer, Bicycle, Part, Mechanic))]
+    assert len(rows) >= 12
+    prefetch.clear()
+    assert not any(one() for one in rows), "a cleared row is alive"
+    assert sum(map(len, tables(prefetch))) == 0
+
+
+@isolated()
+def test_dropping_a_memoized_prefetch_frees_all_of_the_engine() -> str:
+    def use() -> list[weakref.ref[Any]]:
+        prefetch = workshop_prefetch(8)
+        process(prefetch, 0)
+        process(prefetch, 1)
+        return [weakref.ref(prefetch), *(weakref.ref(one) for one in remembered(prefetch) if isinstance(one, Customer))]
+
+    use()
+    gc.collect()
+    before, blocks = engine_objects(), []
+    for _ in range(3):
+        for _ in range(20):
+            dead = use()
+        blocks.append(settled_blocks())
+        assert not any(one() for one in dead)
+        assert engine_objects() == before
+    assert blocks[2] - blocks[1] < 20, f"{blocks[2] - blocks[1]} blocks more after 20 further MemoizedPrefetch objects"
+    held = workshop_prefetch(8)
+    process(held, 0)
+    assert engine_objects() - before, "nothing of the engine was seen in the first place"
+    return f"{blocks}"
+
+
+@isolated()
+@pytest.mark.parametrize("through", ["row", "key of a row", "key of a link", "to-many relation"])
+def test_a_cycle_through_the_engine_is_collected(through: str) -> None:
+    prefetch = MemoizedPrefetch("stage" if through == "key of a row" else "stages", lru_cache_size=100)
+    chunk = process(prefetch, 0)
+    if through == "row":
+        next(one for one in remembered(prefetch) if isinstance(one, Stage)).user = prefetch
+    elif through == "to-many relation":
+        pass  # it calls back what holds it
+    else:
+        table = next(one for one in tables(prefetch) if isinstance(one, Links if through == "key of a link" else Memo))
+        if isinstance(table, Memo):
+            key = next(key for key, _ in table.rows() if isinstance(key, Word))
+        else:
+            key = next(target for _, targets in table.items() for target in targets)
+        assert isinstance(key, Word)
+        key.user = prefetch
+        del table, key
+    dead = weakref.ref(prefetch)
+    before = engine_objects()
+    assert before["Memo"] >= 1
+    del chunk, prefetch
+    gc.collect()
+    assert dead() is None
+    after = engine_objects()
+    assert not after, after
+
+
+@isolated()
+def test_failing_chunks_leak_nothing() -> str:
+    prefetch = workshop_prefetch(5)
+    bad = repairs(0, CHUNK)[:3]
+    unsaved = Repair(customer_id=bad[0].customer_id)
+
+    def failing(statement: int) -> Any:
+        ran = 0
+
+        def wrapper(execute: Any, *arguments: Any) -> Any:
+            nonlocal ran
+            ran += 1
+            if ran == statement:
+                raise OperationalError("refused")
+            return execute(*arguments)
+
+        return wrapper
+
+    def raising() -> None:
+        raise ZeroDivisionError
+
+    def round_of_failures() -> int:
+        failures = 0
+        for statement in range(1, 30):
+            prefetch.clear()
+            with suppress(OperationalError), connection.execute_wrapper(failing(statement + 1)):
+                process(prefetch, statement)
+                continue
+            failures += 1
+        for hook in ("on_hash", "on_eq"):
+            setattr(Word, hook, raising)
+            try:
+                process(prefetch, 1)
+            except ZeroDivisionError:
+                failures += 1
+            finally:
+                setattr(Word, hook, None)
+        for wrong in ([*bad, unsaved], [*bad, None], [*bad, Part(id=1)]):
+            with suppress(ValueError, TypeError, AttributeError):
+                prefetch.process_chunk(wrong)
+                continue
+            failures += 1
+        prefetch.clear()
+        return failures
+
+    assert (failures := round_of_failures()) >= 15, f"only {failures} failures"
+    round_of_failures()
+    blocks = []
+    for _ in range(2):
+        for _ in range(6):
+            round_of_failures()
+        blocks.append(settled_blocks())
+    assert blocks[1] - blocks[0] < 20, f"{blocks[1] - blocks[0]} blocks more after {6 * failures} failures"
+    chunk = process(prefetch, 0)
+    assert reading(chunk) == djangos_reading(repairs(0, CHUNK))
+    del chunk
+    held = remembered(prefetch)
+    assert len(held) > 40
+    assert not (wrong := unexplained(held, prefetch)), "\n".join(wrong)
+    return f"{failures} failures a round, {blocks}"
