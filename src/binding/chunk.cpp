@@ -54,17 +54,15 @@ public:
     void fetch(const py_vector<py_key>& asked, Take&& take) const {
         const object_ref keys = list_of_keys(asked);
         const object_ref answer = checked(PyObject_CallFunctionObjArgs(m_fetch.ptr(), keys.get(), nullptr));
-        const object_ref iterator = checked(PyObject_GetIter(answer.get()));
-        while (const object_ref pair = object_ref::steal(PyIter_Next(iterator.get()))) {
-            if (!PyTuple_Check(pair.get()) || PyTuple_GET_SIZE(pair.get()) != 2) {
-                PyErr_Format(PyExc_TypeError, "a link must be a tuple (source, target), got %R", pair.get());
+        const object_ref links = checked(PySequence_Tuple(answer.get()));
+        for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(links.get()); ++at) {
+            PyObject* pair = PyTuple_GET_ITEM(links.get(), at);
+            if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+                PyErr_Format(PyExc_TypeError, "a link must be a tuple (source, target), got %R", pair);
                 throw_python_error();
             }
-            take(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair.get(), 0))),
-                 py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair.get(), 1))));
-        }
-        if (PyErr_Occurred() != nullptr) {
-            throw_python_error();
+            take(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair, 0))),
+                 py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair, 1))));
         }
     }
 

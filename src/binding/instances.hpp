@@ -6,7 +6,7 @@
 
 namespace memoized_prefetch::binding {
 
-/// Attribute names used on every object, interned once per module.
+/// Attribute names used on every object, interned once per process, and the empty tuple.
 struct names {
     PyObject* state;                    // _state
     PyObject* fields_cache;             // fields_cache
@@ -14,6 +14,7 @@ struct names {
     PyObject* result_cache;             // _result_cache
     PyObject* memo_source;              // _memo_source
     PyObject* db;                       // db
+    PyObject* no_arguments;             // ()
 };
 extern names interned;
 void intern_names();

@@ -14,6 +14,7 @@ void intern_names() {
     interned.result_cache = intern("_result_cache");
     interned.memo_source = intern("_memo_source");
     interned.db = intern("db");
+    interned.no_arguments = checked(PyTuple_New(0)).release();
 }
 
 py_memo::py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk)

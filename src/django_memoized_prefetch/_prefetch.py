@@ -288,7 +288,7 @@ class MemoizedPrefetch:
 
         def links(keys: list[Any]) -> list[tuple[Any, Any]]:
             with count.on(level.alias):
-                return list(fetch_links(attachment.relation, attachment.row_source, keys, instance))
+                return fetch_links(attachment.relation, attachment.row_source, keys, instance)
 
         def rows(keys: list[Any]) -> list[Any]:
             with count.on(level.alias):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import CharField, Field, IntegerField, Model, QuerySet
 from django.db.models.expressions import F, OrderBy, RawSQL, Subquery
@@ -128,7 +129,7 @@ def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> l
 
 def fetch_links(
     relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
-) -> Iterator[tuple[Any, Any]]:
+) -> list[tuple[Any, Any]]:
     """
     Source and target keys, in the order and with the duplicates and the filter of the manager's own prefetch query.
 
@@ -144,12 +145,30 @@ def fetch_links(
     column = f"{connection.ops.quote_name(table)}.{connection.ops.quote_name(source_field.column)}"
     target_key = queryset.model._meta.pk.attname
     convert = converter_of(source_field.get_col(table), connection)
+    found: list[tuple[Any, Any]] = []
     for batch in batches(keys, queryset):
-        links = _filter_prefetch_queryset(queryset._next_is_sticky().all(), manager.query_field_name, batch[:1])
-        links = with_keys(links, batch)
+        rows = _filter_prefetch_queryset(queryset._next_is_sticky().all(), manager.query_field_name, batch[:1])
+        rows = with_keys(rows, batch)
         # `extra` as Django does it: the join to the through table is there, and is the first one of its name.
-        pairs = links.extra(select={"_memo_source": column}).values_list("_memo_source", target_key)
-        yield from pairs if convert is None else ((convert(key), target) for key, target in pairs)
+        pairs = rows.extra(select={"_memo_source": column}).values_list("_memo_source", target_key)
+        links = read_tuples(pairs)
+        found += links if convert is None else [(convert(key), target) for key, target in links]
+    return found
+
+
+def read_tuples(queryset: QuerySet[Any]) -> Iterable[tuple[Any, ...]]:
+    """What iterating a values_list() gives; by one call of the driver where its tuples need no conversion."""
+    compiler = queryset.query.get_compiler(using=queryset.db)
+    try:
+        sql, params = compiler.as_sql()
+    except EmptyResultSet:
+        return []
+    if compiler.get_converters([expression for expression, _, _ in compiler.select]):
+        return queryset
+    # 0.3 us per link less than through results_iter, which asks for 100 rows at a time.
+    with connections[queryset.db].cursor() as cursor:
+        cursor.execute(sql, params)
+        return cursor.fetchall()
 
 
 def converter_of(expression: Any, connection: Any) -> Callable[[Any], Any] | None:
@@ -245,7 +264,7 @@ def is_stored_as_is(field: Field[Any, Any], keys: Sequence[Any]) -> bool:
         AutoFieldMixin.get_db_prep_value,
         IntegerField.get_db_prep_value,
     )
-    return stock and all(type(key) is kind for key in keys)
+    return stock and set(map(type, keys)) == {kind}
 
 
 # --- what a statement can hold -------------------------------------------------------------------------------------

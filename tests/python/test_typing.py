@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from importlib import resources
@@ -39,6 +40,8 @@ def in_module(owner: Any, prefix: str = "") -> dict[str, str]:
     """nanobind tells the signature of everything that it made."""
 
     def written(text: str) -> str:
+        # Before Python 3.10 it writes typing.Optional.
+        text = re.sub(r"typing\.Optional\[(\w+)\]", r"\1 | None", text)
         [function] = ast.parse(text.replace("def (", "def _(") + ": ...").body
         assert isinstance(function, ast.FunctionDef)
         return signature(function)
