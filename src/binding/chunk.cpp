@@ -147,6 +147,7 @@ public:
     /// Ends all pins: the bounds hold again. Each pass is taken out of the list before its rows are released, which may
     /// run any code.
     void close() noexcept {
+        m_opened.reset();
         while (!m_passes.empty()) {
             const std::unique_ptr<finished_pass> pass = std::move(m_passes.back());
             m_passes.pop_back();
@@ -155,7 +156,10 @@ public:
     }
 
 private:
+    opened_instances open(nb::handle objects);
+
     std::vector<std::unique_ptr<finished_pass>> m_passes;
+    std::optional<opened_instances> m_opened; // until other code than the engine's runs
 };
 
 /// `levels`: [(instances, [ToOne, ...], remembered), ...], all leading to the memo's table.
@@ -172,7 +176,7 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
             relations.push_back(&nb::cast<const to_one_relation&>(relation));
             relation_counters.push_back(relations.back()->count);
         }
-        instances.emplace_back(nb::object(level[0]), std::move(relations), nb::cast<py_memo&>(memo),
+        instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo),
                                nb::cast<bool>(level[2]), load_deferred, reverse.is_none() ? nullptr : reverse.ptr());
         finished->pass.collect(instances.back());
     }
@@ -180,7 +184,7 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
     finished->pass.resolve(source);
     for (std::size_t number = 0; number < instances.size(); ++number) {
         if (source.fetched()) {
-            instances[number].forget_caches();
+            instances[number].close();
         }
         finished->pass.attach(number, instances[number]);
     }
@@ -196,10 +200,25 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
         finished->own_count = instances.front().relations().front()->own_count;
     }
     m_passes.push_back(std::move(finished));
+    m_opened.reset();
+    if (!source.fetched() && !instances.empty()) {
+        m_opened.emplace(instances.front().release());
+    }
+}
+
+/// The instances, as the relation before has opened them if these are the same.
+opened_instances chunk::open(nb::handle objects) {
+    if (m_opened && m_opened->source.get() == objects.ptr()) {
+        opened_instances same = std::move(*m_opened);
+        m_opened.reset();
+        return same;
+    }
+    return opened_instances(objects);
 }
 
 void chunk::to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
                     bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred) {
+    m_opened.reset();
     auto finished = std::make_unique<finished_to_many>(links, memo);
     to_many_instances instances(objects, relation, nb::cast<py_links&>(links), nb::cast<py_memo&>(memo), remembered,
                                 load_deferred);

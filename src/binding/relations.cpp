@@ -27,22 +27,28 @@ void call_load_deferred(const object_ref& load_deferred, const instance_list& ob
 
 } // namespace
 
-to_one_instances::to_one_instances(nb::handle objects, py_vector<const to_one_relation*> relations, const py_memo& memo,
-                                   bool remembered, nb::handle load_deferred, PyObject* reverse)
-    : m_objects(objects), m_relations(std::move(relations)), m_memo(memo),
+to_one_instances::to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations,
+                                   const py_memo& memo, bool remembered, nb::handle load_deferred, PyObject* reverse)
+    : m_opened(std::move(objects)), m_relations(std::move(relations)), m_memo(memo),
       m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_reverse(reverse), m_remembered(remembered) {
     for (const to_one_relation* relation : m_relations) {
         m_any_native = m_any_native || !relation->loose;
     }
-    m_caches.resize(m_objects.size());
+}
+
+void to_one_instances::close() {
+    m_opened.dicts.assign(size(), object_ref());
+    m_opened.caches.assign(size(), object_ref());
 }
 
 void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) {
-    PyObject* object = m_objects[at];
-    object_ref cache;
-    object_ref dict;
-    if (m_any_native) {
-        // Once per object, whatever the number of relations.
+    PyObject* object = m_opened.objects[at];
+    if (at + 4 < size()) {
+        __builtin_prefetch(m_opened.objects[at + 4]);
+    }
+    object_ref& cache = m_opened.caches[at];
+    object_ref& dict = m_opened.dicts[at];
+    if (m_any_native && !cache) {
         dict = checked(PyObject_GenericGetDict(object, nullptr));
         cache = fields_cache_of(object, dict.get());
     }
@@ -58,9 +64,6 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
             readings[number] = reading_of(relation.key.read_from(dict.get()));
         }
     }
-    if (m_any_native) {
-        m_caches[at] = std::move(cache);
-    }
 }
 
 bool to_one_instances::still_attached(const to_one_relation& relation, PyObject* cache, PyObject* dict) const {
@@ -73,12 +76,12 @@ bool to_one_instances::still_attached(const to_one_relation& relation, PyObject*
 }
 
 void to_one_instances::load_deferred(std::span<const std::size_t> objects) const {
-    call_load_deferred(m_load_deferred, m_objects, objects);
+    call_load_deferred(m_load_deferred, m_opened.objects, objects);
 }
 
 void to_one_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {
-    PyObject* object = m_objects[at];
-    object_ref cache = m_caches.empty() ? object_ref() : m_caches[at];
+    PyObject* object = m_opened.objects[at];
+    object_ref cache = m_opened.caches[at];
     for (std::size_t number = 0; number < rows.size(); ++number) {
         if (rows[number] == nullptr) {
             continue;

@@ -76,10 +76,6 @@ class MemoizedPrefetch:
             self.memoized_objects_configs.setdefault(config.model, config)
         self._reverse: list[tuple[Any, str, Any]] = []
         self._forget()
-        self.memoized_objects: ViewMapping[type[Model]] = ViewMapping(lambda: list(self._row_models()), self._rows_view)
-        self.through_model_source_target_cache: ViewMapping[str] = ViewMapping(
-            lambda: list(self._link_names()), self._links_view
-        )
         if model is not None:
             self._check_below(self._root, model)
         for config in self._configs:
@@ -313,6 +309,18 @@ class MemoizedPrefetch:
                 )
 
     # --- reports
+
+    # Made when asked for: kept, they would tie the memos into a cycle, for the garbage collector to find.
+
+    @property
+    def memoized_objects(self) -> ViewMapping[type[Model]]:
+        """The remembered rows by model, then by primary key."""
+        return ViewMapping(lambda: list(self._row_models()), self._rows_view)
+
+    @property
+    def through_model_source_target_cache(self) -> ViewMapping[str]:
+        """The remembered links: the targets of each source, by the name of the through model and its two fields."""
+        return ViewMapping(lambda: list(self._link_names()), self._links_view)
 
     def _stats_of(self, lookup: Lookup, count: Counters, table: Memo | Links | None) -> RelationStats:
         return RelationStats(

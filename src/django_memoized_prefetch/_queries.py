@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from django.core.exceptions import EmptyResultSet
-from django.db import connections
+from django.db import connections, router
 from django.db.models import CharField, Field, IntegerField, Model, QuerySet
 from django.db.models.expressions import F, OrderBy, RawSQL, Subquery
 from django.db.models.fields import AutoFieldMixin
@@ -127,14 +127,45 @@ def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> l
     return rows
 
 
-def fetch_links(
-    relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
-) -> list[tuple[Any, Any]]:
-    """
-    Source and target keys, in the order and with the duplicates and the filter of the manager's own prefetch query.
+def fetch_links(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> list[tuple[Any, Any]]:
+    """Source and target keys, in the order, with the duplicates and the filter of the manager's own prefetch query."""
+    if is_link_table_enough(relation, source):
+        return _links_alone(relation, keys, instance)
+    return _links_joined(relation, source, keys, instance)
 
-    It is that query: the related manager's queryset, or the user's, joined to the through table; two columns of it.
+
+def is_link_table_enough(relation: Relation, source: RowSource) -> bool:
     """
+    Whether the manager shows every target, in no order: then the target's table need not be joined.
+
+    A link to a target that does not exist, which the join would drop, is dropped when the target is not found.
+    """
+    _, _, target_field = link_fields(relation)
+    target = target_field.remote_field.model
+    return (
+        not source.reads_links
+        and plain_manager(target._default_manager)
+        and not target._meta.ordering
+        and len(target_field.related_fields) == 1
+        and target_field.foreign_related_fields[0].primary_key
+    )
+
+
+def _links_alone(relation: Relation, keys: Sequence[Any], instance: Model) -> list[tuple[Any, Any]]:
+    through, source_field, target_field = link_fields(relation)
+    alias = router.db_for_read(target_field.remote_field.model, instance=instance)
+    queryset: QuerySet[Any] = QuerySet(through, using=alias)
+    if target_field.null:
+        queryset = queryset.filter(**{f"{target_field.attname}__isnull": False})
+    found: list[tuple[Any, Any]] = []
+    for batch in batches(keys, queryset):
+        rows = with_keys(queryset.filter(**{f"{source_field.attname}__in": batch[:1]}), batch)
+        found += read_tuples(rows.values_list(source_field.attname, target_field.attname))
+    return found
+
+
+def _links_joined(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> list[tuple[Any, Any]]:
+    """Two columns of the prefetch query itself: the related manager's queryset, or the user's, joined to the links."""
     manager = getattr(instance, relation.name)
     queryset = source.make(instance) if source.reads_links else unrelated_queryset(manager)
     queryset = hinted(queryset, instance)
@@ -143,32 +174,31 @@ def fetch_links(
     connection = connections[queryset.db]
     table = source_field.model._meta.db_table
     column = f"{connection.ops.quote_name(table)}.{connection.ops.quote_name(source_field.column)}"
-    target_key = queryset.model._meta.pk.attname
     convert = converter_of(source_field.get_col(table), connection)
     found: list[tuple[Any, Any]] = []
     for batch in batches(keys, queryset):
         rows = _filter_prefetch_queryset(queryset._next_is_sticky().all(), manager.query_field_name, batch[:1])
         rows = with_keys(rows, batch)
         # `extra` as Django does it: the join to the through table is there, and is the first one of its name.
-        pairs = rows.extra(select={"_memo_source": column}).values_list("_memo_source", target_key)
+        pairs = rows.extra(select={"_memo_source": column}).values_list("_memo_source", queryset.model._meta.pk.attname)
         links = read_tuples(pairs)
         found += links if convert is None else [(convert(key), target) for key, target in links]
     return found
 
 
-def read_tuples(queryset: QuerySet[Any]) -> Iterable[tuple[Any, ...]]:
-    """What iterating a values_list() gives; by one call of the driver where its tuples need no conversion."""
+def read_tuples(queryset: QuerySet[Any]) -> list[Any]:
+    """What a values_list() gives; by one call of the driver where its tuples need no conversion."""
     compiler = queryset.query.get_compiler(using=queryset.db)
     try:
         sql, params = compiler.as_sql()
     except EmptyResultSet:
         return []
     if compiler.get_converters([expression for expression, _, _ in compiler.select]):
-        return queryset
+        return list(queryset)
     # 0.3 us per link less than through results_iter, which asks for 100 rows at a time.
     with connections[queryset.db].cursor() as cursor:
         cursor.execute(sql, params)
-        return cursor.fetchall()
+        return list(cursor.fetchall())
 
 
 def converter_of(expression: Any, connection: Any) -> Callable[[Any], Any] | None:
