@@ -132,7 +132,9 @@ public:
         for (std::size_t object = 0; object < objects.size(); ++object) {
             for (std::size_t relation = 0; relation < width; ++relation, ++at) {
                 const slot_id position = m_positions[at];
-                rows[relation] = position < detail::null_slot ? &m_rows.handle(position) : position == no_slot ? nullptr : &none;
+                rows[relation] = position < detail::null_slot ? &m_rows.handle(position)
+                                 : position == no_slot        ? nullptr
+                                                              : &none;
             }
             objects.attach(object, std::span<const handle_type* const>(rows));
         }
@@ -156,7 +158,7 @@ private:
     };
     key_resolution<Memo> m_rows;
     vector_of<collected> m_groups;
-    vector_of<slot_id> m_positions; // object by object, relation by relation
+    vector_of<slot_id> m_positions;      // object by object, relation by relation
     vector_of<std::uint64_t> m_requests; // by relation
 };
 

@@ -9,7 +9,8 @@
 /// A *row source* says how rows are read (`Handle` and `Key` are the memo's):
 ///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked for
 ///   key_of(const Handle& row) -> Key            the value that the row is found by
-///   prefetch(const Handle& row)                 optional: starts to load what `valid` will look at
+///   prefetch(const Handle& row, int step)       optional: starts to load what `valid` will look at; called twice, the
+///                                               second time (step 1) when what the first asked for should be there
 ///   valid(const Handle& row, const Key&) -> bool  whether a remembered row still has that key
 #pragma once
 
@@ -133,9 +134,12 @@ private:
             }
         }
         for (slot_id position = 0; position < count; ++position) {
-            if constexpr (requires { source.prefetch(m_handles[0]); }) {
-                if (position + ahead < count && m_slots[position + ahead] != no_slot) {
-                    source.prefetch(memo().handle(m_slots[position + ahead]));
+            if constexpr (requires { source.prefetch(m_handles[0], 0); }) {
+                for (int step = 0; step < 2; ++step) {
+                    const slot_id next = position + ahead / (step == 0 ? 1 : 2);
+                    if (next < count && m_slots[next] != no_slot) {
+                        source.prefetch(memo().handle(m_slots[next]), step);
+                    }
                 }
             }
             const slot_id slot = m_slots[position];
@@ -209,7 +213,8 @@ private:
             if (one.found != no_slot) {
                 m_pinned.add(one.found);
                 if (one.handle && memo().handle(one.found)) {
-                    m_handles[position] = memo().handle(one.found); // one row is one instance; `one` keeps ours meanwhile
+                    m_handles[position] =
+                        memo().handle(one.found); // one row is one instance; `one` keeps ours meanwhile
                 }
                 m_slots[position] = one.found;
                 continue;

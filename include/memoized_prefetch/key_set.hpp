@@ -27,7 +27,9 @@ public:
     }
 
     /// The position of `key`, or `no_slot`.
-    [[nodiscard]] slot_id find(const Key& key) const { return find(key_index<Allocator>::tag_of(Traits::hash(key)), key); }
+    [[nodiscard]] slot_id find(const Key& key) const {
+        return find(key_index<Allocator>::tag_of(Traits::hash(key)), key);
+    }
 
     /// Makes room for `count` keys in all.
     void reserve(std::size_t count) {

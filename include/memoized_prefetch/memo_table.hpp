@@ -33,7 +33,9 @@ public:
     slot_id add_row(Key key, std::uint32_t tag, Handle handle) noexcept {
         return base::add(std::move(key), tag, {std::move(handle), false});
     }
-    slot_id add_missing(Key key, std::uint32_t tag) noexcept { return base::add(std::move(key), tag, {Handle{}, true}); }
+    slot_id add_missing(Key key, std::uint32_t tag) noexcept {
+        return base::add(std::move(key), tag, {Handle{}, true});
+    }
     /// The same where hashing the key may throw; nothing is changed then.
     slot_id add_row(Key key, Handle handle) {
         const std::uint32_t tag = base::tag_of(key);
@@ -51,7 +53,8 @@ public:
     /// Calls `visit(key, handle)` for everything the table still holds, until it returns non-zero; returns that.
     template <class Visit>
     int visit(Visit&& visit) const {
-        return base::visit_nodes([&](const Key& key, const memo_payload<Handle>& payload) { return visit(key, payload.handle); });
+        return base::visit_nodes(
+            [&](const Key& key, const memo_payload<Handle>& payload) { return visit(key, payload.handle); });
     }
 
 private:

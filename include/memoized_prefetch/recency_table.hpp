@@ -65,7 +65,9 @@ public:
         return m_index.find(tag, [&](slot_id slot) { return Traits::equal(m_nodes[slot].key, key); });
     }
     /// The hash of a key as the table keeps it. The only function here that hashes.
-    [[nodiscard]] static std::uint32_t tag_of(const Key& key) { return key_index<Allocator>::tag_of(Traits::hash(key)); }
+    [[nodiscard]] static std::uint32_t tag_of(const Key& key) {
+        return key_index<Allocator>::tag_of(Traits::hash(key));
+    }
 
     /// Starts to load what `find` will look at first.
     void prefetch(const Key& key) const noexcept(noexcept(Traits::hash(key))) { m_index.prefetch(Traits::hash(key)); }
@@ -301,7 +303,8 @@ public:
 
 private:
     using slot_vector =
-        std::vector<slot_id, typename std::allocator_traits<typename Table::allocator_type>::template rebind_alloc<slot_id>>;
+        std::vector<slot_id,
+                    typename std::allocator_traits<typename Table::allocator_type>::template rebind_alloc<slot_id>>;
     Table* m_table;
     slot_vector m_slots;
 };

@@ -33,7 +33,11 @@ public:
     }
 
     [[nodiscard]] bool fetched() const noexcept { return m_fetched; }
-    void prefetch(const object_ref& row) const noexcept { __builtin_prefetch(row.get(), 1); }
+    void prefetch(const object_ref& row, int step) const noexcept {
+        if (row) {
+            step == 0 ? prefetch_object(row.get()) : prefetch_attributes(row.get());
+        }
+    }
 
     [[nodiscard]] py_key key_of(const object_ref& row) const { return py_key::of(m_memo.key.load(row.get())); }
 
@@ -141,8 +145,8 @@ public:
     ~chunk() { close(); }
 
     void to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse);
-    void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation, bool remembered,
-                 nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred);
+    void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
+                 bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred);
 
     /// Ends all pins: the bounds hold again. Each pass is taken out of the list before its rows are released, which may
     /// run any code.
@@ -176,8 +180,8 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
             relations.push_back(&nb::cast<const to_one_relation&>(relation));
             relation_counters.push_back(relations.back()->count);
         }
-        instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo),
-                               nb::cast<bool>(level[2]), load_deferred, reverse.is_none() ? nullptr : reverse.ptr());
+        instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo), nb::cast<bool>(level[2]),
+                               load_deferred, reverse.is_none() ? nullptr : reverse.ptr());
         finished->pass.collect(instances.back());
     }
     python_rows source(nb::cast<py_memo&>(memo), fetch);
@@ -360,9 +364,11 @@ void bind_chunk(nb::module_& module) {
              "Attaches the rows that keys of the instances name, with one call of `fetch` for those not in memory.")
         .def("to_many", &chunk::to_many, nb::arg("links"), nb::arg("memo"), nb::arg("objects"), nb::arg("relation"),
              nb::arg("remembered"), nb::arg("fetch_links"), nb::arg("fetch_rows"), nb::arg("load_deferred"),
-             nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ToMany, remembered: bool, "
+             nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ToMany, "
+                     "remembered: bool, "
                      "fetch_links: Callable[[list[Any]], Iterable[tuple[Any, Any]]], "
-                     "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> None"),
+                     "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> "
+                     "None"),
              "Attaches the rows that links lead to, with one call of `fetch_links` and one of `fetch_rows` at most.")
         .def("close", &chunk::close, "Ends the pins; the tables keep their bounds again.");
     module.def("follow_to_one", &follow_to_one, nb::arg("objects"), nb::arg("cache_name"),

@@ -19,6 +19,27 @@ struct names {
 extern names interned;
 void intern_names();
 
+/// Starts to load an instance, then what its attributes are read through, so that a later read does not wait for memory:
+/// rows of a large memo are in no cache, and waiting for them was a third of the time of a warm chunk. Where CPython keeps
+/// the attributes is no API, but a hint may be wrong: elsewhere than expected it only does nothing.
+inline void prefetch_object(const PyObject* object) noexcept {
+    __builtin_prefetch(object, 1);
+    __builtin_prefetch(reinterpret_cast<const char*>(object) - 32); // 3.11, 3.12: pointers before the object
+    __builtin_prefetch(reinterpret_cast<const char*>(object) + 64); // 3.13: values behind it
+}
+inline void prefetch_attributes([[maybe_unused]] const PyObject* object) noexcept {
+#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030D0000
+    constexpr std::ptrdiff_t values = PY_VERSION_HEX < 0x030C0000 ? -4 : -3;
+    if ((Py_TYPE(object)->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0) {
+        __builtin_prefetch(reinterpret_cast<const char* const*>(object)[values]); // 3.12 marks it by a low bit
+    }
+#elif PY_VERSION_HEX < 0x030B0000
+    if (const Py_ssize_t offset = Py_TYPE(object)->tp_dictoffset; offset > 0) {
+        __builtin_prefetch(*reinterpret_cast<const char* const*>(reinterpret_cast<const char*>(object) + offset));
+    }
+#endif
+}
+
 /// The attribute's value, or null when there is none. `__getattr__` of the class may run.
 inline object_ref optional_attribute(PyObject* object, PyObject* name) {
     PyObject* value = nullptr;

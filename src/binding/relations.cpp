@@ -17,7 +17,8 @@ key_reading<py_key> reading_of(object_ref value) {
     return {key_state::present, py_key::of(std::move(value))};
 }
 
-void call_load_deferred(const object_ref& load_deferred, const instance_list& objects, std::span<const std::size_t> deferred) {
+void call_load_deferred(const object_ref& load_deferred, const instance_list& objects,
+                        std::span<const std::size_t> deferred) {
     const object_ref list = checked(PyList_New(static_cast<Py_ssize_t>(deferred.size())));
     for (std::size_t at = 0; at < deferred.size(); ++at) {
         PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(at), object_ref::borrow(objects[deferred[at]]).release());
@@ -120,7 +121,8 @@ void to_many_instances::read(std::size_t at, std::span<key_reading<py_key>> read
     PyObject* object = m_objects[at];
     const object_ref cache = optional_attribute(object, interned.prefetched_objects_cache);
     if (cache && PyDict_Check(cache.get())) {
-        const object_ref attached = object_ref::borrow(PyDict_GetItemWithError(cache.get(), m_relation.attribute.get()));
+        const object_ref attached =
+            object_ref::borrow(PyDict_GetItemWithError(cache.get(), m_relation.attribute.get()));
         if (!attached && PyErr_Occurred() != nullptr) {
             throw_python_error();
         }
@@ -216,7 +218,8 @@ void init_to_one(to_one_relation* self, nb::str key_name, nb::str attach_name, n
 }
 
 void init_to_many(to_many_relation* self, nb::str key_name, bool key_in_dict, nb::str attribute, nb::str cache_name,
-                  nb::object queryset_class, nb::object fill, nb::object unsaved, nb::handle count, nb::handle link_count) {
+                  nb::object queryset_class, nb::object fill, nb::object unsaved, nb::handle count,
+                  nb::handle link_count) {
     new (self) to_many_relation{.key = {from_nb(key_name), key_in_dict},
                                 .attribute = from_nb(attribute),
                                 .cache_name = from_nb(cache_name),
@@ -269,8 +272,8 @@ void bind_relations(nb::module_& module) {
     nb::class_<to_many_relation>(module, "ToMany", nb::type_slots(to_many_slots),
                                  "A relation of one model class to many rows, through links.")
         .def("__init__", &init_to_many, nb::arg("key_name"), nb::arg("key_in_dict"), nb::arg("attribute"),
-             nb::arg("cache_name"), nb::arg("queryset_class").none(), nb::arg("fill"), nb::arg("unsaved"), nb::arg("count"),
-             nb::arg("link_count"),
+             nb::arg("cache_name"), nb::arg("queryset_class").none(), nb::arg("fill"), nb::arg("unsaved"),
+             nb::arg("count"), nb::arg("link_count"),
              nb::sig("def __init__(self, key_name: str, key_in_dict: bool, attribute: str, cache_name: str, "
                      "queryset_class: type | None, fill: Callable[[Any, list[Any]], object], "
                      "unsaved: Callable[[Any], object], count: Counters, link_count: Counters) -> None"));

@@ -34,7 +34,9 @@ struct to_many_relation {
 class instance_list {
 public:
     explicit instance_list(nb::handle objects) : m_objects(checked(PySequence_Tuple(objects.ptr()))) {}
-    [[nodiscard]] std::size_t size() const noexcept { return static_cast<std::size_t>(PyTuple_GET_SIZE(m_objects.get())); }
+    [[nodiscard]] std::size_t size() const noexcept {
+        return static_cast<std::size_t>(PyTuple_GET_SIZE(m_objects.get()));
+    }
     [[nodiscard]] PyObject* operator[](std::size_t at) const noexcept {
         return PyTuple_GET_ITEM(m_objects.get(), static_cast<Py_ssize_t>(at));
     }

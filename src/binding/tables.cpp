@@ -185,8 +185,10 @@ void bind_tables(nb::module_& module) {
                         "The rows of one table, by the value of one column, most recently used first, at most `bound`.")
         .def(
             "__init__",
-            [](py_memo* self, std::optional<std::size_t> bound, nb::str key_name, bool key_in_dict, nb::object pk_name) {
-                new (self) py_memo(bound, from_nb(key_name), key_in_dict, pk_name.is_none() ? object_ref() : from_nb(pk_name));
+            [](py_memo* self, std::optional<std::size_t> bound, nb::str key_name, bool key_in_dict,
+               nb::object pk_name) {
+                new (self)
+                    py_memo(bound, from_nb(key_name), key_in_dict, pk_name.is_none() ? object_ref() : from_nb(pk_name));
             },
             nb::arg("bound").none(), nb::arg("key_name"), nb::arg("key_in_dict") = false,
             nb::arg("pk_name").none() = nb::none(),
@@ -195,21 +197,26 @@ void bind_tables(nb::module_& module) {
         .def_prop_rw(
             "bound", [](const py_memo& self) { return bound_of(self.rows.bound()); },
             [](py_memo& self, std::optional<std::size_t> bound) { set_bound(self.rows, bound); }, nb::arg().none())
-        .def("__len__", [](const py_memo& self) { return self.rows.size(); }, "Entries, remembered absences included.")
+        .def(
+            "__len__", [](const py_memo& self) { return self.rows.size(); }, "Entries, remembered absences included.")
         .def("rows", &rows_of, nb::sig("def rows(self) -> list[tuple[Any, Any]]"),
              "Keys and rows, most recently used first.")
         .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
              "Adds rows that were not asked for, the first as the most recently used; returns how many were new.")
         .def("clear", [](py_memo& self) { self.rows.clear(); });
 
-    nb::class_<py_links>(module, "Links", nb::type_slots(links_slots),
-                         "The ordered target keys of each source key, most recently used first, at most `bound` sources.")
-        .def("__init__", [](py_links* self, std::optional<std::size_t> bound) { new (self) py_links(bound); },
-             nb::arg("bound").none(), nb::sig("def __init__(self, bound: int | None) -> None"))
+    nb::class_<py_links>(
+        module, "Links", nb::type_slots(links_slots),
+        "The ordered target keys of each source key, most recently used first, at most `bound` sources.")
+        .def(
+            "__init__", [](py_links* self, std::optional<std::size_t> bound) { new (self) py_links(bound); },
+            nb::arg("bound").none(), nb::sig("def __init__(self, bound: int | None) -> None"))
         .def_prop_rw(
             "bound", [](const py_links& self) { return bound_of(self.links.bound()); },
             [](py_links& self, std::optional<std::size_t> bound) { set_bound(self.links, bound); }, nb::arg().none())
-        .def("__len__", [](const py_links& self) { return self.links.size(); }, "Sources, those without targets included.")
+        .def(
+            "__len__", [](const py_links& self) { return self.links.size(); },
+            "Sources, those without targets included.")
         .def("items", &links_of, nb::sig("def items(self) -> list[tuple[Any, list[Any]]]"),
              "Sources and their targets, most recently used first.")
         .def("clear", [](py_links& self) { self.links.clear(); });
