@@ -33,7 +33,7 @@ public:
     }
 
     [[nodiscard]] bool fetched() const noexcept { return m_fetched; }
-    void prefetch(const object_ref& row, int step) const noexcept {
+    static void prefetch(const object_ref& row, int step) noexcept {
         if (row) {
             step == 0 ? prefetch_object(row.get()) : prefetch_attributes(row.get());
         }
@@ -324,7 +324,7 @@ nb::list group_by_class(nb::handle objects) {
     }
     const object_ref by_class = checked(PyDict_New());
     for (std::size_t at = 0; at < instances.size(); ++at) {
-        PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(instances[at]));
+        auto* type = reinterpret_cast<PyObject*>(Py_TYPE(instances[at]));
         PyObject* group = PyDict_GetItemWithError(by_class.get(), type);
         if (group == nullptr) {
             const object_ref fresh = checked(PyList_New(0));

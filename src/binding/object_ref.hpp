@@ -16,8 +16,9 @@ public:
     object_ref() noexcept = default;
     object_ref(const object_ref& other) noexcept : m_object(other.m_object) { Py_XINCREF(m_object); }
     object_ref(object_ref&& other) noexcept : m_object(std::exchange(other.m_object, nullptr)) {}
-    object_ref& operator=(object_ref other) noexcept {
-        std::swap(m_object, other.m_object);
+    object_ref& operator=(const object_ref& other) noexcept { return *this = object_ref(other); }
+    object_ref& operator=(object_ref&& other) noexcept {
+        const object_ref gone = steal(std::exchange(m_object, std::exchange(other.m_object, nullptr)));
         return *this;
     }
     ~object_ref() { Py_XDECREF(m_object); }

@@ -174,7 +174,7 @@ void to_many_instances::attach(std::size_t at, std::span<const object_ref* const
     }
     const object_ref queryset =
         m_relation.queryset_class
-            ? filled_queryset(object, std::move(list))
+            ? filled_queryset(object, list)
             : checked(PyObject_CallFunctionObjArgs(m_relation.fill.get(), object, list.get(), nullptr));
     object_ref cache = optional_attribute(object, interned.prefetched_objects_cache);
     if (!cache) {
@@ -186,7 +186,7 @@ void to_many_instances::attach(std::size_t at, std::span<const object_ref* const
 
 /// An instance of the relation's private queryset class, made without running any Python code. What it needs to become the
 /// manager's own queryset: a weak reference to its source, and the source's key and database for when that is gone.
-object_ref to_many_instances::filled_queryset(PyObject* object, object_ref rows) const {
+object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref& rows) const {
     auto* type = reinterpret_cast<PyTypeObject*>(m_relation.queryset_class.get());
     // By object.__new__: on Python 3.11 and 3.12 tp_alloc alone leaves out the place for attributes, and each instance then
     // gets a dict of its own, which costs 350 instructions and 100 bytes.

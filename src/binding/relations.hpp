@@ -103,7 +103,7 @@ public:
 
 private:
     [[nodiscard]] bool still_attached(PyObject* object, PyObject* queryset) const;
-    [[nodiscard]] object_ref filled_queryset(PyObject* object, object_ref rows) const;
+    [[nodiscard]] object_ref filled_queryset(PyObject* object, const object_ref& rows) const;
 
     instance_list m_objects;
     const to_many_relation& m_relation;

@@ -22,7 +22,7 @@ struct py_memo {
     py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk_name);
 
     /// Whether a row still is the one with this key: `delete()` and `pk = None; save()` change rows that are shared.
-    [[nodiscard]] bool is_row(PyObject* row, const py_key& key) const;
+    [[nodiscard]] bool is_row(PyObject* row, const py_key& asked) const;
 
     memo_of_rows rows;
     column key;         // what rows are found by
