@@ -149,6 +149,7 @@ public:
     }
 
     [[nodiscard]] std::size_t relations() const noexcept { return m_requests.size(); }
+    void roll_back() noexcept { m_rows.roll_back(); }
     std::size_t release() noexcept { return m_rows.release(); }
 
 private:
@@ -183,12 +184,20 @@ public:
     to_many_pass& operator=(to_many_pass&&) = delete;
     ~to_many_pass() {
         if (!m_committed) {
-            for (const slot_id slot : m_added) {
-                if (links().living(slot) && links().pins(slot) == 1) {
-                    links().erase(slot);
-                }
+            roll_back();
+        }
+    }
+
+    /// As of key_resolution, for the links and the rows.
+    void roll_back() noexcept {
+        m_rows.roll_back();
+        for (const slot_id slot : m_added) {
+            if (links().living(slot) && links().pins(slot) == 1) {
+                links().erase(slot);
             }
         }
+        m_added.clear();
+        m_pinned.unpin();
     }
 
     template <class Objects>

@@ -9,7 +9,7 @@
 /// A *row source* says how rows are read (`Handle` and `Key` are the memo's):
 ///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked for
 ///   key_of(const Handle& row) -> Key            the value that the row is found by
-///   prefetch(const Handle& row, int step)       optional: starts to load what `valid` will look at; called twice, the
+///   prefetch(const Handle& row, const Key&, int step)  optional: starts to load what `valid` will look at; called twice, the
 ///                                               second time (step 1) when what the first asked for should be there
 ///   valid(const Handle& row, const Key&) -> bool  whether a remembered row still has that key
 #pragma once
@@ -38,12 +38,19 @@ public:
     key_resolution& operator=(key_resolution&&) = delete;
     ~key_resolution() {
         if (!m_committed) {
-            for (const slot_id slot : m_added) {
-                if (memo().living(slot) && memo().pins(slot) == 1) { // another chunk that pinned it relies on it by now
-                    memo().erase(slot);
-                }
+            roll_back();
+        }
+    }
+
+    /// Takes back what `resolve` added and ends the pins; the bound is re-established by `release` or the destructor.
+    void roll_back() noexcept {
+        for (const slot_id slot : m_added) {
+            if (memo().living(slot) && memo().pins(slot) == 1) { // another chunk that pinned it relies on it by now
+                memo().erase(slot);
             }
         }
+        m_added.clear();
+        m_pinned.unpin();
     }
 
     /// The position of a key. The first relation that asks for a key is the one whose counters it goes to.
@@ -134,11 +141,11 @@ private:
             }
         }
         for (slot_id position = 0; position < count; ++position) {
-            if constexpr (requires { source.prefetch(m_handles[0], 0); }) {
+            if constexpr (requires { source.prefetch(m_handles[0], m_keys[0], 0); }) {
                 for (int step = 0; step < 2; ++step) {
                     const slot_id next = position + ahead / (step == 0 ? 1 : 2);
                     if (next < count && m_slots[next] != no_slot) {
-                        source.prefetch(memo().handle(m_slots[next]), step);
+                        source.prefetch(memo().handle(m_slots[next]), memo().key(m_slots[next]), step);
                     }
                 }
             }

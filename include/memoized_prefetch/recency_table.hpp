@@ -290,12 +290,17 @@ public:
     }
     [[nodiscard]] Table& table() const noexcept { return *m_table; }
 
-    /// Ends all pins, trims the table and releases what left it. Returns how many entries were evicted.
-    std::size_t release() noexcept {
+    /// Ends all pins and leaves the rest to `release`.
+    void unpin() noexcept {
         for (const slot_id slot : m_slots) {
             m_table->unpin(slot);
         }
         m_slots.clear();
+    }
+
+    /// Ends all pins, trims the table and releases what left it. Returns how many entries were evicted.
+    std::size_t release() noexcept {
+        unpin();
         const std::size_t evicted = m_table->trim();
         m_table->release_buried();
         return evicted;

@@ -33,9 +33,15 @@ public:
     }
 
     [[nodiscard]] bool fetched() const noexcept { return m_fetched; }
-    static void prefetch(const object_ref& row, int step) noexcept {
-        if (row) {
-            step == 0 ? prefetch_object(row.get()) : prefetch_attributes(row.get());
+    static void prefetch(const object_ref& row, const py_key& key, int step) noexcept {
+        if (!row) {
+            return;
+        }
+        if (step == 0) {
+            prefetch_object(row.get());
+            __builtin_prefetch(key.object.get(), 1); // as a rule the very object that the row has as its key
+        } else {
+            prefetch_attributes(row.get());
         }
     }
 
@@ -160,50 +166,68 @@ public:
     }
 
 private:
+    template <class Pass, class Run>
+    void run(std::unique_ptr<Pass> pass, Run&& run);
     opened_instances open(nb::handle objects);
 
     std::vector<std::unique_ptr<finished_pass>> m_passes;
     std::optional<opened_instances> m_opened; // until other code than the engine's runs
 };
 
+/// Runs a new pass. When it fails, what it added is taken back at once, and the bound is re-established only after the
+/// passes that were completed have ended their pins: what is evicted then is what would have been without it.
+template <class Pass, class Run>
+void chunk::run(std::unique_ptr<Pass> pass, Run&& run) {
+    m_passes.reserve(m_passes.size() + 1);
+    try {
+        run(*pass);
+    } catch (...) {
+        pass->pass.roll_back();
+        m_passes.insert(m_passes.begin(), std::move(pass));
+        throw;
+    }
+    m_passes.push_back(std::move(pass));
+}
+
 /// `levels`: [(instances, [ToOne, ...], remembered), ...], all leading to the memo's table.
 void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse) {
-    auto finished = std::make_unique<finished_to_one>(memo);
     py_vector<to_one_instances> instances;
     py_vector<object_ref> own_relations;
+    py_vector<const to_one_relation*> all_relations;
+    python_rows source(nb::cast<py_memo&>(memo), fetch);
     instances.reserve(levels.size());
-    py_vector<counters*> relation_counters;
     for (nb::handle level : levels) {
         py_vector<const to_one_relation*> relations;
         for (nb::handle relation : level[1]) {
             own_relations.push_back(object_ref::borrow(relation.ptr()));
             relations.push_back(&nb::cast<const to_one_relation&>(relation));
-            relation_counters.push_back(relations.back()->count);
+            all_relations.push_back(relations.back());
         }
         instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo), nb::cast<bool>(level[2]),
                                load_deferred, reverse.is_none() ? nullptr : reverse.ptr());
-        finished->pass.collect(instances.back());
     }
-    python_rows source(nb::cast<py_memo&>(memo), fetch);
-    finished->pass.resolve(source);
-    for (std::size_t number = 0; number < instances.size(); ++number) {
-        if (source.fetched()) {
-            instances[number].close();
+    run(std::make_unique<finished_to_one>(memo), [&](finished_to_one& finished) {
+        for (to_one_instances& level : instances) {
+            finished.pass.collect(level);
         }
-        finished->pass.attach(number, instances[number]);
-    }
-    py_vector<counters> count(relation_counters.size());
-    m_passes.reserve(m_passes.size() + 1);
-    // From here on nothing throws.
-    finished->pass.commit(count);
-    for (std::size_t number = 0; number < count.size(); ++number) {
-        *relation_counters[number] += count[number];
-    }
-    if (!instances.empty() && !instances.front().relations().empty()) {
-        finished->count = instances.front().relations().front()->count;
-        finished->own_count = instances.front().relations().front()->own_count;
-    }
-    m_passes.push_back(std::move(finished));
+        finished.pass.resolve(source);
+        for (std::size_t number = 0; number < instances.size(); ++number) {
+            if (source.fetched()) {
+                instances[number].close();
+            }
+            finished.pass.attach(number, instances[number]);
+        }
+        py_vector<counters> count(all_relations.size());
+        // From here on nothing throws.
+        finished.pass.commit(count);
+        for (std::size_t number = 0; number < count.size(); ++number) {
+            *all_relations[number]->count += count[number];
+        }
+        if (!all_relations.empty()) {
+            finished.count = all_relations.front()->count;
+            finished.own_count = all_relations.front()->own_count;
+        }
+    });
     m_opened.reset();
     if (!source.fetched() && !instances.empty()) {
         m_opened.emplace(instances.front().release());
@@ -223,22 +247,21 @@ opened_instances chunk::open(nb::handle objects) {
 void chunk::to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
                     bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred) {
     m_opened.reset();
-    auto finished = std::make_unique<finished_to_many>(links, memo);
     to_many_instances instances(objects, relation, nb::cast<py_links&>(links), nb::cast<py_memo&>(memo), remembered,
                                 load_deferred);
-    finished->pass.collect(instances);
     python_links link_source(fetch_links);
     python_rows row_source(nb::cast<py_memo&>(memo), fetch_rows);
-    finished->pass.resolve(link_source, row_source);
-    finished->pass.attach(instances);
-    m_passes.reserve(m_passes.size() + 1);
-    // From here on nothing throws.
-    finished->pass.commit(*relation.count, *relation.link_count);
-    finished->count = relation.count;
-    finished->link_count = relation.link_count;
-    finished->own_count = relation.own_count;
-    finished->own_link_count = relation.own_link_count;
-    m_passes.push_back(std::move(finished));
+    run(std::make_unique<finished_to_many>(links, memo), [&](finished_to_many& finished) {
+        finished.pass.collect(instances);
+        finished.pass.resolve(link_source, row_source);
+        finished.pass.attach(instances);
+        // From here on nothing throws.
+        finished.pass.commit(*relation.count, *relation.link_count);
+        finished.count = relation.count;
+        finished.link_count = relation.link_count;
+        finished.own_count = relation.own_count;
+        finished.own_link_count = relation.own_link_count;
+    });
 }
 
 /// Adds an object to the list unless it was seen before: the same object, never an equal one.

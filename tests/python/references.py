@@ -1,4 +1,4 @@
-"""Every reference to what a MemoizedPrefetch remembers: those that the garbage collector can see, and those that count."""
+"""References to what a MemoizedPrefetch remembers: those that the garbage collector can see, and those that count."""
 
 from __future__ import annotations
 
@@ -15,35 +15,11 @@ from django_memoized_prefetch._engine import Links, Memo
 _CONTAINERS = (dict, list, tuple, set, Model, ModelState, QuerySet)
 
 
-def _holds(candidate: Any) -> bool:
-    """Whether rows and keys may be referred to from there, and what that means is known."""
-    if isinstance(candidate, type):
+def _holds(kind: type) -> bool:
+    """Whether rows and keys may be referred to from objects of this class, and what that means is known."""
+    if issubclass(kind, type):
         return False
-    return isinstance(candidate, _CONTAINERS) or type(candidate).__module__.startswith("django_memoized_prefetch")
-
-
-def _reachable(roots: tuple[Any, ...]) -> list[Any]:
-    found, known = list(roots), {id(root) for root in roots}
-    for holder in found:
-        for referent in gc.get_referents(holder):
-            if id(referent) not in known and _holds(referent):
-                known.add(id(referent))
-                found.append(referent)
-    return found
-
-
-def tables(prefetch: Any) -> list[Any]:
-    """The engine's tables."""
-    return [one for one in _reachable((prefetch,)) if isinstance(one, (Memo, Links))]
-
-
-def remembered(prefetch: Any) -> list[Any]:
-    """Every row and key that the engine's tables hold, once."""
-    return list(
-        {
-            id(one): one for table in tables(prefetch) for one in gc.get_referents(table) if one is not type(table)
-        }.values()
-    )
+    return issubclass(kind, _CONTAINERS) or kind.__module__.startswith("django_memoized_prefetch")
 
 
 def _counts(objects: list[Any]) -> list[int]:
@@ -54,18 +30,41 @@ def _counts(objects: list[Any]) -> list[int]:
 _OWN = _counts([object()])[0]
 
 
-def unexplained(objects: list[Any], *roots: Any) -> list[str]:
+class References:
     """
-    The objects that more or fewer references count for than lead to them from the roots.
+    What leads to the rows and keys that a MemoizedPrefetch remembers.
 
     Args:
-        objects: To which nobody else refers but the roots, and this list, once.
+        roots: Where the references may start: the MemoizedPrefetch, and others that hold its rows or keys.
+
+    tables: The engine's tables.
     """
-    seen: Counter[int] = Counter()
-    for holder in _reachable(roots):
-        seen.update(map(id, gc.get_referents(holder)))
-    return [
-        f"{type(one).__name__} {one!r}: {count - _OWN} references, {seen[id(one)]} explained"
-        for one, count in zip(objects, _counts(objects))
-        if count - _OWN != seen[id(one)]
-    ]
+
+    def __init__(self, *roots: Any) -> None:
+        holders, known = list(roots), {id(root) for root in roots}
+        kinds: dict[type, bool] = {}
+        self._explained: Counter[int] = Counter()
+        for holder in holders:
+            for referent in gc.get_referents(holder):
+                self._explained[id(referent)] += 1
+                kind = type(referent)
+                if kind not in kinds:
+                    kinds[kind] = _holds(kind)
+                if kinds[kind] and id(referent) not in known:
+                    known.add(id(referent))
+                    holders.append(referent)
+        self.tables = [one for one in holders if isinstance(one, (Memo, Links))]
+
+    def held(self) -> list[Any]:
+        """Every row and key that the tables hold, once."""
+        held = {id(one): one for table in self.tables for one in gc.get_referents(table) if one is not type(table)}
+        return list(held.values())
+
+    def wrong(self) -> list[str]:
+        """The rows and keys that more or fewer references count for than lead to them from the roots."""
+        held = self.held()
+        return [
+            f"{type(one).__name__} {one!r}: {count - _OWN} references, {self._explained[id(one)]} explained"
+            for one, count in zip(held, _counts(held))
+            if count - _OWN != self._explained[id(one)]
+        ]

@@ -1,9 +1,9 @@
 """
 Each query, each allocation and each call of the user's code fails once in turn, in a chunk with every kind of relation.
 
-Afterwards what is remembered, its order, the bounds, the counters and the references are those of a run that was stopped
-between two relations: after as many as had been completed. Nothing stays pinned, and processing the same objects again
-gives what Django gives.
+Afterwards what is remembered, its order, the bounds, the counters and the references are those of a run that was
+stopped between two relations: after as many as had been completed. Nothing stays pinned, and processing the same
+objects again gives what Django gives.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from django.test import override_settings
 from django_memoized_prefetch import MemoizedPrefetch, _attach, _prefetch
 from django_memoized_prefetch._engine import Chunk, Memo
 from tests.python.isolated import isolated
-from tests.python.references import remembered, tables, unexplained
+from tests.python.references import References
 from tests.python.workshop.models import Customer, Depot, Part, Repair, Stage, Ticket, Word
 from tests.python.workshop.rows import djangos_reading, fill_workshop, reading, repairs, workshop_prefetch
 
@@ -35,10 +35,8 @@ except ImportError:
 needs_starvation = pytest.mark.skipif(set_nomemory is None, reason="this Python comes without _testcapi")
 
 # Of which some rows are remembered from the chunk before, and more are needed than are kept.
-BEFORE, CHUNK, OTHERS, SIZE = (0, 6), (3, 10), (8, 16), 4
+BEFORE, CHUNK, OTHERS, SIZE = (0, 6), (3, 9), (8, 16), 4
 COUNTERS = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
-
-
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def workshop() -> None:
     fill_workshop(repairs=20)
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Ends a run between two relations."""
 
 
@@ -63,13 +61,13 @@ def watched(stop_after: int | None = None) -> Iterator[Relations]:
     class WatchedChunk(Chunk):
         def to_one(self, *arguments: Any) -> None:
             if relations.done == stop_after:
-                raise Stopped
+                raise StoppedError
             super().to_one(*arguments)
             relations.done += 1
 
         def to_many(self, *arguments: Any) -> None:
             if relations.done == stop_after:
-                raise Stopped
+                raise StoppedError
             super().to_many(*arguments)
             relations.done += 1
 
@@ -85,10 +83,10 @@ def ready(is_warm: bool = True) -> tuple[MemoizedPrefetch, list[Repair]]:
     return prefetch, repairs(*CHUNK)
 
 
-def state(prefetch: MemoizedPrefetch) -> dict[str, Any]:
+def state(prefetch: MemoizedPrefetch, tables: list[Any] | None = None) -> dict[str, Any]:
     """All that is remembered, in order, absences and what should have been let go of included, and the counters."""
     found = []
-    for table in tables(prefetch):
+    for table in References(prefetch).tables if tables is None else tables:
         entries = table.rows() if isinstance(table, Memo) else table.items()
         held = sorted(repr(one) for one in gc.get_referents(table) if not isinstance(one, type))
         if held:  # a table is made before its relation is done
@@ -107,7 +105,7 @@ def stopped_states(is_warm: bool = True) -> list[dict[str, Any]]:
         with watched(stop_after=len(states)):
             try:
                 prefetch.process_chunk(chunk)
-            except Stopped:
+            except StoppedError:
                 states.append(state(prefetch))
                 assert len(states) > 1 or states[0] == before
                 continue
@@ -119,23 +117,26 @@ def stopped_states(is_warm: bool = True) -> list[dict[str, Any]]:
 def check(
     prefetch: MemoizedPrefetch, chunk: list[Repair], expected: dict[str, Any], djangos: list[Any], *roots: Any
 ) -> None:
-    now = state(prefetch)
+    references = References(prefetch, chunk, *roots)
+    if references.wrong():
+        gc.collect()  # exceptions may be in cycles with their frames
+        references = References(prefetch, chunk, *roots)
+        assert not (wrong := references.wrong()), "\n".join(wrong)
+    now = state(prefetch, references.tables)
     assert now["tables"] == expected["tables"]
     for path, counters in expected["counters"].items():
         assert now["counters"][path] == counters, f"the counters of {path}"
-    if unexplained(remembered(prefetch), prefetch, chunk, *roots):
-        gc.collect()  # exceptions may be in cycles with their frames
-        assert not (wrong := unexplained(remembered(prefetch), prefetch, chunk, *roots)), "\n".join(wrong)
     prefetch.process_chunk(chunk)
     assert reading(chunk) == djangos
-    check_bounds(prefetch)
+    check_bounds(prefetch, references.tables)
 
 
-def check_bounds(prefetch: MemoizedPrefetch) -> None:
-    for table in tables(prefetch):
+def check_bounds(prefetch: MemoizedPrefetch, tables: list[Any]) -> None:
+    for table in tables:
         assert table.bound is None or len(table) <= table.bound
         table.bound = 1
         assert len(table) <= 1, "something stays pinned"
+    prefetch.clear()
 
 
 class Fault:
@@ -168,8 +169,7 @@ def each_in_turn(
         with watched() as relations, where(fault):
             try:
                 prefetch.process_chunk(chunk)
-            except error as raised:
-                assert "on purpose" in str(raised)
+            except error:
                 assert fault.injected
             else:
                 assert not fault.injected, f"fault {number} was swallowed"
@@ -178,6 +178,7 @@ def each_in_turn(
 
 
 # --- queries
+
 
 @pytest.mark.parametrize("error", [OperationalError, KeyboardInterrupt])
 @pytest.mark.parametrize("is_warm", [False, True], ids=["nothing remembered", "some remembered"])
@@ -255,9 +256,7 @@ def test_each_question_to_the_router_fails_once(workshop: None) -> None:
 
 
 @pytest.mark.parametrize("access", ["__get__", "__set__"])
-def test_each_access_to_a_descriptor_fails_once(
-    workshop: None, access: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_access_to_a_descriptor_fails_once(workshop: None, access: str, monkeypatch: pytest.MonkeyPatch) -> None:
     current: list[Fault] = []
 
     class Invoice:
@@ -317,7 +316,7 @@ def test_code_that_uses_the_same_memoized_prefetch_again(where: str) -> str:
             elif action == "clear":
                 prefetch.clear()
             else:
-                for table in tables(prefetch):
+                for table in References(prefetch).tables:
                     table.bound = 2
 
         def query(execute: Any, *arguments: Any) -> Any:
@@ -340,9 +339,10 @@ def test_code_that_uses_the_same_memoized_prefetch_again(where: str) -> str:
         assert reading(chunk) == djangos, f"{action} at call {number}"
         if inner:
             assert reading(inner) == others, f"{action} at call {number}"
-        wrong = unexplained(remembered(prefetch), prefetch, chunk, inner)
+        references = References(prefetch, chunk, inner)
+        wrong = references.wrong()
         assert not wrong, "\n".join([f"{action} at call {number}", *wrong])
-        check_bounds(prefetch)
+        check_bounds(prefetch, references.tables)
         return calls >= number
 
     calls = {}
@@ -365,9 +365,10 @@ def kept_answers() -> Iterator[dict[Any, Any]]:
         asked = (source.model, name, tuple(keys))
         if asked not in kept:
             columns = [field.attname for field in source.model._meta.concrete_fields]
-            kept[asked] = columns, [
-                tuple(getattr(row, column) for column in columns) for row in fetch_rows(source, name, keys, instance)
-            ]
+            kept[asked] = (
+                columns,
+                [tuple(getattr(row, column) for column in columns) for row in fetch_rows(source, name, keys, instance)],
+            )
         columns, values = kept[asked]
         return [source.model.from_db("default", columns, row) for row in values]
 
@@ -441,7 +442,11 @@ class Starvation:
                 relations.done += 1
 
             def close(self) -> None:
-                starvation.native(super().close)()
+                # It lets go of rows. Python 3.13 needs memory for that, and loses references when there is none.
+                if sys.version_info >= (3, 13):
+                    super().close()
+                else:
+                    starvation.native(super().close)()
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_prefetch, "Chunk", StarvingChunk)
@@ -497,7 +502,7 @@ class Moments:
     """
     The lines of the package's own Python code as they are run; at one of them, memory runs out or Ctrl-C is pressed.
 
-    Python itself does not survive that its generators find no memory (3.12), so it is not its allocations that fail here.
+    CPython itself crashes when its generators find no memory (3.12), so that it is not its allocations that fail here.
     """
 
     def __init__(self, number: int | None = None) -> None:

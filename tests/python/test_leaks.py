@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import warnings
 import weakref
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +19,7 @@ from django.db.models import Model
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from django_memoized_prefetch._engine import Chunk, Counters, Links, Memo, ToMany, ToOne
 from tests.python.isolated import isolated
-from tests.python.references import remembered, tables, unexplained
+from tests.python.references import References
 from tests.python.workshop.models import (
     Bicycle,
     Customer,
@@ -35,11 +37,16 @@ from tests.python.workshop.rows import LOOKUPS, djangos_reading, reading, repair
 # The 60 repairs come again after this many chunks: what is remembered is then what it was.
 PERIOD = 5
 CHUNK = 12
+# Blocks that are no leak. Up to Python 3.10 a function gets a cache of its own when it is called for the 1,024th time.
+SLACK = 5 if sys.version_info >= (3, 11) else 90
 
 
 def process(prefetch: MemoizedPrefetch, number: int) -> list[Repair]:
     start = number % PERIOD * CHUNK
     return prefetch.process_chunk(repairs(start, start + CHUNK))
+
+
+NUMBERS = itertools.count()
 
 
 def settled_blocks() -> int:
@@ -48,14 +55,20 @@ def settled_blocks() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sys._clear_type_cache()  # it holds on to names, of attributes that Django makes up anew for each query
-    blocks = sys.getallocatedblocks()
-    for _ in range(400):
-        # A connection sweeps its list of spent cursors after every 200.
-        connection.connection.cursor().close()
-        if sys.getallocatedblocks() < blocks - 100:
-            break
-        blocks = sys.getallocatedblocks()
+    cursor = connection.connection.cursor()
+    sweep(lambda: cursor.execute(f"SELECT {next(NUMBERS)}"), 150)  # 100 statements are kept for reuse
+    cursor.close()
+    sweep(lambda: connection.connection.cursor().close(), 0)
     return sys.getallocatedblocks()
+
+
+def sweep(use: Callable[[], Any], least: int) -> None:
+    """Until the list is swept that sqlite3 has of what was used: that is after every 200."""
+    for number in range(least + 201):
+        before = sys.getallocatedblocks()
+        use()
+        if number >= least and sys.getallocatedblocks() < before - 50:
+            break
 
 
 def counts(objects: list[Any]) -> dict[str, int]:
@@ -107,19 +120,19 @@ def test_a_thousand_chunks_leave_exact_reference_counts(size: int) -> str:
     for number in range(501, 1001):
         process(prefetch, number)
     growth = settled_blocks() - blocks
-    held = remembered(prefetch)
+    references = References(prefetch, stored)
+    held = references.held()
     rows = [one for one in held if isinstance(one, Model)]
     assert len(rows) >= 40, f"only {len(rows)} rows are remembered"
     assert len(held) - len(rows) >= 40, f"only {len(held) - len(rows)} keys are remembered"
-    del rows
-    assert not (wrong := unexplained(held, prefetch, stored)), "\n".join(wrong)
-    del held
+    del rows, held
+    assert not (wrong := references.wrong()), "\n".join(wrong)
     assert not (wrong := differences(settled, counts(given))), f"after 10 and after 1,000 chunks: {wrong}"
-    assert growth <= 2, f"{growth} blocks more after chunk 1,000 than after chunk 500"
+    assert growth <= SLACK, f"{growth} blocks more after chunk 1,000 than after chunk 500"
     if size == 15:
         assert prefetch.stats().relations["ticket"].evicted > 5000, "a test of evictions without any"
 
-    del prefetch
+    del prefetch, references
     gc.collect()
     assert not (wrong := differences(untouched, counts(given))), f"before and after the MemoizedPrefetch: {wrong}"
     return f"{growth} blocks more in 500 chunks"
@@ -133,7 +146,7 @@ def test_reference_counts_in_plain_numbers() -> None:
     gc.collect()
     extra = 2  # by the variable of the loop and by the call of getrefcount
     checked = 0
-    for table in tables(prefetch):
+    for table in References(prefetch).tables:
         if not isinstance(table, Memo):
             continue
         for key, row in table.rows():
@@ -152,7 +165,8 @@ def test_reference_counts_in_plain_numbers() -> None:
 @isolated()
 @pytest.mark.parametrize("size", [3, 1000])
 def test_a_spent_chunk_is_freed_by_reference_counts_alone(size: int) -> str:
-    customers, parts = Customer.objects.select_related("region"), Part.objects.filter(pk__gt=0)
+    # Without select_related(), for which Django before 6.0 leaves garbage of its own.
+    customers, parts = Customer.objects.filter(pk__gt=0), Part.objects.filter(pk__gt=0)
     prefetch = MemoizedPrefetch(
         MemoizedPrefetchConfig(Customer, ["customer"], customers, lru_cache_size=size),
         MemoizedPrefetchConfig(Region, ["region"], prefetch_all=True),
@@ -212,11 +226,13 @@ def test_what_was_evicted_or_cleared_is_freed() -> None:
     assert len(first) >= 3  # and a missing one
     process(prefetch, 1)
     assert not any(one() for one in first), "an evicted row is alive"
-    rows = [weakref.ref(one) for one in remembered(prefetch) if isinstance(one, (Customer, Bicycle, Part, Mechanic))]
+    rows = [
+        weakref.ref(one) for one in References(prefetch).held() if isinstance(one, (Customer, Bicycle, Part, Mechanic))
+    ]
     assert len(rows) >= 12
     prefetch.clear()
     assert not any(one() for one in rows), "a cleared row is alive"
-    assert sum(map(len, tables(prefetch))) == 0
+    assert sum(map(len, References(prefetch).tables)) == 0
 
 
 @isolated()
@@ -225,7 +241,10 @@ def test_dropping_a_memoized_prefetch_frees_all_of_the_engine() -> str:
         prefetch = workshop_prefetch(8)
         process(prefetch, 0)
         process(prefetch, 1)
-        return [weakref.ref(prefetch), *(weakref.ref(one) for one in remembered(prefetch) if isinstance(one, Customer))]
+        return [
+            weakref.ref(prefetch),
+            *(weakref.ref(one) for one in References(prefetch).held() if isinstance(one, Customer)),
+        ]
 
     use()
     gc.collect()
@@ -235,12 +254,29 @@ def test_dropping_a_memoized_prefetch_frees_all_of_the_engine() -> str:
             dead = use()
         blocks.append(settled_blocks())
         assert not any(one() for one in dead)
-        assert engine_objects() == before
-    assert blocks[2] - blocks[1] < 20, f"{blocks[2] - blocks[1]} blocks more after 20 further MemoizedPrefetch objects"
+        assert (now := engine_objects()) == before, f"{before} before, {now} now"
+    assert blocks[2] - blocks[1] <= SLACK, (
+        f"{blocks[2] - blocks[1]} blocks more after 20 further MemoizedPrefetch objects"
+    )
     held = workshop_prefetch(8)
     process(held, 0)
     assert engine_objects() - before, "nothing of the engine was seen in the first place"
     return f"{blocks}"
+
+
+@isolated()
+def test_dropping_a_memoized_prefetch_frees_its_rows_at_once() -> None:
+    gc.disable()
+    # Without the one-to-one, whose rows refer to the latest chunk as Django's do.
+    prefetch = MemoizedPrefetch(*(name for name in LOOKUPS if name != "ticket"))
+    process(prefetch, 0)
+    assert len(prefetch.memoized_objects[Customer]) == CHUNK
+    rows = [weakref.ref(one) for one in References(prefetch).held() if isinstance(one, Model)]
+    assert len(rows) > 40
+    dead = weakref.ref(prefetch)
+    del prefetch
+    assert dead() is None
+    assert not any(one() for one in rows), "rows wait for the cyclic collector"
 
 
 @isolated()
@@ -249,11 +285,13 @@ def test_a_cycle_through_the_engine_is_collected(through: str) -> None:
     prefetch = MemoizedPrefetch("stage" if through == "key of a row" else "stages", lru_cache_size=100)
     chunk = process(prefetch, 0)
     if through == "row":
-        next(one for one in remembered(prefetch) if isinstance(one, Stage)).user = prefetch
+        next(one for one in References(prefetch).held() if isinstance(one, Stage)).user = prefetch
     elif through == "to-many relation":
         pass  # it calls back what holds it
     else:
-        table = next(one for one in tables(prefetch) if isinstance(one, Links if through == "key of a link" else Memo))
+        table = next(
+            one for one in References(prefetch).tables if isinstance(one, Links if through == "key of a link" else Memo)
+        )
         if isinstance(table, Memo):
             key = next(key for key, _ in table.rows() if isinstance(key, Word))
         else:
@@ -316,18 +354,19 @@ def test_failing_chunks_leak_nothing() -> str:
         prefetch.clear()
         return failures
 
-    assert (failures := round_of_failures()) >= 15, f"only {failures} failures"
+    failures = round_of_failures()
+    assert failures >= 15, f"only {failures} failures"
     round_of_failures()
     blocks = []
     for _ in range(2):
         for _ in range(2):
             round_of_failures()
         blocks.append(settled_blocks())
-    assert blocks[1] - blocks[0] < 20, f"{blocks[1] - blocks[0]} blocks more after {2 * failures} failures"
+    assert blocks[1] - blocks[0] <= SLACK, f"{blocks[1] - blocks[0]} blocks more after {2 * failures} failures"
     chunk = process(prefetch, 0)
     assert reading(chunk) == djangos_reading(repairs(0, CHUNK))
     del chunk
-    held = remembered(prefetch)
-    assert len(held) > 40
-    assert not (wrong := unexplained(held, prefetch)), "\n".join(wrong)
+    references = References(prefetch)
+    assert len(references.held()) > 40
+    assert not (wrong := references.wrong()), "\n".join(wrong)
     return f"{failures} failures a round, {blocks}"

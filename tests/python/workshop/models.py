@@ -1,4 +1,4 @@
-"""A bicycle workshop: one streamed model with every kind of relation, so that one chunk goes through all of the engine."""
+"""A bicycle workshop: one streamed model with every kind of relation, so that a chunk uses all of the engine."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ from tests.python.workshop.models import (
 
 FIRST_KEY = 10**12
 
-# Every kind: to the primary key, to another column, two to one table, null, missing, one-to-one, many-to-many both ways,
-# below one and below many, keys that are numbers, texts, UUIDs and objects of the user's. `invoice` is a loose key.
+# Every kind: to the primary key, to another column, two to one table, null, missing, one-to-one, many-to-many both
+# ways, below one and below many, keys that are numbers, texts, UUIDs and the user's own. `invoice` is a loose key.
 LOOKUPS = [
     "customer",
     "mechanic",
