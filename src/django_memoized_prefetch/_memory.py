@@ -12,6 +12,7 @@ from django.db.models import Model
 from ._attach import Attachment, new_memo
 from ._config import MemoizedPrefetchConfig
 from ._engine import Counters, Links, Memo
+from ._lookups import Lookup
 from ._queries import QueryCount, config_rows, hinted
 
 logger = logging.getLogger("django_memoized_prefetch")
@@ -89,8 +90,8 @@ class Memory:
         self._latest[attachment.lookup.path] = (memo, links)
         return links
 
-    def load_now(self, config: MemoizedPrefetchConfig, scope: Any, count: Counters) -> None:
-        """Reads the rows of `prefetch_all` for the connection as it is now, and counts the queries."""
+    def load_now(self, config: MemoizedPrefetchConfig, scope: Any, lookups: list[Lookup]) -> None:
+        """Reads the rows of `prefetch_all` for the connection as it is now; the first lookup counts the query."""
         source = config_rows(config)
         queryset = config.get_queryset()
         context = self.context(queryset.db, scope)
@@ -100,9 +101,11 @@ class Memory:
             size = self.size_of(source.model, config)
             context.memos[identity] = (new_memo(source.model, pk_name, size), source.model)
         memo = context.memos[identity][0]
-        memo.load(self._all_rows(context, config, None, count))
+        memo.load(self._all_rows(context, config, None, lookups[0].rows if lookups else Counters()))
         context.loaded.add((id(config), identity))
         self._latest_memo[id(config)] = memo
+        for lookup in lookups:
+            self._latest[lookup.path] = (memo, None)
 
     def _all_rows(
         self, context: Context, config: MemoizedPrefetchConfig, instance: Model | None, count: Counters

@@ -80,8 +80,8 @@ class MemoizedPrefetch:
             self._check_below(self._root, model)
         for config in self._configs:
             if config.prefetch_all:
-                lookup = next((one for one in self._root.all_below() if one.config is config), self._root)
-                self._memory.load_now(config, self._scope_now(), lookup.rows)
+                lookups_of_it = [lookup for lookup in self._root.all_below() if lookup.config is config]
+                self._memory.load_now(config, self._scope_now(), lookups_of_it)
 
     # --- the main job
 

@@ -82,7 +82,7 @@ class Stats:
         return Stats(_added(self.relations, other.relations), _added(self.tables, other.tables))
 
     def __str__(self) -> str:
-        header = ("", "requests", "hits", "misses", "hit rate", "fetched", "missing", "evicted", "queries", "memo")
+        header = ("", "requests", "hits", "misses", "rate", "fetched", "missing", "evicted", "queries", "memo")
         lines = [header, *_lines(self.relations)]
         if self.tables:
             lines += [("", *[""] * (len(header) - 1)), ("by table", *[""] * (len(header) - 1)), *_lines(self.tables)]
@@ -90,7 +90,7 @@ class Stats:
         text = []
         for first, *rest in lines:
             cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
-            text.append("  ".join(cells).rstrip())
+            text.append(" ".join(cells).rstrip())
         text += [
             f"{name}: by Django itself, {relation.reason}"
             for name, relation in self.relations.items()
@@ -111,7 +111,7 @@ def _lines(stats: dict[str, RelationStats]) -> list[tuple[str, ...]]:
     for name, one in stats.items():
         counted = (one.requests, one.hits, one.misses)
         more = (one.fetched, one.missing, one.evicted, one.queries)
-        memo = f"{one.size:,} of {one.bound:,}" if one.bound is not None else f"{one.size:,}"
+        memo = f"{one.size:,}/{one.bound:,}" if one.bound is not None else f"{one.size:,}"
         rate = f"{one.hit_rate:.1%}" if one.hits + one.misses else "-"
         lines.append((name, *(f"{n:,}" for n in counted), rate, *(f"{n:,}" for n in more), memo))
     return lines

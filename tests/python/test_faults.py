@@ -35,7 +35,7 @@ except ImportError:
 needs_starvation = pytest.mark.skipif(set_nomemory is None, reason="this Python comes without _testcapi")
 
 # Of which some rows are remembered from the chunk before, and more are needed than are kept.
-BEFORE, CHUNK, OTHERS, SIZE = (0, 6), (3, 9), (8, 16), 4
+BEFORE, CHUNK, OTHERS, SIZE = (0, 6), (3, 10), (8, 16), 4
 COUNTERS = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
 
 
@@ -484,7 +484,7 @@ def test_each_allocation_of_native_code_fails_once(is_warm: bool) -> str:
                     in_a_row += 1
             check(prefetch, chunk, states[relations.done], djangos, kept)
             number += 1
-            if in_a_row == 3:  # and not one, since an allocation may be one that can be done without
+            if in_a_row == 2:  # and not one, since an allocation may be one that can be done without
                 stretch, number, in_a_row = stretch + 1, 0, 0
                 if stretch > starvation.stretches:
                     break
