@@ -189,7 +189,7 @@ void to_many_instances::attach(std::size_t at, std::span<const object_ref* const
 object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref& rows) const {
     auto* type = reinterpret_cast<PyTypeObject*>(m_relation.queryset_class.get());
     // By object.__new__: on Python 3.11 and 3.12 tp_alloc alone leaves out the place for attributes, and each instance then
-    // gets a dict of its own, which costs 350 instructions and 100 bytes.
+    // gets a dict of its own, 0.85 instead of 0.72 us for each.
     object_ref queryset = checked(PyBaseObject_Type.tp_new(type, interned.no_arguments, nullptr));
     const object_ref state = checked(PyObject_GetAttr(object, interned.state));
     const object_ref db = checked(PyObject_GetAttr(state.get(), interned.db));

@@ -195,7 +195,7 @@ def read_tuples(queryset: QuerySet[Any]) -> list[Any]:
         return []
     if compiler.get_converters([expression for expression, _, _ in compiler.select]):
         return list(queryset)
-    # 0.3 us per link less than through results_iter, which asks for 100 rows at a time.
+    # A tenth of a many-to-many's time less than through results_iter, which asks for 100 rows at a time.
     with connections[queryset.db].cursor() as cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())
