@@ -150,6 +150,7 @@ public:
 
     [[nodiscard]] std::size_t relations() const noexcept { return m_requests.size(); }
     void roll_back() noexcept { m_rows.roll_back(); }
+    void unpin() noexcept { m_rows.unpin(); }
     std::size_t release() noexcept { return m_rows.release(); }
 
 private:
@@ -251,9 +252,12 @@ public:
 
     /// `rows` counts target rows, `link_count` sources.
     void commit(counters& rows, counters& link_count) noexcept {
+        for (const slot_id position : m_missed) {
+            links().fetched(m_slots[position]);
+        }
         for (std::size_t at = m_order.size(); at-- > 0;) {
             if (m_order[at] != no_slot) {
-                links().touch(m_order[at]);
+                links().use(m_order[at]);
             }
         }
         link_count.requests += m_requests;
@@ -265,6 +269,10 @@ public:
         m_committed = true;
     }
 
+    void unpin() noexcept {
+        m_rows.unpin();
+        m_pinned.unpin();
+    }
     std::size_t release_rows() noexcept { return m_rows.release(); }
     std::size_t release_links() noexcept { return m_pinned.release(); }
 

@@ -118,6 +118,8 @@ public:
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return m_count; }
+    /// Bytes allocated.
+    [[nodiscard]] std::size_t bytes() const noexcept { return m_cells.capacity() * sizeof(cell); }
     /// Changes with every insertion and removal.
     [[nodiscard]] std::uint64_t version() const noexcept { return m_version; }
 

@@ -99,9 +99,12 @@ public:
 
     /// Makes it last: recency as `order` found it, and `count` gets what each relation did (by the numbers given to `ask`).
     void commit(std::span<counters> count) noexcept {
+        for (const slot_id position : m_missed) {
+            memo().fetched(m_slots[position]);
+        }
         for (std::size_t at = m_order.size(); at-- > 0;) {
             if (m_order[at] != no_slot) {
-                memo().touch(m_order[at]);
+                memo().use(m_order[at]);
             }
         }
         for (const std::uint32_t relation : m_relations) {
@@ -116,6 +119,8 @@ public:
         m_committed = true;
     }
 
+    /// Ends the pins and leaves the rest to `release`.
+    void unpin() noexcept { m_pinned.unpin(); }
     /// Ends the pins; returns how many entries the memo evicted then.
     std::size_t release() noexcept { return m_pinned.release(); }
 
@@ -157,7 +162,7 @@ private:
             m_handles[position] = memo().handle(slot);
             if (m_handles[position] && !source.valid(m_handles[position], m_keys[position])) {
                 if (memo().living(slot)) {
-                    memo().erase(slot);
+                    memo().forget(slot);
                 }
                 m_slots[position] = no_slot;
                 m_handles[position] = handle_type{};

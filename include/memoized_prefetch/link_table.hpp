@@ -62,6 +62,8 @@ public:
         ++base::payload(slot).count;
     }
 
+    [[nodiscard]] std::size_t bytes() const noexcept { return base::bytes() + m_targets.capacity() * sizeof(Target); }
+
     /// Target keys stored, and how many of the array's places are gaps.
     [[nodiscard]] std::size_t stored() const noexcept { return m_targets.size() - m_gaps; }
     [[nodiscard]] std::size_t gaps() const noexcept { return m_gaps; }

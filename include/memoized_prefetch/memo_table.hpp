@@ -50,6 +50,12 @@ public:
     [[nodiscard]] const Handle& handle(slot_id slot) const noexcept { return base::payload(slot).handle; }
     [[nodiscard]] bool missing(slot_id slot) const noexcept { return base::payload(slot).missing; }
 
+    /// Puts another handle in the place of an entry's and hands that one back, for the caller to drop.
+    [[nodiscard]] Handle exchange(slot_id slot, Handle handle) noexcept {
+        base::payload(slot).missing = !static_cast<bool>(handle);
+        return std::exchange(base::payload(slot).handle, std::move(handle));
+    }
+
     /// Calls `visit(key, handle)` for everything the table still holds, until it returns non-zero; returns that.
     template <class Visit>
     int visit(Visit&& visit) const {

@@ -2,3 +2,4 @@
 #pragma once
 
 #include <memoized_prefetch/chunk_pass.hpp>
+#include <memoized_prefetch/collection_pass.hpp>

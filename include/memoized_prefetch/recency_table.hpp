@@ -13,14 +13,15 @@
 ///    moved out. Destroying one may run any code, which finds the table whole and may use it;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`.
 ///
-/// Costs: find, add, touch, pin, erase and the eviction of one entry O(1); trim also passes the pinned entries that are
-/// older than what it evicts. Nothing is allocated but by `reserve`.
+/// Costs: find, add, use, pin, erase and the eviction of one entry O(1); trim also passes the pinned entries that are
+/// older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
 ///
 /// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
 #pragma once
 
 #include <memoized_prefetch/key_index.hpp>
 #include <memoized_prefetch/key_traits.hpp>
+#include <memoized_prefetch/stack_distances.hpp>
 
 #include <algorithm>
 #include <cassert>
@@ -79,13 +80,54 @@ public:
     [[nodiscard]] slot_id newest() const noexcept { return m_newest; }
     [[nodiscard]] slot_id older(slot_id slot) const noexcept { return m_nodes[slot].older; }
 
-    /// Makes the entry the most recently used one.
-    void touch(slot_id slot) noexcept {
-        if (slot == m_newest || !living(slot)) {
+    /// Bytes allocated for entries and their index; what keys and values refer to is not counted.
+    [[nodiscard]] std::size_t bytes() const noexcept { return m_nodes.capacity() * sizeof(node) + m_index.bytes(); }
+    /// What tables of other sizes would have fetched. Knows of what `use`, `load`, `fetched` and `forget` are told.
+    [[nodiscard]] const stack_distances<Allocator>& distances() const noexcept { return m_distances; }
+    /// Uses of keys that were not in the table.
+    [[nodiscard]] std::uint64_t fetched() const noexcept { return m_fetched; }
+    /// The most entries that `trim` ever left: with this bound the table would have held the same.
+    [[nodiscard]] std::size_t largest() const noexcept { return m_largest; }
+
+    /// A chunk uses the entry: it becomes the most recently used one.
+    void use(slot_id slot) noexcept {
+        if (!living(slot)) {
             return;
         }
-        unlink(slot);
-        link_newest(slot);
+        if (const std::uint32_t tag = m_nodes[slot].tag; m_distances.takes(tag)) {
+            m_distances.use(tag);
+        }
+        if (slot != m_newest) {
+            unlink(slot);
+            link_newest(slot);
+        }
+    }
+    /// The entry was fetched by the chunk that is about to use it; `no_slot`: it was not added.
+    void fetched(slot_id slot) noexcept {
+        ++m_fetched;
+        if (slot != no_slot && m_distances.takes(m_nodes[slot].tag)) {
+            m_distances.fetch(m_nodes[slot].tag);
+        }
+    }
+    /// The entry was added without being asked for.
+    void loaded(slot_id slot) noexcept {
+        if (m_distances.takes(m_nodes[slot].tag)) {
+            m_distances.load(m_nodes[slot].tag);
+        }
+    }
+    /// Takes out an entry that is out of date. See `erase`.
+    void forget(slot_id slot) noexcept {
+        m_distances.forget(m_nodes[slot].tag);
+        erase(slot);
+    }
+    /// The same by key, which may also be that of an entry that was evicted.
+    void forget_key(const Key& key) {
+        const std::uint32_t tag = tag_of(key);
+        const slot_id slot = find(key, tag);
+        m_distances.forget(tag);
+        if (slot != no_slot) {
+            erase(slot);
+        }
     }
 
     /// A pinned entry stays, whatever the bound, and its value stays even when it is erased.
@@ -124,12 +166,15 @@ public:
             }
             slot = newer;
         }
+        m_largest = std::max(m_largest, m_size);
+        m_distances.end_chunk();
         return evicted;
     }
 
     /// Forgets everything; pinned values live on until their pins end.
     void clear() noexcept {
         next_generation();
+        m_distances.forget_all();
         for (slot_id slot = m_oldest; slot != no_slot;) {
             const slot_id newer = m_nodes[slot].newer;
             erase(slot);
@@ -178,7 +223,8 @@ public:
         for (const node& entry : m_nodes) {
             in_table += entry.state == node_state::living ? 1U : 0U;
         }
-        return before == m_oldest && listed == m_size && in_table == m_size && m_index.size() == m_size;
+        return before == m_oldest && listed == m_size && in_table == m_size && m_index.size() == m_size &&
+               m_distances.consistent();
     }
 
 protected:
@@ -260,10 +306,13 @@ private:
     }
 
     key_index<Allocator> m_index;
+    stack_distances<Allocator> m_distances;
     std::vector<node, typename std::allocator_traits<Allocator>::template rebind_alloc<node>> m_nodes;
     std::size_t m_size = 0;
     std::size_t m_bound;
     std::uint64_t m_generation = 0;
+    std::uint64_t m_fetched = 0;
+    std::size_t m_largest = 0;
     slot_id m_newest = no_slot;
     slot_id m_oldest = no_slot;
     slot_id m_buried = no_slot;

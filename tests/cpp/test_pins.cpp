@@ -66,7 +66,7 @@ TEST(pins, keep_the_value_of_an_entry_that_was_erased) {
 
     const slot_id again = put(table, 1); // the key may come back meanwhile, in another place
     EXPECT_NE(again, old);
-    table.touch(old);
+    table.use(old);
     EXPECT_EQ(keys(table), (std::vector{1}));
     EXPECT_TRUE(table.consistent());
     EXPECT_EQ(chunk.release(), 0U);

@@ -25,18 +25,18 @@ TEST(recency_order, starts_with_the_newest) {
     EXPECT_EQ(keys(table), (std::vector{3, 2, 1}));
 }
 
-TEST(recency_order, changes_by_touch_and_not_by_find) {
+TEST(recency_order, changes_by_use_and_not_by_find) {
     memo table;
     for (const int key : {1, 2, 3, 4}) {
         put(table, key);
     }
     EXPECT_NE(table.find(1), no_slot);
     EXPECT_EQ(keys(table), (std::vector{4, 3, 2, 1}));
-    table.touch(table.find(1)); // the oldest
+    table.use(table.find(1)); // the oldest
     EXPECT_EQ(keys(table), (std::vector{1, 4, 3, 2}));
-    table.touch(table.find(3)); // from the middle
+    table.use(table.find(3)); // from the middle
     EXPECT_EQ(keys(table), (std::vector{3, 1, 4, 2}));
-    table.touch(table.find(3)); // the newest
+    table.use(table.find(3)); // the newest
     EXPECT_EQ(keys(table), (std::vector{3, 1, 4, 2}));
     EXPECT_TRUE(table.consistent());
 }
@@ -46,7 +46,7 @@ TEST(recency_order, decides_what_trim_evicts) {
     for (const int key : {1, 2, 3, 4}) {
         put(table, key);
     }
-    table.touch(table.find(1));
+    table.use(table.find(1));
     EXPECT_EQ(table.size(), 4U) << "the bound holds after trim only";
     EXPECT_EQ(table.trim(), 2U);
     EXPECT_EQ(keys(table), (std::vector{1, 4}));

@@ -113,7 +113,7 @@ TEST_F(throwing_calls, are_not_made_by_what_cannot_fail) {
     attach_authors(memo, source, books);
     const mp::slot_id slot = memo.find(2);
     const user_calls::armed any(1);
-    memo.touch(slot);
+    memo.use(slot);
     memo.erase(slot);
     memo.set_bound(1);
     memo.trim();

@@ -1,0 +1,119 @@
+/// collection_pass: attaches to every object the rows that refer to it (`author.books`), read with one fetch.
+///
+/// Nothing is remembered here: such rows belong to their object, and live as long as it does. The pass is used in the order
+/// collect, resolve, attach, commit, with an object model and readings as in chunk_pass.hpp. A *row source* gives
+///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which they are to be attached
+///   key_of(const Handle&) -> std::optional<Key>  the key of the object that a row refers to
+/// `attach(i, rows, last)`: a range of non-null handles; `last`: no later object has the same key.
+#pragma once
+
+#include <memoized_prefetch/chunk_pass.hpp>
+
+#include <optional>
+
+namespace memoized_prefetch {
+
+template <class Key, class Handle, class Traits = key_traits<Key>, class Allocator = std::allocator<std::byte>>
+class collection_pass {
+public:
+    template <class T>
+    using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
+
+    template <class Objects>
+    void collect(Objects& objects) {
+        m_positions.resize(objects.size(), no_slot);
+        m_keys.reserve(objects.size());
+        detail::read_keys<Key, Allocator>(objects, 1, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
+            if (reading.state == key_state::present) {
+                m_positions[object] = m_keys.add(std::move(reading.key));
+                ++m_requests;
+            } else if (reading.state == key_state::null) {
+                m_positions[object] = detail::null_slot;
+            }
+        });
+    }
+
+    template <class RowSource>
+    void resolve(RowSource& source) {
+        m_ranges.resize(m_keys.size());
+        if (m_keys.size() == 0) {
+            return;
+        }
+        vector_of<Key> asked;
+        asked.reserve(m_keys.size());
+        for (slot_id position = 0; position < m_keys.size(); ++position) {
+            asked.push_back(m_keys[position]);
+        }
+        vector_of<referring> found;
+        source.fetch(asked, [&](Handle row) {
+            if (std::optional<Key> key = source.key_of(row)) {
+                const slot_id position = m_keys.find(*key);
+                if (position != no_slot) { // else not asked for
+                    found.push_back({position, std::move(row)});
+                    ++m_ranges[position].count;
+                }
+            }
+        });
+        // A stable counting sort by key.
+        std::size_t begin = 0;
+        for (link_range& range : m_ranges) {
+            range.begin = begin;
+            begin += range.count;
+            m_found += range.count != 0 ? 1U : 0U;
+            range.count = 0;
+        }
+        m_rows.resize(begin);
+        for (referring& one : found) {
+            link_range& range = m_ranges[one.position];
+            m_rows[range.begin + range.count++] = std::move(one.row);
+        }
+    }
+
+    template <class Objects>
+    void attach(Objects& objects) {
+        vector_of<std::size_t> last(m_keys.size());
+        for (std::size_t object = 0; object < m_positions.size(); ++object) {
+            if (m_positions[object] < detail::null_slot) {
+                last[m_positions[object]] = object;
+            }
+        }
+        vector_of<const Handle*> rows;
+        for (std::size_t object = 0; object < m_positions.size(); ++object) {
+            const slot_id position = m_positions[object];
+            if (position == no_slot) {
+                continue;
+            }
+            rows.clear();
+            const bool keyed = position != detail::null_slot;
+            if (keyed) {
+                const link_range range = m_ranges[position];
+                for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
+                    rows.push_back(&m_rows[at]);
+                }
+            }
+            objects.attach(object, std::span<const Handle* const>(rows), keyed && last[position] == object);
+        }
+    }
+
+    /// Counts keys: those with rows as fetched, those without as missing.
+    void commit(counters& count) const noexcept {
+        count.requests += m_requests;
+        count.misses += m_keys.size();
+        count.fetched += m_found;
+        count.missing += m_keys.size() - m_found;
+    }
+
+private:
+    struct referring {
+        slot_id position; // of the key
+        Handle row;
+    };
+    key_set<Key, Traits, Allocator> m_keys;
+    vector_of<slot_id> m_positions; // by object: its key
+    vector_of<link_range> m_ranges; // by key: within m_rows
+    vector_of<Handle> m_rows;
+    std::uint64_t m_requests = 0;
+    std::size_t m_found = 0;
+};
+
+} // namespace memoized_prefetch
