@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test matrix sanitize lint bench dist clean
+.PHONY: help bootstrap demo test properties matrix django-suites sanitize lint bench memory-graph dist clean
 
 help: ## Show these targets
-	@sed -nE 's/^([a-z]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 bootstrap: ## Make .venv with the package, the tests' and the linters' needs
 	script/bootstrap --dev
@@ -14,9 +14,16 @@ demo: ## Stream the 2013 New York flights with Django and with this package
 test: ## C++ tests, Python tests on SQLite and PostgreSQL
 	script/test
 
+properties: ## Any lookups and histories against Django: 10,000 and 1,000 of them (PROPERTY_EXAMPLES=500)
+	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} script/test tests/python/test_properties.py tests/python/test_state_machine.py
+
 matrix: ## Python tests on every Django and Python here (FAST=1: SQLite only; CELLS="3.9-4.2 3.13-6.1")
 	script/bootstrap --test
 	.venv/bin/python -m tests.matrix $(CELLS)
+
+django-suites: ## Django's own tests through this package, every Django (ARGS="6.1 fresh prefetch_related")
+	script/bootstrap --test
+	.venv/bin/python -m tests.django_suites $(ARGS)
 
 sanitize: ## C++ tests under ASan+UBSan and TSan, Python tests under ASan+UBSan
 	script/sanitize
@@ -27,6 +34,10 @@ lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck
 bench: ## Compare with Django and with version 0.1.2 (ARGS="--scale 0.1")
 	script/bootstrap
 	.venv/bin/python -m benchmarks $(ARGS)
+
+memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")
+	script/bootstrap
+	.venv/bin/python -m benchmarks.memory_graph $(ARGS)
 
 dist: ## Build wheel and sdist into dist/, and try both
 	script/dist

@@ -113,7 +113,9 @@ def run_python(group: Group, arguments: list[str], python: str = sys.executable,
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f"{group.name.replace(' ', '-').lower()}.xml"
     report.unlink(missing_ok=True)
-    code = call([python, "-X", "dev", "-m", "pytest", f"--junitxml={report}", *arguments], **environment)
+    # Python's development mode by the environment, which the workers of pytest-xdist inherit.
+    pytest = [python, "-m", "pytest", "-n", JOBS, f"--junitxml={report}", *arguments]
+    code = call(pytest, PYTHONDEVMODE="1", **environment)
     if report.exists():
         group.read(report)
     # 5: nothing was selected, which the sum below judges.

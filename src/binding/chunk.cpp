@@ -1,5 +1,8 @@
 #include "chunk.hpp"
 
+#include "collector_pause.hpp"
+
+#include <memoized_prefetch/collection_pass.hpp>
 #include <nanobind/stl/vector.h>
 
 #include <memory>
@@ -80,6 +83,28 @@ private:
     nb::handle m_fetch;
 };
 
+/// Row source of the collection pass: a Python callable `fetch(keys) -> rows`.
+class python_referring_rows {
+public:
+    python_referring_rows(const to_many_instances& instances, nb::handle fetch)
+        : m_instances(instances), m_fetch(fetch) {}
+
+    template <class Take>
+    void fetch(const py_vector<py_key>& asked, Take&& take) const {
+        const object_ref keys = list_of_keys(asked);
+        const object_ref answer = checked(PyObject_CallFunctionObjArgs(m_fetch.ptr(), keys.get(), nullptr));
+        const object_ref rows = checked(PySequence_Tuple(answer.get()));
+        for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows.get()); ++at) {
+            take(object_ref::borrow(PyTuple_GET_ITEM(rows.get(), at)));
+        }
+    }
+    [[nodiscard]] std::optional<py_key> key_of(const object_ref& row) const { return m_instances.key_of(row.get()); }
+
+private:
+    const to_many_instances& m_instances;
+    nb::handle m_fetch;
+};
+
 /// A pass that has attached its rows, kept until the chunk ends because it pins them.
 class finished_pass {
 public:
@@ -89,6 +114,8 @@ public:
     finished_pass(finished_pass&&) = delete;
     finished_pass& operator=(finished_pass&&) = delete;
     virtual ~finished_pass() = default;
+    /// Ends the pins only.
+    virtual void unpin() noexcept = 0;
     /// Ends the pins and counts what the tables evicted then.
     virtual void release() noexcept = 0;
 };
@@ -97,6 +124,7 @@ class finished_to_one final : public finished_pass {
 public:
     explicit finished_to_one(nb::handle memo) : m_memo(nb::borrow(memo)), pass(nb::cast<py_memo&>(memo).rows) {}
     ~finished_to_one() override = default;
+    void unpin() noexcept override { pass.unpin(); }
     void release() noexcept override {
         const std::size_t evicted = pass.release();
         if (count != nullptr) {
@@ -119,6 +147,7 @@ public:
         : m_links(nb::borrow(links)), m_memo(nb::borrow(memo)),
           pass(nb::cast<py_links&>(links).links, nb::cast<py_memo&>(memo).rows) {}
     ~finished_to_many() override = default;
+    void unpin() noexcept override { pass.unpin(); }
     void release() noexcept override {
         const std::size_t rows = pass.release_rows();
         const std::size_t sources = pass.release_links();
@@ -153,11 +182,17 @@ public:
     void to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse);
     void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
                  bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred);
+    void collections(nb::handle objects, const to_many_relation& relation, bool remembered, nb::handle fetch_rows,
+                     nb::handle load_deferred);
 
-    /// Ends all pins: the bounds hold again. Each pass is taken out of the list before its rows are released, which may
-    /// run any code.
+    /// Ends all pins: the bounds hold again. All of them before anything is evicted: what was used least recently goes, and
+    /// not what the last pass used because the first one still pins its own. Each pass is taken out of the list before its
+    /// rows are released, which may run any code.
     void close() noexcept {
         m_opened.reset();
+        for (const std::unique_ptr<finished_pass>& pass : m_passes) {
+            pass->unpin();
+        }
         while (!m_passes.empty()) {
             const std::unique_ptr<finished_pass> pass = std::move(m_passes.back());
             m_passes.pop_back();
@@ -203,8 +238,9 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
             relations.push_back(&nb::cast<const to_one_relation&>(relation));
             all_relations.push_back(relations.back());
         }
-        instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo), nb::cast<bool>(level[2]),
-                               load_deferred, reverse.is_none() ? nullptr : reverse.ptr());
+        const bool remembered = nb::cast<bool>(level[2]);
+        instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo), remembered,
+                               load_deferred, remembered || reverse.is_none() ? nullptr : reverse.ptr());
     }
     run(std::make_unique<finished_to_one>(memo), [&](finished_to_one& finished) {
         for (to_one_instances& level : instances) {
@@ -247,14 +283,17 @@ opened_instances chunk::open(nb::handle objects) {
 void chunk::to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
                     bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred) {
     m_opened.reset();
-    to_many_instances instances(objects, relation, nb::cast<py_links&>(links), nb::cast<py_memo&>(memo), remembered,
+    to_many_instances instances(objects, relation, &nb::cast<py_links&>(links), &nb::cast<py_memo&>(memo), remembered,
                                 load_deferred);
     python_links link_source(fetch_links);
     python_rows row_source(nb::cast<py_memo&>(memo), fetch_rows);
     run(std::make_unique<finished_to_many>(links, memo), [&](finished_to_many& finished) {
         finished.pass.collect(instances);
         finished.pass.resolve(link_source, row_source);
-        finished.pass.attach(instances);
+        {
+            const collector_pause pause(!instances.attaching_runs_python());
+            finished.pass.attach(instances);
+        }
         // From here on nothing throws.
         finished.pass.commit(*relation.count, *relation.link_count);
         finished.count = relation.count;
@@ -262,6 +301,21 @@ void chunk::to_many(nb::handle links, nb::handle memo, nb::handle objects, const
         finished.own_count = relation.own_count;
         finished.own_link_count = relation.own_link_count;
     });
+}
+
+void chunk::collections(nb::handle objects, const to_many_relation& relation, bool remembered, nb::handle fetch_rows,
+                        nb::handle load_deferred) {
+    m_opened.reset();
+    to_many_instances instances(objects, relation, nullptr, nullptr, remembered, load_deferred);
+    python_referring_rows source(instances, fetch_rows);
+    collection_pass<py_key, object_ref, py_key_traits, py_allocator<std::byte>> pass;
+    pass.collect(instances);
+    pass.resolve(source);
+    {
+        const collector_pause pause(!instances.attaching_runs_python());
+        pass.attach(instances);
+    }
+    pass.commit(*relation.count);
 }
 
 /// Adds an object to the list unless it was seen before: the same object, never an equal one.
@@ -297,16 +351,89 @@ nb::object follow_to_one(nb::handle objects, nb::str cache_name) {
     return rows.list();
 }
 
-nb::object follow_attribute(nb::handle objects, nb::str name) {
+/// As Django goes on from objects through an attribute: a prefetched collection's rows, a list's members, or the object
+/// that the attribute holds.
+nb::object follow_attribute(nb::handle objects, nb::str name, nb::handle does_not_exist) {
     const instance_list instances(objects);
     distinct_objects rows;
+    const auto add_all = [&](const object_ref& collection) {
+        const object_ref members = checked(PySequence_Tuple(collection.get()));
+        for (Py_ssize_t row = 0; row < PyTuple_GET_SIZE(members.get()); ++row) {
+            rows.add(PyTuple_GET_ITEM(members.get(), row));
+        }
+    };
     for (std::size_t at = 0; at < instances.size(); ++at) {
-        const object_ref row = optional_attribute(instances[at], name.ptr());
-        if (row && row.get() != Py_None) {
+        const object_ref cache = optional_attribute(instances[at], interned.prefetched_objects_cache);
+        if (cache && PyDict_Check(cache.get()) != 0) {
+            const object_ref prefetched = object_ref::borrow(PyDict_GetItemWithError(cache.get(), name.ptr()));
+            if (prefetched) {
+                add_all(prefetched);
+                continue;
+            }
+            if (PyErr_Occurred() != nullptr) {
+                throw_python_error();
+            }
+        }
+        const object_ref row = object_ref::steal(PyObject_GetAttr(instances[at], name.ptr()));
+        if (!row) {
+            if (PyErr_ExceptionMatches(does_not_exist.ptr()) == 0) {
+                throw_python_error();
+            }
+            PyErr_Clear();
+        } else if (PyList_Check(row.get()) != 0) {
+            add_all(row);
+        } else if (row.get() != Py_None) {
             rows.add(row.get());
         }
     }
     return rows.list();
+}
+
+/// The objects that a lookup has nothing attached to yet; the sequence itself when that is all of them.
+nb::object not_attached(nb::handle objects, nb::str name, int where) {
+    const instance_list instances(objects);
+    const own_attribute attribute{object_ref::borrow(name.ptr()), static_cast<place>(where)};
+    object_ref fresh;
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        bool attached = false;
+        if (attribute.tells()) {
+            attached = static_cast<bool>(attribute.attached(instances[at]));
+        } else {
+            const object_ref cache = attribute.asked == place::fields_cache
+                                         ? fields_cache_of(instances[at])
+                                         : optional_attribute(instances[at], interned.prefetched_objects_cache);
+            attached =
+                cache && PyDict_Check(cache.get()) != 0 && checked(PyDict_Contains(cache.get(), name.ptr())) != 0;
+        }
+        if (attached && !fresh) {
+            fresh = checked(PyList_New(0));
+            for (std::size_t before = 0; before < at; ++before) {
+                checked(PyList_Append(fresh.get(), instances[before]));
+            }
+        } else if (!attached && fresh) {
+            checked(PyList_Append(fresh.get(), instances[at]));
+        }
+    }
+    return fresh ? nb::steal(fresh.release()) : nb::borrow(objects);
+}
+
+/// [(value, objects), ...] in first-seen order of what an attribute of the objects holds.
+nb::list group_by_value(nb::handle objects, nb::str name) {
+    const instance_list instances(objects);
+    const object_ref groups = checked(PyDict_New());
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        const object_ref value = checked(PyObject_GetAttr(instances[at], name.ptr()));
+        object_ref members = object_ref::borrow(PyDict_GetItemWithError(groups.get(), value.get()));
+        if (!members) {
+            if (PyErr_Occurred() != nullptr) {
+                throw_python_error();
+            }
+            members = checked(PyList_New(0));
+            checked(PyDict_SetItem(groups.get(), value.get(), members.get()));
+        }
+        checked(PyList_Append(members.get(), instances[at]));
+    }
+    return nb::steal<nb::list>(checked(PyDict_Items(groups.get())).release());
 }
 
 nb::object follow_to_many(nb::handle objects, nb::str cache_name) {
@@ -393,13 +520,26 @@ void bind_chunk(nb::module_& module) {
                      "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> "
                      "None"),
              "Attaches the rows that links lead to, with one call of `fetch_links` and one of `fetch_rows` at most.")
+        .def("collections", &chunk::collections, nb::arg("objects"), nb::arg("relation"), nb::arg("remembered"),
+             nb::arg("fetch_rows"), nb::arg("load_deferred"),
+             nb::sig("def collections(self, objects: Sequence[Any], relation: ToMany, remembered: bool, "
+                     "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> "
+                     "None"),
+             "Attaches the rows that refer to the objects, with one call of `fetch_rows` at most.")
         .def("close", &chunk::close, "Ends the pins; the tables keep their bounds again.");
     module.def("follow_to_one", &follow_to_one, nb::arg("objects"), nb::arg("cache_name"),
                nb::sig("def follow_to_one(objects: Sequence[Any], cache_name: str) -> list[Any]"),
                "The distinct rows attached to the instances.");
-    module.def("follow_attribute", &follow_attribute, nb::arg("objects"), nb::arg("name"),
-               nb::sig("def follow_attribute(objects: Sequence[Any], name: str) -> list[Any]"),
-               "The distinct objects that an attribute of the instances holds.");
+    module.def("follow_attribute", &follow_attribute, nb::arg("objects"), nb::arg("name"), nb::arg("does_not_exist"),
+               nb::sig("def follow_attribute(objects: Sequence[Any], name: str, does_not_exist: type) -> list[Any]"),
+               "The distinct objects that an attribute of the instances holds, or a list in it.");
+    module.def("not_attached", &not_attached, nb::arg("objects"), nb::arg("name"), nb::arg("where"),
+               nb::sig("def not_attached(objects: Sequence[Any], name: str, where: int) -> Sequence[Any]"),
+               "The objects without that name in `fields_cache` (where=0), the prefetched collections (1), as an "
+               "attribute (2) or in their dict (3).");
+    module.def("group_by_value", &group_by_value, nb::arg("objects"), nb::arg("name"),
+               nb::sig("def group_by_value(objects: Sequence[Any], name: str) -> list[tuple[Any, list[Any]]]"),
+               "The objects by the value of an attribute, in first-seen order.");
     module.def("follow_to_many", &follow_to_many, nb::arg("objects"), nb::arg("cache_name"),
                nb::sig("def follow_to_many(objects: Sequence[Any], cache_name: str) -> list[Any]"),
                "The distinct rows in the instances' prefetched collections.");

@@ -1,4 +1,5 @@
 #include "chunk.hpp"
+#include "hydrate.hpp"
 
 namespace binding = memoized_prefetch::binding;
 
@@ -10,4 +11,5 @@ NB_MODULE(_engine, module) {
     binding::bind_tables(module);
     binding::bind_relations(module);
     binding::bind_chunk(module);
+    binding::bind_hydrate(module);
 }

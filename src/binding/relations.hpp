@@ -4,21 +4,46 @@
 
 #include "tables.hpp"
 
+#include <optional>
+
 namespace memoized_prefetch::binding {
 
-/// A relation to one row: a foreign key, a one-to-one, or a loose key column.
+/// Where Django looks whether a relation was attached before.
+enum class place : int { fields_cache, prefetched, attribute, dict };
+
+/// Where what a lookup attaches goes when it names an attribute for it (`Prefetch(to_attr=)`).
+struct own_attribute {
+    object_ref name; // null: it goes where Django keeps the relation
+    place asked = place::attribute;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(name); }
+    /// Whether Django asks the attribute whether something was attached before.
+    [[nodiscard]] bool tells() const noexcept { return name && asked >= place::attribute; }
+    /// What was attached before, or null.
+    [[nodiscard]] object_ref attached(PyObject* object) const;
+};
+
+/// A relation to one row: a foreign key, a one-to-one, a generic foreign key, or a loose key column.
 struct to_one_relation {
     column key;
     object_ref attach_name;  // in `fields_cache`, or the attribute to set when `loose`
     object_ref reverse_name; // one-to-one: in the row's `fields_cache`; otherwise null
     bool loose = false;
+    own_attribute to_attr;
+    object_ref translated; // generic: a dict from the column's value to the row's key; others stand for no row
     counters* count = nullptr;
     object_ref own_count;
 };
 
-/// A relation to many rows, through links.
+/// A relation to many rows, through links or by a key that the rows hold; or to the one row that holds the key.
 struct to_many_relation {
     column key;
+    own_attribute to_attr;
+    column join;               // of the rows: what refers to `key`; without a name the rows are reached through links
+    object_ref translated;     // a dict from the join column's value to the key, or null
+    object_ref parent_name;    // in the rows' `fields_cache`: the instance that they refer to; or null
+    object_ref row_pk;         // None in a row means that it was deleted
+    bool single = false;       // one row, in `fields_cache`
     object_ref attribute;      // as Django asks whether it was fetched before
     object_ref cache_name;     // in `_prefetched_objects_cache`
     object_ref queryset_class; // made cheaply filled, or null: then `fill` makes the queryset
@@ -77,7 +102,7 @@ public:
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
 
 private:
-    [[nodiscard]] bool still_attached(const to_one_relation& relation, PyObject* cache, PyObject* dict) const;
+    [[nodiscard]] bool still_attached(const to_one_relation& relation, const object_ref& row, PyObject* dict) const;
     void attach_reverse(PyObject* row, PyObject* name, PyObject* object) const;
 
     opened_instances m_opened;
@@ -93,22 +118,33 @@ private:
 class to_many_instances {
 public:
     /// `remembered`: as above.
-    to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links& links, const py_memo& memo,
+    /// `links`, `memo`: null when the rows hold the key.
+    to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links* links, const py_memo* memo,
                       bool remembered, nb::handle load_deferred);
 
     [[nodiscard]] std::size_t size() const noexcept { return m_objects.size(); }
     void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
     void load_deferred(std::span<const std::size_t> objects) const;
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
+    /// `owner`: whether the rows get this instance as the one that they refer to.
+    void attach(std::size_t at, std::span<const object_ref* const> rows, bool owner) const;
+    [[nodiscard]] bool attaching_runs_python() const noexcept {
+        return m_relation.to_attr || (!m_relation.queryset_class && !m_relation.single);
+    }
+    /// The key that a row refers to; none when it stands for none.
+    [[nodiscard]] std::optional<py_key> key_of(PyObject* row) const;
 
 private:
-    [[nodiscard]] bool still_attached(PyObject* object, PyObject* queryset) const;
+    [[nodiscard]] object_ref attached(PyObject* object) const;
+    [[nodiscard]] bool still_attached(PyObject* object, const object_ref& attached) const;
+    [[nodiscard]] bool links_name(const object_ref& rows, const py_key& key) const;
     [[nodiscard]] object_ref filled_queryset(PyObject* object, const object_ref& rows) const;
+    void attach_parent(PyObject* row, PyObject* object) const;
 
     instance_list m_objects;
     const to_many_relation& m_relation;
-    const py_links& m_links;
-    const py_memo& m_memo;
+    const py_links* m_links;
+    const py_memo* m_memo;
     object_ref m_load_deferred;
     bool m_remembered;
 };

@@ -55,10 +55,13 @@ struct entry {
     py_vector<object_ref> targets;
 };
 
-py_vector<entry> entries_of(const py_memo& self) {
+py_vector<entry> entries_of(const py_memo& self, std::size_t limit) {
     py_vector<entry> entries;
-    entries.reserve(self.rows.size());
+    entries.reserve(std::min(self.rows.size(), limit));
     for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
+        if (entries.size() == limit) {
+            break;
+        }
         if (!self.rows.missing(slot)) {
             entries.push_back({self.rows.key(slot).object, self.rows.handle(slot), {}});
         }
@@ -75,10 +78,10 @@ py_vector<object_ref> targets_of(const py_links& self, slot_id slot) {
     return targets;
 }
 
-py_vector<entry> entries_of(const py_links& self) {
+py_vector<entry> entries_of(const py_links& self, std::size_t limit) {
     py_vector<entry> entries;
-    entries.reserve(self.links.size());
-    for (slot_id slot = self.links.newest(); slot != no_slot; slot = self.links.older(slot)) {
+    entries.reserve(std::min(self.links.size(), limit));
+    for (slot_id slot = self.links.newest(); slot != no_slot && entries.size() < limit; slot = self.links.older(slot)) {
         entries.push_back({self.links.key(slot).object, {}, targets_of(self, slot)});
     }
     return entries;
@@ -92,9 +95,9 @@ nb::list list_of(const py_vector<object_ref>& objects) {
     return list;
 }
 
-nb::list rows_of(const py_memo& self) {
+nb::list rows_of(const py_memo& self, std::optional<std::size_t> limit) {
     nb::list rows;
-    for (const entry& one : entries_of(self)) {
+    for (const entry& one : entries_of(self, limit.value_or(unbounded))) {
         rows.append(nb::make_tuple(nb::borrow(one.key.get()), nb::borrow(one.row.get())));
     }
     return rows;
@@ -109,7 +112,7 @@ std::size_t load_rows(py_memo& self, nb::handle rows) {
         py_key key = py_key::of(self.key.load(row));
         if (self.rows.find(key) == no_slot) {
             self.rows.reserve_more(1);
-            self.rows.add_row(std::move(key), object_ref::borrow(row));
+            self.rows.loaded(self.rows.add_row(std::move(key), object_ref::borrow(row)));
             ++added;
         }
     }
@@ -118,9 +121,58 @@ std::size_t load_rows(py_memo& self, nb::handle rows) {
     return added;
 }
 
-nb::list links_of(const py_links& self) {
+nb::list absences_of(const py_memo& self) {
+    py_vector<object_ref> keys;
+    for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
+        if (self.rows.missing(slot)) {
+            keys.push_back(self.rows.key(slot).object);
+        }
+    }
+    return list_of(keys);
+}
+
+auto& table_of(py_memo& self) { return self.rows; }
+auto& table_of(py_links& self) { return self.links; }
+const auto& table_of(const py_memo& self) { return self.rows; }
+const auto& table_of(const py_links& self) { return self.links; }
+
+template <class Table>
+void discard(Table& self, nb::handle keys) {
+    const object_ref sequence = checked(PySequence_Tuple(keys.ptr()));
+    auto& table = table_of(self);
+    table.next_generation();
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(sequence.get()); ++at) {
+        table.forget_key(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(sequence.get(), at))));
+    }
+    table.release_buried();
+}
+
+template <class Table>
+nb::tuple usage(const Table& self) {
+    const auto& table = table_of(self);
+    const auto& distances = table.distances();
+    py_vector<std::pair<std::uint64_t, std::uint64_t>> found;
+    distances.visit([&](std::uint64_t size, std::uint64_t uses) { found.emplace_back(size, uses); });
+    const auto numbers = nb::make_tuple(table.fetched(), distances.fetched_again(), distances.fetched_twice(),
+                                        table.largest(), distances.exact(), table.bytes());
+    nb::list sizes;
+    for (const auto& [size, uses] : found) {
+        sizes.append(nb::make_tuple(size, uses));
+    }
+    return nb::tuple(numbers + nb::make_tuple(sizes));
+}
+
+void replace_row(py_memo& self, nb::handle key, nb::handle old, nb::handle row) {
+    const slot_id slot = self.rows.find(py_key::of(object_ref::borrow(key.ptr())));
+    // Another thread may have read the row anew since.
+    if (slot != no_slot && self.rows.handle(slot).get() == old.ptr()) {
+        const object_ref before = self.rows.exchange(slot, object_ref::borrow(row.ptr())); // released when all is done
+    }
+}
+
+nb::list links_of(const py_links& self, std::optional<std::size_t> limit) {
     nb::list links;
-    for (const entry& one : entries_of(self)) {
+    for (const entry& one : entries_of(self, limit.value_or(unbounded))) {
         links.append(nb::make_tuple(nb::borrow(one.key.get()), list_of(one.targets)));
     }
     return links;
@@ -168,6 +220,11 @@ PyType_Slot links_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_l
                              {Py_tp_clear, reinterpret_cast<void*>(clear_links)},
                              {0, nullptr}};
 
+constexpr const char* usage_doc =
+    "Uses of keys that were not there; of those, of keys that had been evicted, and how many keys that were; the most "
+    "entries kept after a chunk; whether the numbers are exact; bytes allocated, without the objects; and "
+    "[(size, uses), ...]: with that size so many uses more would have been found than with less.";
+
 } // namespace
 
 void bind_tables(nb::module_& module) {
@@ -179,7 +236,10 @@ void bind_tables(nb::module_& module) {
         .def_rw("fetched", &counters::fetched)
         .def_rw("missing", &counters::missing)
         .def_rw("evicted", &counters::evicted)
-        .def_rw("queries", &counters::queries);
+        .def_rw("queries", &counters::queries)
+        .def(
+            "add_queries", [](counters& self, std::uint64_t count) { self.queries += count; }, nb::arg("count"),
+            "Unlike `queries += count` safe in several threads.");
 
     nb::class_<py_memo>(module, "Memo", nb::type_slots(memo_slots),
                         "The rows of one table, by the value of one column, most recently used first, at most `bound`.")
@@ -199,10 +259,22 @@ void bind_tables(nb::module_& module) {
             [](py_memo& self, std::optional<std::size_t> bound) { set_bound(self.rows, bound); }, nb::arg().none())
         .def(
             "__len__", [](const py_memo& self) { return self.rows.size(); }, "Entries, remembered absences included.")
-        .def("rows", &rows_of, nb::sig("def rows(self) -> list[tuple[Any, Any]]"),
-             "Keys and rows, most recently used first.")
+        .def("rows", &rows_of, nb::arg("limit").none() = nb::none(),
+             nb::sig("def rows(self, limit: int | None = None) -> list[tuple[Any, Any]]"),
+             "Keys and rows, most recently used first; at most `limit`.")
+        .def("usage", &usage<py_memo>,
+             nb::sig("def usage(self) -> tuple[int, int, int, int, bool, int, list[tuple[int, int]]]"), usage_doc)
         .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
              "Adds rows that were not asked for, the first as the most recently used; returns how many were new.")
+        .def_prop_ro(
+            "key_name", [](const py_memo& self) { return nb::borrow<nb::str>(self.key.name.get()); },
+            "The attribute that rows are found by.")
+        .def("absences", &absences_of, nb::sig("def absences(self) -> list[Any]"), "Keys known to have no row.")
+        .def("discard", &discard<py_memo>, nb::arg("keys"), nb::sig("def discard(self, keys: Iterable[Any]) -> None"),
+             "Forgets the entries with these keys; what is being fetched now is not remembered.")
+        .def("replace", &replace_row, nb::arg("key"), nb::arg("old"), nb::arg("row"),
+             nb::sig("def replace(self, key: Any, old: object, row: object) -> None"),
+             "Puts a row in the place of another one, if that is still the key's.")
         .def("clear", [](py_memo& self) { self.rows.clear(); });
 
     nb::class_<py_links>(
@@ -217,8 +289,14 @@ void bind_tables(nb::module_& module) {
         .def(
             "__len__", [](const py_links& self) { return self.links.size(); },
             "Sources, those without targets included.")
-        .def("items", &links_of, nb::sig("def items(self) -> list[tuple[Any, list[Any]]]"),
-             "Sources and their targets, most recently used first.")
+        .def("items", &links_of, nb::arg("limit").none() = nb::none(),
+             nb::sig("def items(self, limit: int | None = None) -> list[tuple[Any, list[Any]]]"),
+             "Sources and their targets, most recently used first; at most `limit`.")
+        .def("usage", &usage<py_links>,
+             nb::sig("def usage(self) -> tuple[int, int, int, int, bool, int, list[tuple[int, int]]]"), usage_doc)
+        .def("discard", &discard<py_links>, nb::arg("sources"),
+             nb::sig("def discard(self, sources: Iterable[Any]) -> None"),
+             "Forgets the links of these sources; what is being fetched now is not remembered.")
         .def("clear", [](py_links& self) { self.links.clear(); });
 }
 

@@ -1,17 +1,23 @@
 """
 Prefetch related rows for work that streams a large table chunk by chunk, and read each of them once.
 
+    for book in memoized(Book.objects.prefetch_related("author")).iterator(chunk_size=2000):
+        ...
+
     prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Author, ["author", "translator"]))
-    for chunk in chunks:
-        prefetch.process_chunk(chunk)
+    for chunk in prefetch.chunks(Book.objects.all()):
+        ...
 """
 
 from importlib.metadata import version
 
+from ._advice import Advice
 from ._config import MemoizedPrefetchConfig
+from ._memoized import memoized
 from ._prefetch import MemoizedPrefetch
+from ._progress import Progress
 from ._stats import RelationStats, Stats
 
-__all__ = ["MemoizedPrefetch", "MemoizedPrefetchConfig", "RelationStats", "Stats"]
+__all__ = ["Advice", "MemoizedPrefetch", "MemoizedPrefetchConfig", "Progress", "RelationStats", "Stats", "memoized"]
 
 __version__ = version("django-memoized-prefetch")

@@ -2,69 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from django import VERSION
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import router
-from django.db.models import Model, Prefetch, QuerySet
-from django.db.models.manager import BaseManager
+from django.db.models import Model, Prefetch, QuerySet, prefetch_related_objects
+from django.db.models.manager import BaseManager, ManagerDescriptor
+from django.db.models.query import get_prefetcher
+from django.utils.functional import cached_property
 
 from ._config import MemoizedPrefetchConfig
-from ._engine import Memo, ToMany, ToOne, follow_attribute, follow_to_many, follow_to_one
+from ._engine import Memo, ToMany, ToOne, follow_attribute, follow_to_many, follow_to_one, not_attached
 from ._lookups import Lookup
 from ._queries import (
     RowSource,
     base_rows,
     config_rows,
     default_rows,
+    queryset_rows,
+    related_rows,
     unshared,
     why_not_linked,
+    why_not_referring,
     why_not_remembered,
 )
 from ._querysets import can_be_filled, filled_class
 from ._relations import (
     ATTRIBUTE,
+    COLLECTIONS,
     DJANGO,
+    GENERIC_MANY,
+    GENERIC_ONE,
     LOOSE,
+    READ_ANEW,
+    REVERSE_MANY,
+    REVERSE_ONE,
     TO_MANY,
     TO_ONE,
     Relation,
     is_data_descriptor,
     link_fields,
+    pk_fields,
+    plain_manager,
+    relation_names,
     relation_of,
+    static_attribute,
     stock_related_manager,
     unknown_attribute,
     unrelated_queryset,
 )
+
+# Where `not_attached` looks.
+IN_FIELDS_CACHE, IN_PREFETCHED, AS_ATTRIBUTE, IN_DICT = range(4)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """
+    A table of remembered rows.
+
+    source: Where they are read from.
+    key_name: The attribute that they are found by.
+    custom_below: What is attached to them that other lookups must not see.
+    """
+
+    source: RowSource
+    key_name: str
+    custom_below: tuple[Any, ...] = ()
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Rows with equal ones are shared."""
+        return (self.source.identity, self.key_name, self.custom_below)
+
+    @property
+    def label(self) -> str:
+        """What the memo is called in a report."""
+        name = self.source.model.__name__
+        source = self.source.identity[0]
+        return name if source == "base" else f"{name} ({source})"
+
+    def new_memo(self, size: int | None) -> Memo:
+        model = self.source.model
+        pk_name = pk_fields(model)[0].attname
+        in_dict = is_data_descriptor(model, self.key_name)
+        return Memo(size, self.key_name, in_dict, None if pk_name == self.key_name else pk_name)
 
 
 class Attachment:
     """
     One lookup for one model class of its objects.
 
-    kind: As in Relation; DJANGO also when the rows of a to-one or to-many must not be remembered.
-    reason: Why it is DJANGO.
-    memo_identity: Attachments with equal ones share a memo.
-    key_name: The attribute of the rows that they are remembered by.
+    kind: As in Relation; DJANGO or READ_ANEW also when the rows of a to-one or to-many must not be remembered.
+    reason: Why it is one of these.
+    again: Its rows depend on what else is asked for: below a remembered row they are read anew for every chunk.
+    source: Where rows are read from; None when Django or the objects decide.
+    rows: The table that they are remembered in, if they are.
+    asks_relation: It has a `to_attr`, and is done where the relation itself is cached (before Django 5.0).
     """
 
     def __init__(self, lookup: Lookup, relation: Relation) -> None:
         self.lookup, self.relation = lookup, relation
         self.kind, self.reason = relation.kind, relation.reason
+        self.again = False
         self.source: RowSource | None = None
-        self.key_name = ""
-        self.memo_identity: tuple[Any, ...] = (self,)
+        self.rows: Rows | None = None
         self.link_identity: tuple[Any, ...] = (self,)
         self.link_name = ""
+        self.asks_relation = False
         self.engine: Any = None
-        config = lookup.config
-        if self.kind in (TO_ONE, LOOSE):
-            self._set_up_to_one(config)
+        self._queryset_class: Any = None
+        self._prepared = False
+        if lookup.to_attr_given and lookup.to_attr is None and self.kind != LOOSE:
+            self._leave_to_django("to_attr names the relation itself")
+        elif self.kind in (TO_ONE, LOOSE):
+            self._set_up_to_one(lookup.config)
         elif self.kind == TO_MANY:
-            self._set_up_to_many(config)
-        elif self.kind == DJANGO and config is not None and relation.target is not None:
-            self._check_target(config.model)
+            self._set_up_to_many(lookup.config)
+        elif self.kind in COLLECTIONS:
+            self._set_up_collection(lookup.config)
+        elif self.kind == GENERIC_ONE:
+            self._set_up_generic(lookup)
+        if self.kind in (DJANGO, GENERIC_ONE) and lookup.config is not None and relation.target is not None:
+            self._check_target(lookup.config.model)
 
     @property
     def to_one(self) -> bool:
@@ -72,13 +135,23 @@ class Attachment:
 
     @property
     def remembers(self) -> bool:
-        """Whether what it attaches stays in a memo."""
-        return self.kind in (TO_ONE, LOOSE, TO_MANY)
+        """Whether what it attaches is in a memo of its own."""
+        return self.rows is not None
+
+    @property
+    def joins_classes(self) -> bool:
+        """Whether objects of all classes that inherit the relation can be attached to together."""
+        return self.relation.kind in (TO_MANY, REVERSE_ONE, REVERSE_MANY)
 
     @property
     def row_source(self) -> RowSource:
-        assert self.source is not None, f"{self.relation.label} is not remembered"
+        assert self.source is not None, f"{self.relation.label} has no source of rows"
         return self.source
+
+    @property
+    def rows_identity(self) -> Any:
+        """Attachments with equal ones share a memo."""
+        return self if self.rows is None else self.rows.identity
 
     @property
     def row_model(self) -> type[Model] | None:
@@ -88,30 +161,28 @@ class Attachment:
     @property
     def table(self) -> str | None:
         """What the memo is called in a report."""
-        if self.source is None:
-            return None
-        name = self.source.model.__name__
-        return name if self.source.identity[0] == "base" else f"{name} ({self.source.identity[0]})"
+        return None if self.rows is None else self.rows.label
+
+    @property
+    def link_label(self) -> str:
+        """What the links are called in a report."""
+        return f"{self.relation.label} links"
+
+    # --- setting up
 
     def _set_up_to_one(self, config: MemoizedPrefetchConfig | None) -> None:
         relation = self.relation
-        if self.kind == LOOSE and config is None:
-            msg = (
-                f"{self.lookup.where}: {relation.label} is no relation; a MemoizedPrefetchConfig has to name its model."
-            )
-            raise ValueError(msg)
         if config is not None and config.is_many_to_many:
             msg = f"{self.lookup.where}: {relation.label} is no many-to-many; leave is_many_to_many out."
             raise ValueError(msg)
+        key_name = ""
         if relation.target_field is not None:
-            self.key_name = relation.target_field.attname
+            key_name = relation.target_field.attname
         elif config is not None:
-            self.key_name = config.model._meta.pk.attname
-        self._read_from(config_rows(config) if config is not None else base_rows(self._target))
-        if self.remembers:
-            self.engine = ToOne(
-                relation.key_name, relation.cache_name, relation.reverse_name, relation.kind == LOOSE, self.lookup.rows
-            )
+            key_name = config.model._meta.pk.attname
+        self._read_from(lambda: base_rows(self._target))
+        if self.kind != DJANGO:
+            self.rows = Rows(self.row_source, key_name, self.lookup.custom_below)
 
     def _set_up_to_many(self, config: MemoizedPrefetchConfig | None) -> None:
         through, source_field, target_field = link_fields(self.relation)
@@ -120,36 +191,93 @@ class Attachment:
             self._check_links(config, through, source_field, target_field)
             names = (config.source_field or names[0], config.target_field or names[1])
         self.link_name = f"{through.__name__}_{names[0]}_{names[1]}"
-        self.key_name = self._target._meta.pk.attname if config is None else config.model._meta.pk.attname
-        self._read_from(config_rows(config) if config is not None else default_rows(self._target))
-        if self.remembers and (reason := why_not_linked(self._target._default_manager.all(), self.relation)):
-            self._leave_to_django(f"{self._target.__name__}'s default manager: {reason}")
-        # The links are read by the manager's queryset, or the user's: they belong together with the source.
-        custom = self.row_source.reads_links and self.row_source.identity
-        self.link_identity = (through, names, self.relation.model, custom)
+        self._read_from(lambda: default_rows(self._target))
+        if self.kind == TO_MANY and (reason := why_not_linked(self._target._default_manager.all(), self.relation)):
+            self._read_anew(f"{self._target.__name__}'s default manager: {reason}")
+        if self.kind == TO_MANY:
+            assert self.relation.target_field is not None
+            key_name = self.relation.target_field.attname
+            self.rows = Rows(self.row_source, key_name, self.lookup.custom_below)
+            # The links are read by the manager's queryset, or the user's: they belong together with the source.
+            custom = self.row_source.reads_links and self.row_source.identity
+            self.link_identity = (through, names, self.relation.model, custom)
+
+    def _set_up_collection(self, config: MemoizedPrefetchConfig | None) -> None:
+        if config is not None and config.is_many_to_many:
+            msg = f"{self.lookup.where}: {self.relation.label} is no many-to-many; leave is_many_to_many out."
+            raise ValueError(msg)
+        if self.kind == REVERSE_ONE:
+            self._read_from(lambda: base_rows(self._target))
+        else:
+            self._read_from(lambda: related_rows(self.relation))
+
+    def _set_up_generic(self, lookup: Lookup) -> None:
+        if lookup.config is not None and (lookup.config.queryset is not None or lookup.config.overrides_queryset):
+            self._leave_to_django("a config's queryset, of one model, for a relation to several")
+        if lookup.querysets is not None and VERSION < (5, 0):
+            self._leave_to_django("before Django 5.0 it takes no queryset")
+        for queryset in lookup.querysets or ():
+            reason = why_not_remembered(queryset, self.relation)
+            if reason is not None or queryset.query.is_sliced:
+                self._leave_to_django(reason or "the queryset is sliced")
 
     @property
     def _target(self) -> type[Model]:
         assert self.relation.target is not None
         return self.relation.target
 
-    def _read_from(self, source: RowSource) -> None:
-        if self.relation.target is not None:
-            self._check_target(source.model)
+    def _read_from(self, default: Any) -> None:
+        """Finds the source, and whether it allows the relation to be attached by the engine."""
+        lookup, config = self.lookup, self.lookup.config
+        seals = self.kind not in (TO_ONE, LOOSE) or self.relation.reverse_name is not None
+        if config is not None and not (config.queryset is None and self.kind in COLLECTIONS):
+            source = config_rows(config)
+        elif lookup.querysets is None:
+            source = default()
+        else:
+            source = queryset_rows(lookup.querysets[0], seals=seals)
+        if config is not None and self.relation.target is not None:
+            self._check_target(config.model)
         self.source = source
-        self.memo_identity = (source.identity, self.key_name)
-        config = self.lookup.config
-        if source.custom and config is not None:
-            queryset = config.get_queryset()
-            whole = queryset.query.is_sliced and config.prefetch_all
-            reason = why_not_remembered(queryset, self.relation)
-            if reason is None and queryset.query.is_sliced and not whole:
-                reason = "the queryset is sliced"
-            if reason is not None:
-                self._leave_to_django(reason)
+        if config is not None and source.custom and (config.overrides_queryset or config.queryset is not None):
+            queryset, whole = config.get_queryset(), config.prefetch_all
+        elif lookup.querysets is not None:
+            queryset, whole = lookup.querysets[0], False
+            if not issubclass(queryset.model, self._target._meta.concrete_model):
+                self._leave_to_django(f"the queryset is of {queryset.model.__name__}")
+        else:
+            self._add_lookups_of_manager()
+            return
+        reason = why_not_remembered(queryset, self.relation)
+        if queryset.query.is_sliced and not whole:
+            reason = "the queryset is sliced"
+        if self.kind in COLLECTIONS:
+            self.again, self.reason = reason is not None, reason
+            sliced = "the queryset is sliced" if queryset.query.is_sliced and self.kind == REVERSE_ONE else None
+            reason = sliced or why_not_referring(queryset)
+        if reason is not None and self.kind == TO_MANY and why_not_referring(queryset) is None:
+            self._read_anew(reason)
+        elif reason is not None:
+            self._leave_to_django(reason)
+
+    def _add_lookups_of_manager(self) -> None:
+        """A manager's own prefetch_related lookups continue this one."""
+        model = self.row_source.model
+        if self.row_source.rest:
+            manager: Any = getattr(model, "objects", model._default_manager)
+        elif self.row_source.identity[0] == "base":
+            manager = model._base_manager
+        else:
+            manager = model._default_manager
+        if not plain_manager(manager):
+            for inner in manager.all()._prefetch_related_lookups:
+                self.lookup.add(inner, inner=True, automatic=True)
+
+    def _read_anew(self, reason: str) -> None:
+        self.kind, self.reason, self.again = READ_ANEW, reason, True
 
     def _leave_to_django(self, reason: str) -> None:
-        self.kind, self.reason = DJANGO, reason
+        self.kind, self.reason, self.again = DJANGO, reason, True
 
     def _check_target(self, model: type[Model]) -> None:
         config = self.lookup.config
@@ -183,41 +311,158 @@ class Attachment:
             alias = router.db_for_read(self.row_model or type(instance), instance=instance)
         return alias
 
-    def new_memo(self, size: int | None) -> Memo:
-        return new_memo(self.row_source.model, self.key_name, size)
-
     def prepare(self, instance: Model) -> None:
-        """Makes the engine object of a many-to-many: only a manager of an instance tells the class of its querysets."""
-        if self.engine is None:
-            relation, model = self.relation, self.relation.model
+        """Makes what only an instance tells: a manager's class of querysets, and where Django looks for `to_attr`."""
+        if self._prepared:
+            return
+        relation = self.relation
+        if self.kind in (TO_MANY, *COLLECTIONS) and relation.kind != REVERSE_ONE and self.lookup.to_attr is None:
             stock = stock_related_manager(relation.descriptor.related_manager_cls)
-            queryset_class = None
             if stock and can_be_filled(stock_class := type(self._stock_queryset(instance))):
-                queryset_class = filled_class(stock_class, model, relation.key_name, self._stock_queryset)
-            in_dict = is_data_descriptor(model, relation.key_name)
-            self.engine = ToMany(
-                relation.key_name,
-                in_dict,
-                relation.name,
-                relation.cache_name,
-                queryset_class,
-                self._fill,
-                self._unsaved,
-                self.lookup.rows,
-                self.lookup.links,
-            )
+                self._queryset_class = filled_class(
+                    stock_class, relation.model, relation.key_name, self._stock_queryset
+                )
+        if self.kind in (TO_ONE, LOOSE):
+            self.engine = self.to_one_engine(instance)
+            self.asks_relation = self._own_attribute(instance) == (self.lookup.to_attr, IN_FIELDS_CACHE)
+        elif self.kind in (TO_MANY, *COLLECTIONS):
+            self.engine = self.to_many_engine(instance)
+        self._prepared = True
+
+    def fetched_where(self, instance: Model) -> tuple[str, int]:
+        """Where Django looks whether the relation was attached before: a name, and what it is the name of."""
+        name, to_attr = self.relation.name, self.lookup.to_attr
+        single = self.relation.kind in (TO_ONE, REVERSE_ONE, GENERIC_ONE)
+        if to_attr is not None:
+            descriptor = self.relation.descriptor
+            if single and get_prefetcher(instance, name, to_attr)[3] == descriptor.is_cached:
+                return self.relation.cache_name, IN_FIELDS_CACHE  # Django 4.2
+            on_class = static_attribute(type(instance), to_attr)
+            return to_attr, IN_DICT if isinstance(on_class, cached_property) else AS_ATTRIBUTE
+        if single:
+            return self.relation.cache_name, IN_FIELDS_CACHE
+        return (name, AS_ATTRIBUTE) if self.relation.kind == LOOSE else (name, IN_PREFETCHED)
+
+    @property
+    def attached_as(self) -> Iterator[tuple[int, str]]:
+        """Where what it attaches is found again, and under which name."""
+        relation, to_attr = self.relation, self.lookup.to_attr
+        if to_attr is not None:
+            yield AS_ATTRIBUTE, to_attr
+        elif relation.kind == LOOSE:
+            yield AS_ATTRIBUTE, relation.name
+        elif relation.kind in (TO_MANY, REVERSE_MANY, GENERIC_MANY):
+            yield IN_PREFETCHED, relation.cache_name
+        elif relation.kind != ATTRIBUTE:
+            yield IN_FIELDS_CACHE, relation.cache_name or relation.name
+            if relation.kind == DJANGO:
+                yield IN_PREFETCHED, relation.cache_name or relation.name
+
+    def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
+        """The objects that Django would fetch the relation for; the sequence itself when all of them."""
+        if self.relation.kind in (LOOSE, ATTRIBUTE):
+            return objects
+        if self.relation.kind == DJANGO:
+            is_fetched = get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[3]
+            if not callable(is_fetched):  # there is no prefetcher
+                return objects
+            for one in objects:
+                one.__dict__.setdefault("_prefetched_objects_cache", {})
+            return [one for one in objects if not is_fetched(one)]
+        return not_attached(objects, *self.fetched_where(objects[0]))
+
+    def check_to_attr(self) -> None:
+        """Raises Django's error when `to_attr` is a field's name."""
+        if not self.lookup.to_attr_given:
+            return
+        model, to_attr = self.relation.model, self.lookup.attribute
+        fields = model._meta.get_fields(include_hidden=True)
+        if all(to_attr not in (field.name, getattr(field, "attname", None)) for field in fields):
+            return
+        msg = f"to_attr={to_attr} conflicts with a field on the {model.__name__} model."
+        raise ValueError(msg)
+
+    def to_one_engine(self, instance: Model, translated: dict[Any, Any] | None = None) -> ToOne:
+        relation = self.relation
+        to_attr, where = self._own_attribute(instance)
+        return ToOne(
+            relation.key_name,
+            relation.cache_name,
+            relation.reverse_name,
+            relation.kind == LOOSE,
+            self.lookup.rows,
+            to_attr,
+            where,
+            translated,
+        )
+
+    def to_many_engine(self, instance: Model, translated: dict[Any, Any] | None = None) -> ToMany:
+        relation = self.relation
+        to_attr, where = self._own_attribute(instance)
+        refers = self.kind in COLLECTIONS
+        return ToMany(
+            relation.key_name,
+            is_data_descriptor(relation.model, relation.key_name),
+            relation.name,
+            relation.cache_name,
+            self._queryset_class,
+            self._fill,
+            self._unsaved,
+            self.lookup.rows,
+            self.lookup.links,
+            to_attr,
+            where,
+            self.join_name if refers else None,
+            translated,
+            self._parent_name if refers else None,
+            pk_fields(self.row_source.model)[0].attname if refers else None,
+            relation.kind == REVERSE_ONE,
+        )
+
+    @property
+    def _parent_name(self) -> str | None:
+        """Under which name the rows get the object that they refer to; none when their queryset's lookups attach it."""
+        name = self.relation.reverse_name or None
+        below = None if name is None else self.lookup.below.get(self.relation.field.name)
+        return None if self.kind == REVERSE_MANY and below is not None and below.inner else name
+
+    def _own_attribute(self, instance: Model) -> tuple[str | None, int]:
+        to_attr = self.lookup.to_attr
+        return to_attr, AS_ATTRIBUTE if to_attr is None else self.fetched_where(instance)[1]
+
+    @property
+    def join_name(self) -> str:
+        """The attribute of the rows that refers to the object."""
+        if self.kind == READ_ANEW:
+            return f"_prefetch_related_val_{link_fields(self.relation)[1].attname}"
+        return self.relation.join_name
+
+    @property
+    def translates(self) -> bool:
+        """Whether the rows hold the key in another form than the object does."""
+        if self.kind == READ_ANEW:
+            return True
+        if self.relation.kind != GENERIC_MANY:
+            return False
+        field = self._target._meta.get_field(self.relation.field.object_id_field_name)
+        return type(field).to_python is not type(self.relation.model._meta.pk).to_python
 
     def _stock_queryset(self, instance: Any) -> QuerySet[Any]:
         """What the manager of this instance would give, were nothing prefetched."""
         manager = getattr(instance, self.relation.name)
-        start = self.row_source.make(instance) if self.row_source.reads_links else unrelated_queryset(manager)
+        custom = self.row_source.reads_links and self.row_source.identity[0] != "related"
+        if custom:
+            start = self.row_source.make(instance)
+            start._prefetch_related_lookups = ()
+        else:
+            start = unrelated_queryset(manager)
         queryset: QuerySet[Any] = manager._apply_rel_filters(start)
         return queryset
 
     def _fill(self, instance: Any, rows: list[Any]) -> QuerySet[Any]:
         """A filled queryset from the manager itself, for managers that are not Django's own."""
         queryset: QuerySet[Any]
-        if self.row_source.reads_links:
+        if self.row_source.reads_links and self.row_source.identity[0] != "related":
             queryset = self._stock_queryset(instance)
         else:
             queryset = getattr(instance, self.relation.name).get_queryset()
@@ -226,46 +471,89 @@ class Attachment:
         return queryset
 
     def _unsaved(self, instance: Any) -> None:
-        getattr(instance, self.relation.name)  # raises Django's ValueError
+        """Django's own answer to an object without a key: a ValueError, as a rule."""
+        if self.relation.kind == TO_MANY:
+            getattr(instance, self.relation.name)
+        if self.kind != TO_MANY:
+            prefetch_related_objects([instance], self.django_lookup())
 
     def django_lookup(self) -> str | Prefetch[Any]:
-        config = self.lookup.config
-        if config is None or (config.queryset is None and self.source is None):
-            return self.relation.name
-        return Prefetch(self.relation.name, queryset=unshared(config.get_queryset()))
+        """The lookup of this level alone, for Django."""
+        lookup, config = self.lookup, self.lookup.config
+        name = self.relation.name
+        if config is not None:
+            if config.queryset is None and self.source is None:
+                return name
+            return Prefetch(name, queryset=unshared(config.get_queryset()))
+        if lookup.querysets is None:
+            return Prefetch(name, to_attr=lookup.attribute) if lookup.to_attr_given else name
+        to_attr = lookup.attribute if lookup.to_attr_given else None
+        if lookup.generic:
+            from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+            return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
+        queryset = unshared(lookup.querysets[0])
+        if self.relation.kind != DJANGO:  # whose own way may run the queryset's lookups before it attaches
+            queryset._prefetch_related_lookups = ()
+        return Prefetch(name, queryset=queryset, to_attr=to_attr)
+
+    def detach(self, objects: Sequence[Any]) -> None:
+        """Takes what Django attached to remembered rows for an earlier chunk off again."""
+        name = self.lookup.attribute
+        for one in objects:
+            if self.lookup.to_attr is not None:
+                one.__dict__.pop(name, None)
+            elif self.relation.cache_name or self.relation.kind == DJANGO:
+                cache = one.__dict__.get("_prefetched_objects_cache")
+                if cache is not None:
+                    cache.pop(self.relation.cache_name or name, None)
+                    cache.pop(name, None)
+                if self.relation.kind in (TO_ONE, REVERSE_ONE, GENERIC_ONE, DJANGO):
+                    one._state.fields_cache.pop(self.relation.cache_name or name, None)
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
         """The distinct objects that are attached to these."""
         if not self.lookup.below:
             return []
         kind = self.relation.kind
-        if kind == TO_ONE:
+        if self.lookup.to_attr_given or kind in (LOOSE, ATTRIBUTE):
+            return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)
+        if kind == DJANGO:
+            return self._follow_by_django(objects)
+        if kind in (TO_ONE, REVERSE_ONE, GENERIC_ONE):
             return follow_to_one(objects, self.relation.cache_name)
-        if kind == TO_MANY:
-            return follow_to_many(objects, self.relation.cache_name)
-        if kind in (LOOSE, ATTRIBUTE):
-            return follow_attribute(objects, self.relation.name)
+        return follow_to_many(objects, self.relation.cache_name)
+
+    def _follow_by_django(self, objects: Sequence[Any]) -> list[Any]:
         found: dict[int, Any] = {}
         for instance in objects:
             try:
                 value = getattr(instance, self.relation.name)
             except ObjectDoesNotExist:
                 continue
-            members = value.all() if isinstance(value, BaseManager) else [] if value is None else [value]
+            if isinstance(value, BaseManager):
+                value = list(value.all())
+            members = value if isinstance(value, list) else [] if value is None else [value]
             found.update((id(member), member) for member in members)
         return list(found.values())
 
 
-def new_memo(model: type[Model], key_name: str, size: int | None) -> Memo:
-    pk_name = model._meta.pk.attname
-    return Memo(size, key_name, is_data_descriptor(model, key_name), None if pk_name == key_name else pk_name)
-
-
-def attachment_of(lookup: Lookup, model: type[Model]) -> Attachment:
+def attachment_of(lookup: Lookup, model: type[Model], instance: Model | None) -> Attachment:
     """Raises with what was expected when the lookup does not fit the model."""
     relation = relation_of(model, lookup.name)  # type: ignore[arg-type]
-    if relation is None:
-        raise unknown_attribute(model, lookup.name, lookup.where)
-    if relation.kind == ATTRIBUTE and not lookup.below:
-        raise unknown_attribute(model, lookup.name, lookup.where)
+    if relation is not None and relation.kind == LOOSE and lookup.config is None:
+        relation = Relation(model, lookup.name, ATTRIBUTE) if hasattr(model, lookup.name) else None
+    if relation is None and instance is not None and hasattr(instance, lookup.name):
+        relation = Relation(model, lookup.name, ATTRIBUTE)
+    if relation is None or isinstance(static_attribute(model, lookup.name), ManagerDescriptor):
+        raise unknown_attribute(model, lookup.name, lookup.where, lookup.path)
+    if relation.kind == ATTRIBUTE and lookup.config is not None and not lookup.below:
+        raise unknown_attribute(model, lookup.name, lookup.where, lookup.path)
+    if relation.kind == ATTRIBUTE and lookup.ends:
+        names = ", ".join(relation_names(model)) or "none"
+        msg = (
+            f"'{lookup.path}' does not resolve to an item that supports prefetching - this is an invalid parameter to "
+            f"prefetch_related(). {relation.label} is no relation; relations: {names}."
+        )
+        raise ValueError(msg)
     return Attachment(lookup, relation)

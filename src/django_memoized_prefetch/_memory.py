@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from django.db import connections
 from django.db.models import Model
 
-from ._attach import Attachment, new_memo
+from ._advice import Advice
+from ._attach import Attachment, Rows
 from ._config import MemoizedPrefetchConfig
 from ._engine import Counters, Links, Memo
+from ._hydrate import natively
+from ._invalidate import Change, forget, forget_sources
 from ._lookups import Lookup
-from ._queries import QueryCount, config_rows, hinted
+from ._queries import QueryCount, config_rows, hinted, is_link_table_enough
+from ._relations import Relation
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -22,11 +28,18 @@ MAX_CONTEXTS = 4
 
 
 class Context:
-    """What is remembered for one alias, schema and scope."""
+    """
+    What is remembered for one alias, schema and scope.
 
-    def __init__(self) -> None:
+    used: When, last.
+    tables: Everything in `memos` and `links`, with its name in a report.
+    """
+
+    def __init__(self, used: int) -> None:
+        self.used = used
         self.memos: dict[Any, tuple[Memo, type[Model]]] = {}
-        self.links: dict[Any, Links] = {}
+        self.links: dict[Any, tuple[Links, Relation, bool]] = {}  # and whether they depend on their own table alone
+        self.tables: list[tuple[str, Memo | Links]] = []
         self.loaded: set[Any] = set()  # (config, memo) pairs whose prefetch_all has been read
 
 
@@ -40,101 +53,142 @@ class Memory:
 
     def __init__(self, size: int | None) -> None:
         self._size = size
-        self._contexts: OrderedDict[Any, Context] = OrderedDict()
+        self._contexts: dict[Any, Context] = {}
+        self._clock = count()
         self._set_sizes: dict[type[Model], int | None] = {}  # by set_size, over what configs say
         self._latest_memo: dict[int, Memo] = {}  # by id of the config
         self._latest: dict[str, tuple[Memo, Links | None]] = {}  # by path of the lookup
+        self._past: dict[str, Advice] = {}  # of tables that were dropped, by name
 
     def context(self, alias: str, scope: Any) -> Context:
         connection = connections[alias]
         # django-tenants keeps both on the connection.
         schema = (getattr(connection, "schema_name", None), getattr(connection, "include_public_schema", None))
         key = (alias, schema, scope)
-        context = self._contexts.get(key)
-        if context is None:
-            context = self._contexts[key] = Context()
-            while len(self._contexts) > MAX_CONTEXTS:
-                self._contexts.popitem(last=False)
-        self._contexts.move_to_end(key)
+        # Each step stands for itself: other threads may do the same at any time.
+        now = next(self._clock)
+        context = self._contexts.get(key) or self._contexts.setdefault(key, Context(now))
+        context.used = now
+        while len(self._contexts) > MAX_CONTEXTS:
+            known = list(self._contexts.items())
+            dropped = self._contexts.pop(min(known, key=lambda item: item[1].used)[0], None)
+            if dropped is not None:
+                self._past = self._advice_of([dropped])
         return context
 
     def size_of(self, model: type[Model] | None, config: MemoizedPrefetchConfig | None) -> int | None:
         default = self._size if config is None else config.lru_cache_size
         return default if model is None else self._set_sizes.get(model, default)
 
-    def memo(self, context: Context, attachment: Attachment, instance: Model) -> Memo:
-        """The memo of an attachment, with the rows of `prefetch_all` in it."""
-        source, config = attachment.row_source, attachment.lookup.config
-        identity = (*attachment.memo_identity, source.fetch_mode(instance))
-        size = self.size_of(source.model, config)
-        if identity in context.memos:
-            memo = context.memos[identity][0]
+    def memo(self, context: Context, rows: Rows, lookup: Lookup, instance: Model) -> Memo:
+        """The memo of a lookup's rows, with those of `prefetch_all` in it."""
+        config = lookup.config
+        identity = (*rows.identity, *rows.source.variant(instance))
+        size = self.size_of(rows.source.model, config)
+        known = context.memos.get(identity)
+        if known is not None:
+            memo = known[0]
             if memo.bound is not None and (size is None or size > memo.bound):
                 memo.bound = size  # of several configs that share a memo the largest
         else:
-            memo = attachment.new_memo(size)
-            context.memos[identity] = (memo, source.model)
+            memo = self._added(context, rows, identity, size)
         if config is not None:
             if config.prefetch_all and (id(config), identity) not in context.loaded:
-                memo.load(self._all_rows(context, config, instance, attachment.lookup.rows))
+                memo.load(self._all_rows(context, config, rows, instance, lookup.rows))
                 context.loaded.add((id(config), identity))
             self._latest_memo[id(config)] = memo
-        self._latest[attachment.lookup.path] = (memo, None)
+        self._latest[lookup.path] = (memo, None)
+        return memo
+
+    def _added(self, context: Context, rows: Rows, identity: Any, size: int | None) -> Memo:
+        fresh = rows.new_memo(size)
+        memo = context.memos.setdefault(identity, (fresh, rows.source.model))[0]
+        if memo is fresh:  # else another thread's came first
+            context.tables.append((rows.label, fresh))
         return memo
 
     def links(self, context: Context, attachment: Attachment, memo: Memo) -> Links:
-        links = context.links.get(attachment.link_identity)
-        if links is None:
+        known = context.links.get(attachment.link_identity)
+        if known is None:
             size = self.size_of(attachment.row_model, attachment.lookup.config)
-            links = context.links[attachment.link_identity] = Links(size)
-        self._latest[attachment.lookup.path] = (memo, links)
-        return links
+            alone = is_link_table_enough(attachment.relation, attachment.row_source)
+            fresh = (Links(size), attachment.relation, alone)
+            known = context.links.setdefault(attachment.link_identity, fresh)
+            if known is fresh:  # else another thread's came first
+                context.tables.append((attachment.link_label, fresh[0]))
+        self._latest[attachment.lookup.path] = (memo, known[0])
+        return known[0]
+
+    def forget(
+        self, changes: Iterable[Change], attachments: Collection[Attachment], borrowed: Collection[tuple[int, str]]
+    ) -> None:
+        """Forgets what these changes made stale, in every context."""
+        for context in list(self._contexts.values()):
+            forget(context, changes, attachments, borrowed)
+
+    def forget_sources(self, changes: Iterable[Change]) -> None:
+        """Forgets the links of these rows, which are not remembered for themselves."""
+        for context in list(self._contexts.values()):
+            forget_sources(context, changes)
 
     def load_now(self, config: MemoizedPrefetchConfig, scope: Any, lookups: list[Lookup]) -> None:
         """Reads the rows of `prefetch_all` for the connection as it is now; the first lookup counts the query."""
         source = config_rows(config)
-        queryset = config.get_queryset()
-        context = self.context(queryset.db, scope)
-        pk_name = source.model._meta.pk.attname
-        identity = (source.identity, pk_name, None)
-        if identity not in context.memos:
-            size = self.size_of(source.model, config)
-            context.memos[identity] = (new_memo(source.model, pk_name, size), source.model)
-        memo = context.memos[identity][0]
-        memo.load(self._all_rows(context, config, None, lookups[0].rows if lookups else Counters()))
+        context = self.context(config.get_queryset().db, scope)
+        rows = Rows(source, source.model._meta.pk.attname, lookups[0].custom_below if lookups else ())
+        identity = (*rows.identity, None, False)
+        known = context.memos.get(identity)
+        memo = known[0] if known else self._added(context, rows, identity, self.size_of(source.model, config))
+        memo.load(self._all_rows(context, config, rows, None, lookups[0].rows if lookups else Counters()))
         context.loaded.add((id(config), identity))
         self._latest_memo[id(config)] = memo
         for lookup in lookups:
             self._latest[lookup.path] = (memo, None)
 
     def _all_rows(
-        self, context: Context, config: MemoizedPrefetchConfig, instance: Model | None, count: Counters
+        self, context: Context, config: MemoizedPrefetchConfig, rows: Rows, instance: Model | None, counters: Counters
     ) -> list[Any]:
         for loaded, identity in context.loaded:
-            if loaded == id(config):
+            if loaded == id(config) and identity[2] == rows.custom_below:
                 return [row for _, row in context.memos[identity][0].rows()]  # read before, by another key
         queryset = config.get_queryset() if instance is None else hinted(config.get_queryset(), instance)
         size = self.size_of(config.model, config)
         queries = QueryCount()
         with queries.on(queryset.db):
             # One more than is kept, to know whether there are more.
-            rows = list(queryset.all() if size is None else queryset[: size + 1])
-        count.queries += queries.queries
-        if size is not None and len(rows) > size:
+            all_rows = list(natively(queryset.all() if size is None else queryset[: size + 1]))
+        counters.add_queries(queries.queries)
+        if size is not None and len(all_rows) > size:
             logger.warning(
                 "%s: prefetch_all read the first %d rows only, as many as lru_cache_size", config.model.__name__, size
             )
-        return rows[:size]
+        return all_rows[:size]
 
     def clear(self) -> None:
-        contexts, self._contexts = self._contexts, OrderedDict()
+        contexts, self._contexts = self._contexts, {}
+        self._past = self._advice_of(contexts.values())
         for context in contexts.values():
             for memo, _ in context.memos.values():
                 memo.clear()
-            for links in context.links.values():
+            for links, _, _ in context.links.values():
                 links.clear()
 
     # --- for reports and for `memoized_objects`
+
+    def advice(self) -> dict[str, Advice]:
+        """By name of the table: all of that name together, also those dropped since."""
+        return self._advice_of(list(self._contexts.values()), now=True)
+
+    def _advice_of(self, contexts: Iterable[Context], *, now: bool = False) -> dict[str, Advice]:
+        """What the past and these contexts tell; unless they go on `now`, nothing is in their tables any more."""
+        advice = dict(self._past)
+        for context in contexts:
+            for name, table in list(context.tables):
+                one = Advice.of(table)
+                if not now:
+                    one = replace(one, entries=0, bytes=0)
+                advice[name] = advice[name] + one if name in advice else one
+        return advice
 
     def latest(self, path: str) -> tuple[Memo | None, Links | None]:
         """The memo and links that a lookup used last."""

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
+from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
-from django.db.models import CharField, Field, IntegerField, Model, QuerySet
+from django.db.models import CharField, Field, IntegerField, Model, Q, QuerySet, TextField, UUIDField
 from django.db.models.expressions import F, OrderBy, RawSQL, Subquery
 from django.db.models.fields import AutoFieldMixin
 from django.db.models.fields.related import ForeignObject
 from django.db.models.fields.related_descriptors import _filter_prefetch_queryset
+from django.db.models.fields.related_lookups import RelatedIn
 from django.db.models.functions import Now, Random
 from django.db.models.lookups import In
 from django.db.models.query import ModelIterable
 from django.db.models.sql.where import ExtraWhere, WhereNode
 
-from ._relations import Relation, link_fields, plain_manager, unrelated_queryset
+from ._engine import group_by_value
+from ._hydrate import natively
+from ._relations import GENERIC_MANY, REVERSE_ONE, TO_MANY, Relation, link_fields, plain_manager, unrelated_queryset
 
 try:
     from django.db.models import FETCH_ONE
@@ -41,6 +46,9 @@ class RowSource:
     make: From the first instance of a chunk, as a hint to the router, to a queryset that nobody else holds.
     custom: The queryset is the user's own: it says by itself how its rows are fetched.
     rest: Keys that it has no row for are asked of the base manager.
+    takes_mode: Its rows fetch as the instance does (Django 6.1).
+    own_lookups: Its prefetch_related lookups are run by Django with every fetch; otherwise they are lookups of ours.
+    seals: django-seal: its rows are sealed when the instance is.
     """
 
     identity: tuple[Any, ...]
@@ -48,33 +56,80 @@ class RowSource:
     make: Callable[[Model], QuerySet[Any]]
     custom: bool = False
     rest: bool = False
+    takes_mode: bool = False
+    own_lookups: bool = False
+    seals: bool = False
 
     @property
     def reads_links(self) -> bool:
         """Whether a many-to-many shows what this source gives, in its order, and not what the default manager gives."""
         return self.custom and not self.rest
 
-    def fetch_mode(self, instance: Model) -> Any:
-        """Django 6.1: rows read for an instance fetch as it does. None stands for the ordinary mode."""
-        return None if self.custom or not _fetches_otherwise(instance._state) else instance._state.fetch_mode
-
-
-def base_rows(model: type[Model]) -> RowSource:
-    def make(instance: Model) -> QuerySet[Any]:
-        queryset = model._base_manager.db_manager(hints={"instance": instance}).all()
-        if _fetches_otherwise(instance._state):
+    def queryset(self, instance: Model) -> QuerySet[Any]:
+        """What to read the rows from for an instance: without lookups that are ours."""
+        queryset = self.make(instance)
+        if self.takes_mode and _fetches_otherwise(instance._state):
             queryset._fetch_mode = instance._state.fetch_mode
+        if self.seals and getattr(instance._state, "sealed", False) and hasattr(queryset, "seal"):
+            queryset = queryset.seal()
+        if not self.own_lookups and queryset._prefetch_related_lookups:
+            queryset = queryset._chain()
+            queryset._prefetch_related_lookups = ()
         return queryset
 
-    return RowSource(("base", model), model, make)
+    def variant(self, instance: Model) -> tuple[Any, ...]:
+        """What else tells rows apart: Django 6.1's fetch mode, which they get from the instance, and being sealed."""
+        mode = instance._state.fetch_mode if self.takes_mode and _fetches_otherwise(instance._state) else None
+        return mode, self.seals and getattr(instance._state, "sealed", False)
+
+
+def base_rows(model: type[Model], takes_mode: bool = True) -> RowSource:
+    def make(instance: Model) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = model._base_manager.db_manager(hints={"instance": instance}).all()
+        return queryset
+
+    return RowSource(("base", model), model, make, takes_mode=takes_mode)
 
 
 def default_rows(model: type[Model]) -> RowSource:
     """The rows that a many-to-many shows: those of the default manager."""
     manager = model._default_manager
     if plain_manager(manager):
-        return base_rows(model)
-    return RowSource(("default", model), model, lambda instance: hinted(manager.all(), instance), custom=True)
+        return base_rows(model, takes_mode=False)
+    identity = ("default", model)
+    return RowSource(identity, model, lambda instance: hinted(manager.all(), instance), custom=True, seals=True)
+
+
+def related_rows(relation: Relation) -> RowSource:
+    """The rows that a reverse foreign key or a generic relation shows."""
+
+    def make(instance: Model) -> QuerySet[Any]:
+        manager = getattr(instance, relation.name)
+        queryset = hinted(unrelated_queryset(manager), instance)
+        return queryset.using(queryset._db or manager._db)
+
+    assert relation.target is not None
+    return RowSource(("related", relation), relation.target, make, custom=True, seals=True)
+
+
+def queryset_rows(queryset: QuerySet[Any], own_lookups: bool = False, seals: bool = False) -> RowSource:
+    """The rows of a Prefetch object's queryset."""
+
+    def make(instance: Model) -> QuerySet[Any]:
+        return hinted(queryset, instance)
+
+    identity = ("queryset", id(queryset))
+    return RowSource(identity, queryset.model, make, custom=True, own_lookups=own_lookups, seals=seals)
+
+
+def content_type_rows(model: type[Model], content_type: Any) -> RowSource:
+    """The rows that a generic foreign key leads to."""
+
+    def make(instance: Model) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = content_type.get_all_objects_for_this_type()
+        return queryset
+
+    return RowSource(("base", model), model, make, takes_mode=True)
 
 
 def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
@@ -90,7 +145,12 @@ def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
     else:
         identity = ("queryset", id(config.queryset))
     return RowSource(
-        identity, config.model, lambda instance: hinted(config.get_queryset(), instance), custom=True, rest=plain
+        identity,
+        config.model,
+        lambda instance: hinted(config.get_queryset(), instance),
+        custom=True,
+        rest=plain,
+        own_lookups=config.overrides_queryset,
     )
 
 
@@ -109,11 +169,11 @@ def hinted(queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:
 
 def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance: Model) -> list[Any]:
     """The rows whose `field_name` is among the keys, in no order, as few queries as the database allows."""
-    rows = _rows_of(source.make(instance), field_name, keys)
+    rows = _rows_of(source.queryset(instance), field_name, keys)
     if source.rest and len(rows) < len(keys):
         found = {getattr(row, field_name) for row in rows}
         if hidden := [key for key in keys if key not in found]:
-            rows += _rows_of(base_rows(source.model).make(instance), field_name, hidden)
+            rows += _rows_of(base_rows(source.model).queryset(instance), field_name, hidden)
     return rows
 
 
@@ -123,8 +183,83 @@ def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> l
     queryset.query.clear_ordering()
     rows: list[Any] = []
     for batch in batches(keys, queryset):
-        rows += with_keys(queryset.filter(**{f"{field_name}__in": batch[:1]}), batch)
+        rows += natively(with_keys(queryset.filter(**{f"{field_name}__in": batch[:1]}), batch))
     return rows
+
+
+def fetch_referring(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> list[Any]:
+    """The rows that refer to the keys, in the order in which their collections show them."""
+    queryset = source.queryset(instance)
+    if relation.kind == REVERSE_ONE:
+        queryset.query.clear_ordering()
+    if relation.kind == GENERIC_MANY:
+        return fetch_tagged(relation, source, [(instance, keys)])
+    name = relation.field.name
+    rows: list[Any] = []
+    for batch in batches(keys, queryset):
+        if queryset.query.is_sliced:
+            rows += natively(_filter_prefetch_queryset(queryset.all(), name, batch))
+        else:
+            rows += natively(with_keys(_filter_prefetch_queryset(queryset.all(), name, batch[:1]), batch))
+    return rows
+
+
+def fetch_linked(relation: Relation, source: RowSource, instances: Sequence[Model]) -> tuple[list[Any], dict[Any, Any]]:
+    """
+    The rows of a many-to-many by Django's own prefetch query, one for each link.
+
+    Returns:
+        The rows, and the key of an instance by what a row has as the key that it is linked from.
+    """
+    manager = getattr(instances[0], relation.name)
+    queryset = source.queryset(instances[0]) if source.reads_links else None
+    if hasattr(manager, "get_prefetch_querysets"):
+        result = manager.get_prefetch_querysets(instances, None if queryset is None else [queryset])[0]
+    else:
+        result = manager.get_prefetch_queryset(instances, queryset)[0]
+    result = result._chain()
+    result._prefetch_related_lookups = ()
+    rows = list(natively(result))
+    _, source_field, _ = link_fields(relation)
+    connection = connections[result.db]
+    [target_field] = source_field.foreign_related_fields
+    keys = {
+        target_field.get_db_prep_value(key, connection): key for key, _ in group_by_value(instances, relation.key_name)
+    }
+    values = [value for value, _ in group_by_value(rows, f"_prefetch_related_val_{source_field.attname}")]
+    return rows, {value: keys.get(source_field.get_db_prep_value(value, connection)) for value in values}
+
+
+def fetch_tagged(relation: Relation, source: RowSource, keys: Sequence[tuple[Model, Sequence[Any]]]) -> list[Any]:
+    """
+    The rows of a generic relation that refer to the keys.
+
+    Args:
+        keys: An instance of each content type, and the primary keys of that type.
+    """
+    field, queryset = relation.field, source.queryset(keys[0][0])
+    rows: list[Any] = []
+    if len(keys) == 1:
+        [(instance, pks)] = keys
+        content_type = content_type_of(instance, field.for_concrete_model)
+        queryset = queryset.filter(**{f"{field.content_type_field_name}__pk": content_type.pk})
+        for batch in batches(pks, queryset):
+            rows += natively(with_keys(queryset.filter(**{f"{field.object_id_field_name}__in": batch[:1]}), batch))
+        return rows
+    condition = Q()
+    for instance, pks in keys:
+        content_type = content_type_of(instance, field.for_concrete_model)
+        condition |= Q(
+            **{f"{field.content_type_field_name}__pk": content_type.pk, f"{field.object_id_field_name}__in": pks}
+        )
+    return list(natively(queryset.filter(condition)))
+
+
+def content_type_of(instance: Model, for_concrete_model: bool) -> Any:
+    from django.contrib.contenttypes.models import ContentType
+
+    manager = ContentType.objects.db_manager(instance._state.db)
+    return manager.get_for_model(instance, for_concrete_model=for_concrete_model)
 
 
 def fetch_links(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> list[tuple[Any, Any]]:
@@ -147,7 +282,6 @@ def is_link_table_enough(relation: Relation, source: RowSource) -> bool:
         and plain_manager(target._default_manager)
         and not target._meta.ordering
         and len(target_field.related_fields) == 1
-        and target_field.foreign_related_fields[0].primary_key
     )
 
 
@@ -167,7 +301,7 @@ def _links_alone(relation: Relation, keys: Sequence[Any], instance: Model) -> li
 def _links_joined(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> list[tuple[Any, Any]]:
     """Two columns of the prefetch query itself: the related manager's queryset, or the user's, joined to the links."""
     manager = getattr(instance, relation.name)
-    queryset = source.make(instance) if source.reads_links else unrelated_queryset(manager)
+    queryset = source.queryset(instance) if source.reads_links else unrelated_queryset(manager)
     queryset = hinted(queryset, instance)
     queryset = queryset.using(queryset._db or manager._db)
     _, source_field, _ = link_fields(relation)
@@ -179,8 +313,9 @@ def _links_joined(relation: Relation, source: RowSource, keys: Sequence[Any], in
     for batch in batches(keys, queryset):
         rows = _filter_prefetch_queryset(queryset._next_is_sticky().all(), manager.query_field_name, batch[:1])
         rows = with_keys(rows, batch)
+        assert relation.target_field is not None
         # `extra` as Django does it: the join to the through table is there, and is the first one of its name.
-        pairs = rows.extra(select={"_memo_source": column}).values_list("_memo_source", queryset.model._meta.pk.attname)
+        pairs = rows.extra(select={"_memo_source": column}).values_list("_memo_source", relation.target_field.attname)
         links = read_tuples(pairs)
         found += links if convert is None else [(convert(key), target) for key, target in links]
     return found
@@ -213,6 +348,12 @@ def converter_of(expression: Any, connection: Any) -> Callable[[Any], Any] | Non
         return value
 
     return convert
+
+
+def load_missing(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
+    """Loads a column of those instances that have it deferred."""
+    if deferred := [one for one in instances if attname not in one.__dict__]:
+        load_deferred(deferred, attname, count)
 
 
 def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
@@ -260,9 +401,17 @@ class KeyIn(In):  # type: ignore[misc]
         sql, params = self.process_lhs(compiler, connection)
         field = self.lhs.output_field
         field = getattr(field, "target_field", field)
-        keys = self.rhs
-        if not is_stored_as_is(field, keys):
+        keys, kinds = self.rhs, set(map(type, self.rhs))
+        if not is_stored_as_is(field, kinds):
             keys = [field.get_db_prep_value(key, connection, prepared=False) for key in keys]
+            kinds = set(map(type, keys))
+        if connection.vendor == "sqlite" and (text := as_json(field, keys, kinds)) is not None:
+            # One parameter instead of thousands: 0.45 instead of 1.0 us per key in Python and SQLite's parser together,
+            # and the statement is the same every time, so that the driver does not prepare it anew.
+            return f"{sql} IN (SELECT value FROM json_each(%s))", (*params, text)
+        if connection.vendor == "postgresql" and (array := as_array(field.db_type(connection), keys, kinds)):
+            placeholder, text = array
+            return f"{sql} = ANY({placeholder})", (*params, text)
         return f"{sql} IN ({', '.join(['%s'] * len(keys))})", (*params, *keys)
 
 
@@ -272,14 +421,54 @@ def with_keys(queryset: QuerySet[Any], keys: Sequence[Any]) -> QuerySet[Any]:
     last = where.children[-1]
     while isinstance(last, WhereNode) and len(last.children) == 1 and not last.negated:
         where, last = last, last.children[-1]
-    if connections[queryset.db].ops.max_in_list_size() is None and isinstance(last, In) and hasattr(last.lhs, "target"):
+    is_stock = type(last) in (In, RelatedIn) and hasattr(last.lhs, "target")
+    if is_stock and connections[queryset.db].ops.max_in_list_size() is None:
         where.children[-1] = KeyIn(last.lhs, keys)
     elif len(keys) > 1:
         where.children[-1] = type(last)(last.lhs, list(keys))
     return queryset
 
 
-def is_stored_as_is(field: Field[Any, Any], keys: Sequence[Any]) -> bool:
+def as_json(field: Field[Any, Any], keys: Sequence[Any], kinds: set[type]) -> str | None:
+    """The keys as one JSON array, if SQLite reads the very same values from it; None if not."""
+    if sqlite3.sqlite_version_info < (3, 38):
+        return None  # json_each might not be there
+    if kinds == {int} and isinstance(field, IntegerField):
+        return json.dumps(keys) if min(keys) >= -(2**63) and max(keys) < 2**63 else None
+    if kinds == {str} and isinstance(field, (CharField, TextField, UUIDField)):
+        text = json.dumps(keys)
+        return None if "\\u0000" in text or "\\ud" in text else text  # a string's end, and what is no Unicode text
+    return None
+
+
+INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+
+
+def as_array(column_type: str | None, keys: Sequence[Any], kinds: set[type]) -> tuple[str, str] | None:
+    """
+    The keys as PostgreSQL's text of an array: a placeholder for it, with a cast where one is needed, and the text.
+
+    With 100 to 300,000 keys a row costs 1.1 to 2.2 us so, 3.5 to 7.6 us with a parameter for each; with fewer the same.
+    Strings stay an untyped text: PostgreSQL then compares it as it would compare the column with a literal, whatever
+    type, domain, enumeration or collation the column has.
+
+    Returns:
+        None for keys of other types, and for integers that the column's type cannot hold.
+    """
+    if kinds == {int}:
+        bound = INTEGER_BOUNDS.get(column_type or "", 0)
+        if not bound or min(keys) < -bound or max(keys) >= bound:
+            return None
+        return f"%s::{column_type}[]", f"{{{','.join(map(str, keys))}}}"
+    if kinds == {UUID} and column_type == "uuid":
+        return "%s::uuid[]", f"{{{','.join(map(str, keys))}}}"
+    if kinds == {str} and not (column_type or "").endswith("]"):
+        quoted = [key.replace("\\", "\\\\").replace('"', '\\"') for key in keys]
+        return "%s", '{"' + '","'.join(quoted) + '"}'
+    return None
+
+
+def is_stored_as_is(field: Field[Any, Any], kinds: set[type]) -> bool:
     """Whether the column's parameters are the very Python values."""
     cls = type(field)
     if isinstance(field, IntegerField):
@@ -294,7 +483,7 @@ def is_stored_as_is(field: Field[Any, Any], keys: Sequence[Any]) -> bool:
         AutoFieldMixin.get_db_prep_value,
         IntegerField.get_db_prep_value,
     )
-    return stock and set(map(type, keys)) == {kind}
+    return stock and kinds == {kind}
 
 
 # --- what a statement can hold -------------------------------------------------------------------------------------
@@ -374,7 +563,7 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
         query.where,
         *(order for order in query.order_by if not isinstance(order, str)),
     ]
-    for expression in _flatten(expressions):
+    for expression in all_expressions(expressions):
         if isinstance(expression, (RawSQL, ExtraWhere)):
             return "the queryset uses raw SQL"
         if isinstance(expression, (Random, Now)):
@@ -383,7 +572,12 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
             return "the queryset uses a window function"
     if "?" in query.order_by:
         return "the queryset is in random order"
-    return why_not_linked(queryset, relation) if relation.kind == "to many" else None
+    return why_not_linked(queryset, relation) if relation.kind == TO_MANY else None
+
+
+def why_not_referring(queryset: QuerySet[Any]) -> str | None:
+    """Why rows that refer to objects cannot be asked for by these objects' keys; None when they can."""
+    return f"the queryset is a {queryset.query.combinator}" if queryset.query.combinator else None
 
 
 def why_not_linked(queryset: QuerySet[Any], relation: Relation) -> str | None:
@@ -407,7 +601,7 @@ def why_not_linked(queryset: QuerySet[Any], relation: Relation) -> str | None:
     return None
 
 
-def _flatten(expressions: Iterable[Any]) -> Iterator[Any]:
+def all_expressions(expressions: Iterable[Any]) -> Iterator[Any]:
     pending = list(expressions)
     while pending:
         expression = pending.pop()

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from ._advice import Advice
+
+Added = TypeVar("Added", "RelationStats", Advice)
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class RelationStats:
     evicted: Entries that gave way at the end of a chunk of this relation.
     queries: Statements run for it.
     size, bound: Entries in its memo now, of the latest chunk's database and tenant, and how many it keeps; None: all.
-    path, reason: "native" when the engine attaches it, "django" when Django's own prefetch does, and then why.
+    path: "native", or "django" when Django's own prefetch runs for every chunk.
+    reason: Why that is so, or why rows that belong to remembered ones are read for every chunk.
     """
 
     requests: int = 0
@@ -58,10 +63,14 @@ class Stats:
 
     relations: By path, as `book__author`.
     tables: By name of the memo's model, or of the link table: what all relations to it did together.
+    streams: By name of the model: how `chunks()` read it the latest time, and why not in pages.
+    advice: By the same names, once they were used: what another `lru_cache_size` would have done.
     """
 
     relations: dict[str, RelationStats]
     tables: dict[str, RelationStats]
+    streams: dict[str, str] = field(default_factory=dict)
+    advice: dict[str, Advice] = field(default_factory=dict)
 
     @property
     def queries(self) -> int:
@@ -74,12 +83,19 @@ class Stats:
             "queries": self.queries,
             "relations": {name: relation.as_dict() for name, relation in self.relations.items()},
             "tables": {name: table.as_dict() for name, table in self.tables.items()},
+            "streams": dict(self.streams),
+            "advice": {name: advice.as_dict() for name, advice in self.advice.items()},
         }
 
     def __add__(self, other: Stats) -> Stats:
         if not isinstance(other, Stats):
             return NotImplemented
-        return Stats(_added(self.relations, other.relations), _added(self.tables, other.tables))
+        return Stats(
+            _added(self.relations, other.relations),
+            _added(self.tables, other.tables),
+            {**self.streams, **other.streams},
+            _added(self.advice, other.advice),
+        )
 
     def __str__(self) -> str:
         header = ("", "requests", "hits", "misses", "rate", "fetched", "missing", "evicted", "queries", "memo")
@@ -92,14 +108,17 @@ class Stats:
             cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
             text.append(" ".join(cells).rstrip())
         text += [
-            f"{name}: by Django itself, {relation.reason}"
+            f"{name}: {'read for every chunk' if relation.path == 'native' else 'by Django itself'}, {relation.reason}"
             for name, relation in self.relations.items()
-            if relation.path != "native"
+            if relation.reason is not None
         ]
+        text += [f"{name}: read {how}" for name, how in self.streams.items()]
+        if self.advice:
+            text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
         return "\n".join(text)
 
 
-def _added(left: dict[str, RelationStats], right: dict[str, RelationStats]) -> dict[str, RelationStats]:
+def _added(left: dict[str, Added], right: dict[str, Added]) -> dict[str, Added]:
     result = dict(left)
     for name, stats in right.items():
         result[name] = result[name] + stats if name in result else stats

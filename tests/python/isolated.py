@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +22,12 @@ PASSED = "passed:"
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
-def isolated(**environment: str) -> Callable[[Test], Test]:
+def isolated(in_file: bool = False, **environment: str) -> Callable[[Test], Test]:
     """
-    Runs the test in a child process, on the workshop in an SQLite database in memory.
+    Runs the test in a child process, on the workshop in an SQLite database.
 
     Args:
+        in_file: The database is a file, so that other threads and processes see it; else it is in memory.
         environment: For the child, where the variable is not set yet.
     """
 
@@ -37,14 +39,16 @@ def isolated(**environment: str) -> Callable[[Test], Test]:
             command = [sys.executable, "-X", "faulthandler", "-m", "tests.python.isolated"]
             command += [test.__module__, test.__qualname__, json.dumps(arguments)]
             path = os.pathsep.join(path for path in sys.path if path)
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env={**environment, **os.environ, "PYTHONPATH": path},
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
+            with tempfile.TemporaryDirectory() as directory:
+                file = {"SQLITE_FILE": os.path.join(directory, "workshop.sqlite3")} if in_file else {}
+                done = subprocess.run(
+                    command,
+                    cwd=ROOT,
+                    env={**environment, **os.environ, **file, "PYTHONPATH": path},
+                    capture_output=True,
+                    text=True,
+                    timeout=300,
+                )
             output = f"{done.stdout[-2000:]}{done.stderr[-6000:]}"
             assert done.returncode >= 0, f"the child died of signal {-done.returncode}:\n{output}"
             assert done.returncode == 0, f"the child failed:\n{output}"
@@ -66,7 +70,7 @@ def main(module: str, name: str, arguments: str) -> None:
     from django.db import connection
 
     with connection.schema_editor() as editor:
-        for model in apps.get_app_config("workshop").get_models():
+        for model in (*apps.get_app_config("contenttypes").get_models(), *apps.get_app_config("workshop").get_models()):
             editor.create_model(model)
     from tests.python.workshop.rows import fill_workshop
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import django
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import connections, models
 from django.db.models import prefetch_related_objects
@@ -14,6 +16,8 @@ from django.db.models.fields.related_descriptors import ReverseManyToOneDescript
 from django.test.utils import CaptureQueriesContext
 
 Lookup = Any  # a path or a Prefetch object
+
+Result = TypeVar("Result")
 
 
 class Queries:
@@ -47,6 +51,18 @@ def query_count(expected: int) -> Iterator[Queries]:
     assert len(queries) == expected, f"{len(queries)} queries, expected {expected}:\n" + "\n".join(
         sql[:200] for sql in queries.sql[:20]
     )
+
+
+def run_async(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Its result. The connections of the thread in which Django ran its queries are closed."""
+
+    async def closing() -> Result:
+        try:
+            return await coroutine
+        finally:
+            await sync_to_async(connections.close_all)()
+
+    return asyncio.run(closing())
 
 
 def no_queries() -> Any:

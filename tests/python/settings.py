@@ -35,15 +35,18 @@ if os.environ.get("DATABASE_URL"):
     }
 else:
     DATABASES = {
-        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+        # Several processes, or threads with connections of their own, need a file.
+        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("SQLITE_FILE", ":memory:")},
         "other": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
     }
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "seal",
+    "tests.python.archive",
     "tests.python.bookshop",
     "tests.python.catalogue",
+    "tests.python.everything",
     "tests.python.museum",
     "tests.python.sealed",
     "tests.python.workshop",

@@ -105,7 +105,7 @@ def test_attribute_that_is_no_relation(bookshop: Bookshop, name: str) -> None:
 
 
 def test_a_path_below_something_without_relations(bookshop: Bookshop) -> None:
-    with pytest.raises(AttributeError, match="'name'"):
+    with pytest.raises(ValueError, match=r"'author__name'.*Author\.name"):
         MemoizedPrefetch("author__name", model=Book)
 
 
@@ -334,7 +334,7 @@ def test_unsaved_object_under_a_nested_many_to_many(bookshop: Bookshop) -> None:
     prefetch = MemoizedPrefetch("book__categories")
     review = Review(book=Book(title="unsaved"))
     with pytest.raises(ValueError, match="Book"):
-        prefetch.process_chunk([review, *Review.objects.all()])
+        prefetch.process_chunk([review])
     assert_same_as_django(lambda: list(Review.objects.order_by("pk")), "book__categories", prefetch)
 
 

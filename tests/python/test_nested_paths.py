@@ -119,7 +119,7 @@ def test_intermediates_preloaded_by_select_related(bookshop: Bookshop) -> None:
 
 
 def test_some_intermediates_preloaded(bookshop: Bookshop) -> None:
-    """Django leaves out what lies below the preloaded ones when others in the list are not; here nothing is."""
+    """What lies below the preloaded ones is left out when others in the list are not, as Django leaves it out."""
 
     def chunk() -> list[Review]:
         reviews = all_reviews()
@@ -132,9 +132,16 @@ def test_some_intermediates_preloaded(bookshop: Bookshop) -> None:
     for _ in range(2):
         ours, theirs = chunk(), chunk()
         prefetch.process_chunk(ours)
-        django_prefetch(theirs[::3], paths)
-        django_prefetch([review for i, review in enumerate(theirs) if i % 3], paths)
-        assert_alike(ours, theirs, paths)
+        django_prefetch(theirs, paths)
+        assert_alike(
+            [review for i, review in enumerate(ours) if i % 3],
+            theirs_below := [review for i, review in enumerate(theirs) if i % 3],
+            paths,
+        )
+        assert_alike(ours, theirs, ["book"])
+        assert len(theirs_below) < len(ours)
+        for mine, django in zip(ours[::3], theirs[::3]):
+            assert mine.book._state.fields_cache == django.book._state.fields_cache == {}
 
 
 def test_whole_path_preloaded(bookshop: Bookshop) -> None:

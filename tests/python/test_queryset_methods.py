@@ -272,7 +272,7 @@ def outcome(method: Method, queryset: QuerySet) -> Any:
                     value = method(queryset)
             except Exception as error:
                 value = (type(error), str(error))
-        table = list(Genre.objects.order_by("name").values_list("name", "rank"))
+        table = list(Genre.objects.order_by("name", "rank").values_list("name", "rank"))
         links = Volume.genres.through.objects.count()
         rest = sorted(names(queryset)) if queryset._result_cache is not None else None
         transaction.set_rollback(True)

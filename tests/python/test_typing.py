@@ -12,6 +12,15 @@ from typing import Any
 import django_memoized_prefetch
 from django_memoized_prefetch import _engine
 
+# As much of stubs for Django as is needed to tell querysets apart.
+STUBS = """
+from typing import Any, Generic, TypeVar
+T = TypeVar('T')
+class Model: ...
+class QuerySet(Generic[T]): ...
+class Manager(Generic[T]): ...
+def __getattr__(name: str) -> Any: ...
+"""
 PACKAGE = Path(django_memoized_prefetch.__file__).parent
 
 
@@ -24,6 +33,11 @@ def signature(function: ast.FunctionDef) -> str:
     return f"({ast.unparse(function.args)}) -> {returns}"
 
 
+def in_any_nanobind(text: str, setter: bool) -> str:
+    """Some of its releases write the argument of a setter as positional only."""
+    return text.replace(", /", "") if setter else text
+
+
 def in_stub(body: list[ast.stmt], prefix: str = "") -> dict[str, str]:
     found = {}
     for node in body:
@@ -32,7 +46,7 @@ def in_stub(body: list[ast.stmt], prefix: str = "") -> dict[str, str]:
             found.update(in_stub(node.body, f"{prefix}{node.name}."))
         elif isinstance(node, ast.FunctionDef):
             setters = [one for one in node.decorator_list if isinstance(one, ast.Attribute) and one.attr == "setter"]
-            found[prefix + node.name + (" setter" if setters else "")] = signature(node)
+            found[prefix + node.name + (" setter" if setters else "")] = in_any_nanobind(signature(node), bool(setters))
     return found
 
 
@@ -54,7 +68,7 @@ def in_module(owner: Any, prefix: str = "") -> dict[str, str]:
         elif isinstance(value, property):
             found[prefix + name] = written(value.fget.__nb_signature__[0][0])
             if value.fset is not None:
-                found[f"{prefix}{name} setter"] = written(value.fset.__nb_signature__[0][0])
+                found[f"{prefix}{name} setter"] = in_any_nanobind(written(value.fset.__nb_signature__[0][0]), True)
         elif hasattr(value, "__nb_signature__"):
             [(text, _, _)] = value.__nb_signature__
             found[prefix + name] = written(text)
@@ -78,17 +92,76 @@ def test_the_chunk_keeps_its_type(tmp_path: Path) -> None:
         "reveal_type(prefetch.process_chunk(books))\n"
         "reveal_type(prefetch.stats().relations['author'].hits)\n"
     )
-    environment = {"MYPY_CACHE_DIR": str(tmp_path / "cache")}
+    assert revealed(program, tmp_path) == ["list[program.Book]", "int"]
+
+
+def test_a_memoized_queryset_keeps_its_type(tmp_path: Path) -> None:
+    models = tmp_path / "stubs" / "django" / "db" / "models" / "__init__.pyi"
+    models.parent.mkdir(parents=True)
+    for package in (models.parent.parent, models.parent.parent.parent):
+        (package / "__init__.pyi").touch()
+    models.write_text(STUBS)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from django.db.models import Manager, Model, QuerySet\n"
+        "from django_memoized_prefetch import MemoizedPrefetch, memoized\n"
+        "class Book(Model): ...\n"
+        "class BookQuerySet(QuerySet[Book]): ...\n"
+        "queryset, books, manager = QuerySet[Book](), BookQuerySet(), Manager[Book]()\n"
+        "reveal_type(memoized(queryset))\n"
+        "reveal_type(memoized(books, MemoizedPrefetch(), lru_cache_size=None))\n"
+        "reveal_type(memoized(manager))\n"
+    )
+    book = "django.db.models.QuerySet[program.Book]"
+    assert revealed(program, tmp_path, models.parents[3]) == [book, "program.BookQuerySet", book]
+
+
+def test_chunks_are_lists_of_the_querysets_rows(tmp_path: Path) -> None:
+    models = tmp_path / "stubs" / "django" / "db" / "models" / "__init__.pyi"
+    models.parent.mkdir(parents=True)
+    for package in (models.parent.parent, models.parent.parent.parent):
+        (package / "__init__.pyi").touch()
+    models.write_text(STUBS)
+    models.with_name("query.pyi").write_text(STUBS.replace("class QuerySet", "class RawQuerySet"))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from django.db.models import Manager, Model, QuerySet\n"
+        "from django_memoized_prefetch import MemoizedPrefetch, Progress\n"
+        "class Book(Model): ...\n"
+        "class BookQuerySet(QuerySet[Book]): ...\n"
+        "def save(progress: Progress) -> None: ...\n"
+        "prefetch = MemoizedPrefetch()\n"
+        "for of_queryset in prefetch.chunks(QuerySet[Book](), 100, after=1, progress=save, mode='pages'):\n"
+        "    reveal_type(of_queryset)\n"
+        "for of_class in prefetch.chunks(BookQuerySet()):\n"
+        "    reveal_type(of_class)\n"
+        "for of_manager in prefetch.chunks(Manager[Book]()):\n"
+        "    reveal_type(of_manager)\n"
+        "for of_iterable in prefetch.chunks(iter([Book()]), progress=True, total=1):\n"
+        "    reveal_type(of_iterable)\n"
+        "async def read() -> None:\n"
+        "    async for in_async in prefetch.achunks(QuerySet[Book]()):\n"
+        "        reveal_type(in_async)\n"
+    )
+    assert revealed(program, tmp_path, models.parents[3]) == ["list[program.Book]"] * 5
+
+
+def revealed(program: Path, directory: Path, *stubs: Path) -> list[str]:
+    """The types that mypy says the program's expressions have."""
+    environment = {"MYPY_CACHE_DIR": str(directory / "cache")}
+    paths = [str(path) for path in stubs]
     if PACKAGE.parent.name != "site-packages":
         # mypy finds installed packages by itself, and refuses to be told of them.
-        environment["MYPYPATH"] = str(PACKAGE.parent)
+        paths.append(str(PACKAGE.parent))
+    environment["MYPYPATH"] = os.pathsep.join(paths)
     result = subprocess.run(
         [sys.executable, "-m", "mypy", "--ignore-missing-imports", str(program)],
-        cwd=tmp_path,
+        cwd=directory,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
     )
-    revealed = [line.split('"')[1] for line in result.stdout.splitlines() if "Revealed" in line]
-    assert [name.replace("builtins.", "") for name in revealed] == ["list[program.Book]", "int"], result
+    found = [line.split('"')[1] for line in result.stdout.splitlines() if "Revealed" in line]
+    assert found, result
+    return [name.replace("builtins.", "") for name in found]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 
@@ -60,6 +62,7 @@ class Mechanic(Keyed):
 
 
 class Customer(Keyed):
+    remarks = GenericRelation("Remark")
     region = models.ForeignKey(Region, on_delete=models.CASCADE, null=True, related_name="customers")
 
 
@@ -78,7 +81,7 @@ class Stage(models.Model):
 
 
 class Ticket(Keyed):
-    pass
+    remarks = GenericRelation("Remark")
 
 
 class Part(Keyed):
@@ -108,7 +111,32 @@ class Repair(Keyed):
     parts = models.ManyToManyField(Part, related_name="repairs")
     stages = models.ManyToManyField(Stage, related_name="passed_by")
     invoice_id = models.BigIntegerField(null=True)
+    # What the repair is a consequence of: a bicycle, another repair's part, nothing, or what is gone.
+    cause_type = models.ForeignKey(ContentType, on_delete=models.CASCADE, null=True)
+    cause_id = models.BigIntegerField(null=True)
+    cause = GenericForeignKey("cause_type", "cause_id")
+    remarks = GenericRelation("Remark")
 
 
 class Campaign(Keyed):
     repairs = models.ManyToManyField(Repair, related_name="campaigns")
+
+
+class Photo(Keyed):
+    repair = models.ForeignKey(Repair, on_delete=models.CASCADE, null=True, related_name="photos")
+
+    class Meta:
+        ordering = ["-name"]
+
+
+class Warranty(Keyed):
+    repair = models.OneToOneField(Repair, on_delete=models.CASCADE, null=True, related_name="warranty")
+
+
+class Remark(Keyed):
+    content_type = models.ForeignKey(ContentType, on_delete=models.CASCADE)
+    object_id = models.BigIntegerField()
+    subject = GenericForeignKey()
+
+    class Meta:
+        ordering = ["name"]

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.db.models import prefetch_related_objects
+from django.db.models import Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.workshop.models import (
@@ -18,12 +19,15 @@ from tests.python.workshop.models import (
     LegacyInvoice,
     Mechanic,
     Part,
+    Photo,
     Region,
+    Remark,
     Repair,
     Skill,
     Stage,
     Supplier,
     Ticket,
+    Warranty,
 )
 
 FIRST_KEY = 10**12
@@ -47,6 +51,20 @@ LOOKUPS = [
     "parts__supplier",
     "parts__supplier__region",
     "mechanic__skills",
+]
+
+# What refers to a repair, or to a row that is remembered; a generic foreign key; and attributes of the user's own.
+# Such rows and what they refer to are in cycles, under Django too.
+MORE_LOOKUPS = [
+    "photos",
+    "warranty",
+    "remarks",
+    "cause",
+    "customer__bicycles",
+    "customer__remarks",
+    Prefetch("photos", to_attr="photo_list"),
+    Prefetch("parts", Part.objects.filter(pk__gt=0), to_attr="part_list"),
+    Prefetch("mechanic__skills", to_attr="skill_list"),
 ]
 
 
@@ -77,6 +95,7 @@ def fill_workshop(repairs: int = 60) -> None:
     make(Part, 10, supplier_id=lambda i: None if i % 4 == 0 else key(i % 5))
     make(LegacyInvoice, 7)
     make(Campaign, 7)
+    types = ContentType.objects.get_for_models(Bicycle, Part, Customer, Repair)
     Depot.objects.bulk_create(Depot(uuid=uuid.UUID(int=key(i)), name=f"depot {i}") for i in range(6))
     Stage.objects.bulk_create(Stage(word=f"stage {i}") for i in range(6))
     make(
@@ -91,6 +110,16 @@ def fill_workshop(repairs: int = 60) -> None:
         ticket_id=lambda i: None if i % 9 == 0 else key(i + 10_000 if i % 10 == 0 else i),
         region_id=lambda i: None if i % 5 == 0 else key(i % 6),
         invoice_id=lambda i: None if i % 8 == 0 else key(i % 9),
+        cause_type_id=lambda i: None if i % 5 == 0 else types[Bicycle if i % 2 else Part].pk,
+        cause_id=lambda i: None if i % 5 == 0 else key(i % 12),
+    )
+    make(Photo, repairs, repair_id=lambda i: None if i % 5 == 0 else key(i // 3 * 2))
+    make(Warranty, repairs // 2, repair_id=lambda i: key(i * 2))
+    make(
+        Remark,
+        repairs,
+        content_type_id=lambda i: types[Repair if i % 3 else Customer].pk,
+        object_id=lambda i: key(i // 2),
     )
     numbers = range(repairs)
     link(Repair, "parts", ((key(i), key((i + j * 3) % 10)) for i in numbers for j in range(i % 4)))
@@ -115,8 +144,8 @@ def repairs(start: int, stop: int) -> list[Repair]:
     return list(Repair.objects.filter(pk__gte=key(start), pk__lt=key(stop)).order_by("pk"))
 
 
-def reading(chunk: Iterable[Repair]) -> list[Any]:
-    """All that the relations of these repairs show, without a query."""
+def reading(chunk: Iterable[Repair], more: bool = False) -> list[Any]:
+    """All that the relations of these repairs show, without a query; `more`: with those of MORE_LOOKUPS."""
 
     def no_query(*_: Any) -> None:
         raise AssertionError("reading an attached relation ran a query")
@@ -149,14 +178,30 @@ def reading(chunk: Iterable[Repair]) -> list[Any]:
             name(one.invoice),
         )
 
+    def more_of(one: Repair) -> tuple[Any, ...]:
+        mechanic = one.mechanic
+        for photo in (*one.photos.all(), *one.photo_list):
+            assert photo.repair.pk == one.pk
+        return (
+            [name(row) for row in one.photos.all()],
+            [name(row) for row in one.photo_list],
+            name(one.warranty) if hasattr(one, "warranty") else None,
+            [name(row) for row in one.remarks.all()],
+            name(one.cause),
+            sorted((name(row), row.owner.pk) for row in one.customer.bicycles.all()),
+            [name(row) for row in one.customer.remarks.all()],
+            [name(row) for row in one.part_list],
+            None if mechanic is None else sorted(map(name, mechanic.skill_list)),
+        )
+
     with connection.execute_wrapper(no_query):
-        return [reading_of(one) for one in chunk]
+        return [(reading_of(one), more_of(one) if more else None) for one in chunk]
 
 
-def djangos_reading(chunk: Sequence[Repair]) -> list[Any]:
+def djangos_reading(chunk: Sequence[Repair], more: bool = False) -> list[Any]:
     """The same after Django's own prefetch."""
-    prefetch_related_objects(chunk, *LOOKUPS)
+    prefetch_related_objects(chunk, *LOOKUPS, *(MORE_LOOKUPS if more else ()))
     invoices = LegacyInvoice.objects.in_bulk()
     for one in chunk:
         one.invoice = invoices.get(one.invoice_id)
-    return reading(chunk)
+    return reading(chunk, more)

@@ -1,0 +1,60 @@
+/// collector_pause: no garbage collection while it lives. For loops that allocate many objects and run no Python code, in
+/// which nothing can become garbage: the collector would look at the new objects again and again, and find nothing.
+#pragma once
+
+#include <Python.h>
+
+namespace memoized_prefetch::binding {
+
+class collector_pause {
+public:
+#if PY_VERSION_HEX >= 0x030A0000
+    explicit collector_pause(bool wanted = true) noexcept : m_resume(wanted && PyGC_Disable() == 1) {}
+    ~collector_pause() {
+        if (m_resume) {
+            PyGC_Enable();
+        }
+    }
+#else // Python 3.9 has no such functions, its module has: rows of a large result take 1.3 us each so, and 2.8 without
+    explicit collector_pause(bool wanted = true) noexcept {
+        if (!wanted) {
+            return;
+        }
+        // Before anything is paused: resuming must not need memory.
+        PyObject* module = PyImport_ImportModule("gc");
+        m_enable = module == nullptr ? nullptr : PyObject_GetAttrString(module, "enable");
+        PyObject* is_enabled = m_enable == nullptr ? nullptr : PyObject_CallMethod(module, "isenabled", nullptr);
+        if (is_enabled == Py_True) {
+            PyObject* disabled = PyObject_CallMethod(module, "disable", nullptr);
+            m_resume = disabled != nullptr;
+            Py_XDECREF(disabled);
+        }
+        Py_XDECREF(is_enabled);
+        Py_XDECREF(module);
+        PyErr_Clear(); // without a pause it is only slower
+    }
+    ~collector_pause() {
+        if (m_resume) {
+            PyObject* type = nullptr;
+            PyObject* value = nullptr;
+            PyObject* traceback = nullptr;
+            PyErr_Fetch(&type, &value, &traceback);
+            Py_XDECREF(PyObject_CallNoArgs(m_enable));
+            PyErr_Restore(type, value, traceback);
+        }
+        Py_XDECREF(m_enable);
+    }
+#endif
+    collector_pause(const collector_pause&) = delete;
+    collector_pause& operator=(const collector_pause&) = delete;
+    collector_pause(collector_pause&&) = delete;
+    collector_pause& operator=(collector_pause&&) = delete;
+
+private:
+#if PY_VERSION_HEX < 0x030A0000
+    PyObject* m_enable = nullptr;
+#endif
+    bool m_resume = false;
+};
+
+} // namespace memoized_prefetch::binding

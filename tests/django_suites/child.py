@@ -1,0 +1,53 @@
+"""
+Runs Django's runtests.py in this process; started in Django's directory of tests by `runs.py`.
+
+    python -m tests.django_suites.child MODE REPORT SUITE...
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Callable
+
+import django
+
+from tests.django_suites.expected import differences
+from tests.django_suites.results import Recorder, record
+from tests.django_suites.suites import COMPARE, ROW_MODES, STOCK
+
+
+def main(mode: str, report: str, *suites: str) -> None:
+    with Path(report).open("w") as file:
+        recorder = Recorder(file)
+        counts = take_over(mode, recorder)
+        record(recorder)
+        sys.argv = ["runtests.py", "--settings=test_sqlite", "--parallel=1", *suites]
+        # Whether tests failed is said more precisely by the outcomes than by the exit.
+        with suppress(SystemExit):
+            runpy.run_path("runtests.py", run_name="__main__")
+        recorder.end(counts())
+
+
+def take_over(mode: str, recorder: Recorder) -> Callable[[], dict[str, Any]]:
+    """Puts the package in Django's place; returns what tells how often it was there."""
+    if mode == STOCK:
+        return dict
+    # Imported before any test module is, which may bind what is replaced.
+    if mode in ROW_MODES:
+        from tests.django_suites.hydrated import hydrate_everything
+
+        return hydrate_everything(compare=mode == COMPARE).as_dict
+    from tests.django_suites.prefetched import many_to_many, prefetch_everything
+    from tests.django_suites.queries import judge_queries
+
+    counted = prefetch_everything(mode)
+    version = ".".join(map(str, django.VERSION[:2]))
+    judge_queries(recorder, differences(mode, version), lambda: many_to_many(counted))
+    return counted.as_dict
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,302 @@
+"""Generic foreign keys and generic relations: integer, text and UUID keys behind one text column."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import django
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+
+from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.everything.models import City, Locker, Note, Person, Play, Tag
+from tests.python.everything.rows import NOTED, fill_theatre, identifier
+from tests.python.graph import assert_chunks_alike, assert_same_error, outcome
+from tests.python.oracle import captured_queries, no_queries
+
+SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
+
+
+@pytest.fixture(autouse=True)
+def content_types() -> None:
+    for alias in ("default", "other"):
+        for model in NOTED:
+            ContentType.objects.db_manager(alias).get_for_model(model)
+
+
+@pytest.fixture
+def theatre() -> None:
+    fill_theatre(3, 5)
+
+
+def notes() -> list[Note]:
+    return list(Note.objects.order_by("pk"))
+
+
+def note_on(model: type[models.Model], key: Any, **columns: Any) -> Note:
+    content_type = ContentType.objects.get_for_model(model)
+    return Note.objects.create(content_type=content_type, object_id=key, name="a note", **columns)
+
+
+# --- what a note is about
+
+
+@SIZES
+def test_targets_of_several_classes(theatre: None, size: int | None) -> None:
+    chunk = assert_chunks_alike(notes, lambda: ["target"], size=size)
+    assert {type(note.target) for note in chunk} == {Person, City, Locker, Play, type(None)}
+
+
+@SIZES
+@pytest.mark.parametrize("model", NOTED)
+def test_targets_of_one_class(model: type[models.Model], size: int | None) -> None:
+    fill_theatre(4, 5, noted=[model])
+    assert_chunks_alike(notes, lambda: ["target"], size=size)
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "path",
+    [
+        "target__hometown",
+        "target__written",
+        "target__written__tags",
+        "target__notes",
+        "target__notes__target",
+        "target__locker",
+        "target__friends",
+    ],
+)
+def test_paths_through_a_target(path: str, size: int | None) -> None:
+    fill_theatre(4, 5, noted=[Person])
+    assert_chunks_alike(notes, lambda: [path], size=size, more_queries=path.count("tags") + path.count("friends"))
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [
+        (Person, "3"),
+        (City, "no"),
+        (City, ""),
+        (Locker, str(identifier(5, 5))),
+        (Play, "0"),
+    ],
+)
+def test_each_kind_of_key(model: type[models.Model], key: str) -> None:
+    columns = {"code": "P1"} if model is Play else {}
+    target = model.objects.create(pk=model._meta.pk.to_python(key), name="the target", **columns)
+    note_on(model, key)
+    [note] = assert_chunks_alike(notes, lambda: ["target"])
+    with no_queries():
+        assert note.target.pk == target.pk
+
+
+def test_a_key_that_is_spelt_in_another_way() -> None:
+    """Django compares the text of the key: what it finds differs between versions, and is the same here."""
+    Person.objects.create(pk=3, name="three")
+    Locker.objects.create(pk=identifier(5, 5), name="five")
+    for model, key in ((Person, "03"), (Person, " 3"), (Locker, identifier(5, 5).hex), (Locker, "no uuid")):
+        Note.objects.all().delete()
+        note_on(model, key)
+        theirs = notes()
+        expected, _ = outcome(models.prefetch_related_objects, theirs, "target")
+        if expected is None:
+            assert_chunks_alike(notes, lambda: ["target"])
+        else:
+            assert_same_error(notes, lambda: ["target"])
+
+
+def test_keys_of_rows_that_are_gone() -> None:
+    for model, key in ((Person, "99"), (City, "gone"), (Locker, str(identifier(9, 9)))):
+        note_on(model, key)
+    chunk = assert_chunks_alike(notes, lambda: ["target"])
+    assert [note.target for note in chunk] == [None, None, None]
+
+
+def test_null_keys_and_null_types() -> None:
+    note_on(Person, None)
+    Note.objects.create(name="no type", object_id="3")
+    Note.objects.create(name="nothing")
+    Person.objects.create(pk=3, name="three")
+    chunk = assert_chunks_alike(notes, lambda: ["target"])
+    assert [note.target for note in chunk] == [None, None, None]
+
+
+def test_the_type_of_a_model_that_was_deleted() -> None:
+    stale = ContentType.objects.create(app_label="everything", model="demolished")
+    Note.objects.create(name="stale", content_type=stale, object_id="1")
+    theirs = notes()
+    expected, _ = outcome(models.prefetch_related_objects, theirs, "target")
+    if expected is None:
+        chunk = assert_chunks_alike(notes, lambda: ["target"])
+        assert [note.target for note in chunk] == [None]
+    else:
+        assert_same_error(notes, lambda: ["target"])
+
+
+def test_the_wrong_type() -> None:
+    """The key is that of a row, of another table than the type says."""
+    Person.objects.create(pk=3, name="three")
+    note_on(Play, "3")
+    [note] = assert_chunks_alike(notes, lambda: ["target"])
+    assert note.target is None
+
+
+def test_equal_keys_of_different_classes() -> None:
+    Person.objects.create(pk=3, name="a person")
+    Play.objects.create(pk=3, name="a play", code="P3")
+    City.objects.create(code="3", name="a city")
+    for model in (Person, Play, City):
+        note_on(model, "3")
+    chunk = assert_chunks_alike(notes, lambda: ["target"], size=1)
+    assert [note.target.name for note in chunk] == ["a person", "a play", "a city"]
+
+
+def test_targets_that_are_attached_are_not_read_again(theatre: None) -> None:
+    prefetch = MemoizedPrefetch("target")
+    first, again = notes(), notes()
+    prefetch.process_chunk(first)
+    with captured_queries() as queries:
+        prefetch.process_chunk(first)
+    assert len(queries) == 0
+    prefetch.process_chunk(again)
+    with no_queries():
+        assert [note.target for note in first] == [note.target for note in again]
+
+
+def test_a_deferred_key() -> None:
+    fill_theatre(4, 3, noted=[Person])
+    assert_chunks_alike(lambda: list(Note.objects.defer("object_id").order_by("pk")), lambda: ["target"])
+    # In this order: before Django 5.0, loading `writer_id` forgets every generic foreign key that is cached.
+    assert_chunks_alike(lambda: list(Note.objects.only("name").order_by("pk")), lambda: ["writer", "target"])
+
+
+@pytest.mark.parametrize("alias", ["default", "other"])
+def test_the_database_is_that_which_django_reads(theatre: None, alias: str) -> None:
+    fill_theatre(6, 4, "other")
+    assert_chunks_alike(lambda: list(Note.objects.using(alias).order_by("pk")), lambda: ["target", "writer"])
+
+
+@pytest.mark.skipif(django.VERSION < (5, 0), reason="GenericPrefetch came with Django 5.0")
+class TestGenericPrefetch:
+    @staticmethod
+    def lookups(**named: Any) -> list[Any]:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        querysets = [Person.objects.filter(rank__gte=1).select_related("hometown"), City.objects.defer("name")]
+        return [GenericPrefetch("target", querysets, **named)]
+
+    @SIZES
+    def test_a_queryset_for_some_of_the_classes(self, theatre: None, size: int | None) -> None:
+        assert_chunks_alike(notes, self.lookups, size=size)
+
+    def test_to_an_attribute(self, theatre: None) -> None:
+        assert_chunks_alike(notes, lambda: self.lookups(to_attr="about"), to_attrs=lambda name: name == "about" or None)
+
+    def test_below_another_relation(self, theatre: None) -> None:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        assert_chunks_alike(
+            lambda: list(Person.objects.order_by("pk")),
+            lambda: [GenericPrefetch("notes__target", [Person.objects.prefetch_related("written")])],
+        )
+
+    def test_two_querysets_of_one_class(self, theatre: None) -> None:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        def lookups() -> list[Any]:
+            return [GenericPrefetch("target", [Person.objects.filter(rank=0), Person.objects.filter(rank=1)])]
+
+        assert_same_error(notes, lookups)
+
+    def test_a_prefetch_with_one_queryset(self, theatre: None) -> None:
+        def lookups() -> list[Any]:
+            return [models.Prefetch("target", Person.objects.filter(rank=0))]
+
+        fill = [note for note in notes() if note.content_type_id]
+        assert fill
+        expected, _ = outcome(models.prefetch_related_objects, notes(), *lookups())
+        if expected is None:
+            assert_chunks_alike(notes, lookups)
+        else:
+            assert_same_error(notes, lookups)
+
+
+# --- the notes on a row
+
+
+@SIZES
+@pytest.mark.parametrize("model", NOTED)
+@pytest.mark.parametrize("lookups", [["notes"], ["notes__writer"], ["notes__target"], ["notes__writer__written"]])
+def test_notes_on_rows(theatre: None, model: Any, lookups: list[str], size: int | None) -> None:
+    assert_chunks_alike(lambda: list(model.objects.order_by("pk")), lambda: list(lookups), size=size)
+
+
+@SIZES
+def test_notes_on_memoized_rows(theatre: None, size: int | None) -> None:
+    lookups = ["author__notes", "city__notes", "author__notes__writer__notes"]
+    assert_chunks_alike(lambda: list(Play.objects.order_by("pk")), lambda: list(lookups), size=size)
+
+
+def test_notes_of_memoized_rows_are_remembered(theatre: None) -> None:
+    prefetch = MemoizedPrefetch("author__notes", "tags")
+    prefetch.process_chunk(list(Play.objects.order_by("pk")))
+    plays = list(Play.objects.order_by("pk"))
+    with no_queries():
+        prefetch.process_chunk(plays)
+        assert sum(play.author.notes.count() for play in plays if play.author_id in range(1, 6))
+
+
+def test_notes_of_the_chunks_own_objects_are_not_kept(theatre: None) -> None:
+    prefetch = MemoizedPrefetch("notes", "author__notes")
+    people = list(Person.objects.order_by("pk"))
+    MemoizedPrefetch("notes").process_chunk(people)
+    plays = prefetch.process_chunk(list(Play.objects.order_by("pk")))
+    gone = [weakref.ref(one) for play in plays for one in (play, *play.notes.all())]
+    del plays
+    prefetch.process_chunk([])
+    gc.collect()
+    assert not [reference for reference in gone if reference() is not None]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda rows: rows.count(),
+        lambda rows: [row.pk for row in rows.filter(rank=1).order_by("pk")],
+        lambda rows: [row.pk for row in rows.order_by("-pk")],
+        lambda rows: rows.update(rank=2),
+        lambda rows: rows.filter(rank=0).delete()[0],
+        lambda rows: str(rows.query),
+    ],
+)
+@pytest.mark.parametrize("model", NOTED)
+def test_more_is_read_of_attached_notes(theatre: None, model: Any, read: Any) -> None:
+    def readings(process: Any) -> list[Any]:
+        rows = list(model.objects.order_by("pk"))
+        with django.db.transaction.atomic():
+            process(rows)
+            found = [read(row.notes.all()) for row in rows]
+            django.db.transaction.set_rollback(True)
+        return found
+
+    expected = readings(lambda rows: models.prefetch_related_objects(rows, "notes"))
+    assert readings(MemoizedPrefetch("notes").process_chunk) == expected
+
+
+def test_a_generic_relation_and_a_many_to_many_of_equal_keys(theatre: None) -> None:
+    assert_chunks_alike(lambda: list(Tag.objects.order_by("pk")), lambda: ["play_set__notes"], more_queries=1)
+
+
+def test_an_unsaved_object_has_no_notes(theatre: None) -> None:
+    def chunk() -> list[Person]:
+        return [Person(name="unsaved"), *Person.objects.order_by("pk")]
+
+    expected, _ = outcome(models.prefetch_related_objects, chunk(), "notes")
+    if expected is None:
+        assert_chunks_alike(chunk, lambda: ["notes"])
+    else:
+        assert_same_error(chunk, lambda: ["notes"])

@@ -1,0 +1,136 @@
+"""
+Any lookups, chunks and sizes over any rows: what Django attaches, in no more queries.
+
+PROPERTY_EXAMPLES says how many examples are tried; `make properties` tries 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import EmptyResultSet, FieldError
+from django.db import models, reset_queries, transaction
+from django.db.models import prefetch_related_objects
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.everything.models import Person, Play
+from tests.python.everything.rows import NOTED, fill_theatre
+from tests.python.graph import Comparison, outcome, relations
+from tests.python.lookups import (
+    Bounds,
+    Rows,
+    Wanted,
+    by_chance,
+    changes,
+    count_many_to_many,
+    is_ordered_attribute,
+    key_columns,
+    lookup_sets,
+)
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "200"))
+PROPERTY = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="PROPERTY_EXAMPLES" not in os.environ,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+MODELS = sorted(
+    (model for model in apps.get_app_config("everything").get_models() if relations(model)),
+    key=lambda model: model.__name__,
+)
+SIZES = st.sampled_from([1, 2, 3, 5, 10_000, None])
+CHUNKS = st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=8), min_size=1, max_size=4)
+
+
+@pytest.fixture(autouse=True)
+def content_types() -> None:
+    for model in NOTED:
+        ContentType.objects.get_for_model(model)
+
+
+@contextmanager
+def theatre(*arguments: Any, **named: Any) -> Iterator[None]:
+    reset_queries()
+    with transaction.atomic():
+        fill_theatre(*arguments, **named)
+        yield
+        transaction.set_rollback(True)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Any, ...]:
+    model = draw(st.sampled_from([Play, Person, *MODELS]))
+    # Below a note of several classes Django goes by the first one's.
+    note = draw(st.sampled_from([None, *NOTED]))
+    start = Rows(model, "_base_manager", draw(changes(model).filter(lambda calls: is_valid(model, calls))))
+    return model, note, start, draw(lookup_sets(model, Bounds(note)))
+
+
+def is_valid(model: type[models.Model], calls: Any) -> bool:
+    try:
+        str(Rows(model, "_base_manager", calls).make().query)
+    except (FieldError, EmptyResultSet):
+        return False  # of no use as a chunk
+    return True
+
+
+def chunk_of(queryset: models.QuerySet[Any], places: list[int]) -> list[Any]:
+    """Fresh instances: one for each place, also of a row that is there twice."""
+    copies = [list(queryset.all()) for _ in range(max(map(places.count, places), default=0))]
+    rows = copies[0] if copies else []
+    used: dict[int, int] = {}
+    chunk = []
+    for place in places:
+        if rows:
+            place %= len(rows)
+            copy = used[place] = used.get(place, -1) + 1
+            chunk.append(copies[copy % len(copies)][place])
+    return chunk
+
+
+@PROPERTY
+@given(case=cases(), seed=st.integers(0, 10_000), rows=st.integers(2, 5), chunks=CHUNKS, size=SIZES)
+def test_any_lookups(case: tuple[Any, ...], seed: int, rows: int, chunks: list[list[int]], size: int | None) -> None:
+    model, note, start, lookups = case
+    with theatre(seed, rows, noted=NOTED if note is None else [note]):
+        run(start, lookups, chunks, size, count_many_to_many(model, lookups, note))
+
+
+def run(start: Rows, lookups: list[Wanted], chunks: list[list[int]], size: int | None, more_queries: int) -> None:
+    given_lookups, failed = [], None
+    try:
+        given_lookups = [lookup.make() for lookup in lookups]
+    except Exception:
+        event("Prefetch refuses its arguments")
+        return
+    try:
+        prefetch = MemoizedPrefetch(*given_lookups, lru_cache_size=size)
+    except Exception as error:
+        failed = error
+    for places in chunks:
+        queryset = start.make().order_by(*key_columns(start.model))
+        theirs, ours = chunk_of(queryset, places), chunk_of(queryset, places)
+        expected, django_queries = outcome(prefetch_related_objects, theirs, *[lookup.make() for lookup in lookups])
+        error, queries = (failed, []) if failed else outcome(prefetch.process_chunk, ours)
+        assert type(error) is type(expected), f"{error!r} instead of {expected!r}"
+        if expected is not None:
+            event(f"raises {type(expected).__name__}")
+            continue
+        event(f"{len(django_queries)} queries")
+        Comparison(is_ordered_attribute, by_chance(lookups)).graphs(ours, theirs)
+        assert len(queries) <= len(django_queries) + more_queries, "\n".join(queries)
+    for lookup in given_lookups:
+        queryset = getattr(lookup, "queryset", None)
+        if queryset is not None:
+            assert queryset._result_cache is None
+            assert not queryset._hints
