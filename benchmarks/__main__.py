@@ -25,7 +25,7 @@ def main() -> int:
     arguments = parse_arguments()
     BUILD.mkdir(parents=True, exist_ok=True)
     pythons = dict.fromkeys(arguments.contender, sys.executable)
-    for module in ("chunkator", *(["django_memoized_prefetch"] if "this" in pythons else [])):
+    for module in ("chunkator", *(["django_memoized_prefetch"] if {"this", "memoized"} & set(pythons) else [])):
         if importlib.util.find_spec(module) is None:
             sys.exit(f"{module} is not installed for {sys.executable}: run script/bootstrap, then make bench")
     if "original" in pythons:

@@ -47,6 +47,9 @@ MUSTS = (
     Must("fk", "times the original's speed", BOTH, speed_ratio, at_least=1.7),
     Must("nested", "times the original's speed", BOTH, speed_ratio, at_least=30),
     Must(
+        "nested", "times the original's speed, memoized(queryset)", ("original", "memoized"), speed_ratio, at_least=30
+    ),
+    Must(
         "nested",
         "queries per chunk after the chunk's own",
         ("this",),
@@ -63,6 +66,14 @@ MUSTS = (
         at_most=1.5,
     ),
     Must("chunk-m2m", "times the original's speed, link query included", BOTH, speed_ratio, at_least=3),
+    Must("chunk-kinds", "times Django's speed, targets warm", ("django", "this"), speed_ratio, at_least=5),
+    Must(
+        "chunk-kinds",
+        "times Django's speed, cold",
+        ("django", "this"),
+        lambda django, this: django.best() / this.best("per object, cold"),
+        at_least=2,
+    ),
     Must("one-list", "times Django's speed", ("django", "this"), speed_ratio, at_least=1),
     Must(
         "one-list",

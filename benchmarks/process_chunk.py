@@ -136,6 +136,51 @@ def links(process_chunk: Callable[[list[Book]], object]) -> Outcome:
     return outcome
 
 
+KINDS = ("author", "publisher", "categories", "reviews", "cover")
+KINDS_CHUNKS = 50
+
+
+def kinds_django() -> Outcome:
+    return kinds("per object", lambda: lambda chunk: prefetch_related_objects(chunk, *KINDS), warm=False)
+
+
+def kinds_memoized() -> Outcome:
+    from django_memoized_prefetch import MemoizedPrefetch
+
+    def warm() -> Callable[[list[Book]], object]:
+        # 20,000 authors, 500 publishers and 300 categories: the first chunks bring them in.
+        return MemoizedPrefetch(*KINDS, model=Book, lru_cache_size=AUTHORS_KEPT).process_chunk
+
+    def cold() -> Callable[[list[Book]], object]:
+        return lambda chunk: MemoizedPrefetch(*KINDS, model=Book).process_chunk(chunk)
+
+    outcome = kinds("per object", warm, warm=True)
+    return kinds("per object, cold", cold, warm=False, outcome=outcome)
+
+
+def kinds(
+    figure: str,
+    construct: Callable[[], Callable[[list[Book]], object]],
+    *,
+    warm: bool,
+    outcome: Outcome | None = None,
+) -> Outcome:
+    """Five lookups over four kinds of relation: foreign keys, many-to-many, reverse foreign key and one-to-one."""
+    outcome = outcome or Outcome()
+    process_chunk = construct()
+    for number, chunk in enumerate(chunkator_page(Book.objects.all(), CHUNK)):
+        if number == KINDS_CHUNKS * (2 if warm else 1):
+            break
+        start = perf_counter()
+        process_chunk(chunk)
+        seconds = perf_counter() - start
+        if warm and number < KINDS_CHUNKS:
+            continue
+        with connection.execute_wrapper(outcome):
+            outcome.add(figure, seconds * 1e6 / len(chunk))
+    return outcome
+
+
 def one_list_django() -> Outcome:
     return one_list(lambda: None, lambda _, panels: prefetch_related_objects(panels, "moderator", "guest", "critic"))
 
@@ -180,6 +225,8 @@ RUNS: dict[tuple[str, str], Callable[[], Outcome]] = {
     ("chunk-m2m", "django"): links_django,
     ("chunk-m2m", "original"): links_memoized,
     ("chunk-m2m", "this"): links_memoized,
+    ("chunk-kinds", "django"): kinds_django,
+    ("chunk-kinds", "this"): kinds_memoized,
     ("one-list", "django"): one_list_django,
     ("one-list", "original"): one_list_memoized,
     ("one-list", "this"): one_list_memoized,

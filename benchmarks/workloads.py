@@ -11,6 +11,7 @@ CONTENDERS = {
     "select_related": "Django, select_related",
     "original": f"original package {ORIGINAL_VERSION}",
     "this": "this package",
+    "memoized": "this package, memoized(queryset)",
 }
 
 
@@ -27,14 +28,16 @@ WORKLOADS = {
     "fk": Workload(
         "Stream books, read author, translator (half are null) and publisher",
         "streaming",
-        ("raw", "django", "select_related", "original", "this"),
+        ("raw", "django", "select_related", "original", "this", "memoized"),
         "s",
     ),
-    "m2m": Workload("Stream books, read categories", "streaming", ("raw", "django", "original", "this"), "s"),
+    "m2m": Workload(
+        "Stream books, read categories", "streaming", ("raw", "django", "original", "this", "memoized"), "s"
+    ),
     "nested": Workload(
         "Stream reviews, read book.author and book.publisher",
         "streaming",
-        ("raw", "django", "select_related", "original", "this"),
+        ("raw", "django", "select_related", "original", "this", "memoized"),
         "s",
         minutes_long=("original",),
     ),
@@ -48,6 +51,12 @@ WORKLOADS = {
         "process_chunk alone, memo warm, links new: many-to-many, two targets per object on average",
         "process_chunk",
         ("django", "original", "this"),
+        "us",
+    ),
+    "chunk-kinds": Workload(
+        "process_chunk alone, links and reverse rows new: five lookups over four kinds of relation",
+        "process_chunk",
+        ("django", "this"),
         "us",
     ),
     "one-list": Workload(

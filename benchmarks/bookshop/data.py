@@ -18,6 +18,7 @@ ROWS = {
     "category": 300,
     "book": 200_000,
     "review": 400_000,
+    "cover": 200_000,
     "panel": 2_000,
 }
 
@@ -84,6 +85,7 @@ def tables(scale: float) -> Iterator[tuple[str, tuple[str, ...], Iterator[tuple[
         ("id", "book_id", "rating", "comment"),
         ((i, some("book"), 1 + i % 5, f"Comment {i}") for i in ids("review")),
     )
+    yield "cover", ("id", "book_id", "colour"), ((i, i, f"Colour {i % 20}") for i in ids("cover"))
     yield (
         "panel",
         ("id", "moderator_id", "guest_id", "critic_id"),

@@ -34,6 +34,11 @@ class Review(models.Model):
     comment = models.TextField()
 
 
+class Cover(models.Model):
+    book = models.OneToOneField(Book, on_delete=models.CASCADE, related_name="cover")
+    colour = models.CharField(max_length=20)
+
+
 class Panel(models.Model):
     moderator = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
     guest = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")

@@ -155,6 +155,7 @@ def stream(contender: str) -> dict[str, Any]:
     except BaseException:
         if process is not None:
             process.kill()
+            process.stdout.close()
             process.wait()
         raise
     if process.returncode != 0:
