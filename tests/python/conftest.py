@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import django
 import pytest
 
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    newer = [item for item in items if any(of_newer_django(mark) for mark in item.iter_markers("since"))]
+    if newer:
+        # Not skipped: there is nothing of theirs to test here.
+        config.hook.pytest_deselected(items=newer)
+        items[:] = [item for item in items if item not in newer]
     for item in items:
         if item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(databases=["default", "other"]))
+
+
+def of_newer_django(mark: pytest.Mark) -> bool:
+    (version,) = mark.args
+    return tuple(map(int, version.split("."))) > django.VERSION
 
 
 @dataclass

@@ -180,7 +180,7 @@ def test_the_database_is_that_which_django_reads(theatre: None, alias: str) -> N
     assert_chunks_alike(lambda: list(Note.objects.using(alias).order_by("pk")), lambda: ["target", "writer"])
 
 
-@pytest.mark.skipif(django.VERSION < (5, 0), reason="GenericPrefetch came with Django 5.0")
+@pytest.mark.since("5.0")
 class TestGenericPrefetch:
     @staticmethod
     def lookups(**named: Any) -> list[Any]:

@@ -252,7 +252,7 @@ def test_asynchronous_ways() -> None:
 
 
 @pytest.mark.usefixtures("filled")
-@pytest.mark.skipif(django.VERSION < (6, 1), reason="fetch modes came with Django 6.1")
+@pytest.mark.since("6.1")
 @pytest.mark.parametrize("mode", ["FETCH_ONE", "FETCH_PEERS", "FETCH_RAISE"])
 @pytest.mark.parametrize("case", ["plain", "select_related nested", "select_related reverse", "only", "child", "union"])
 def test_fetch_modes(mode: str, case: str) -> None:
@@ -263,7 +263,7 @@ def test_fetch_modes(mode: str, case: str) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-@pytest.mark.skipif(django.VERSION < (6, 1), reason="fetch modes came with Django 6.1")
+@pytest.mark.since("6.1")
 def test_peers_are_fetched_for() -> None:
     def read(built: Any) -> Any:
         boxes = list(built(Box.objects.select_related("inside")).fetch_mode(models.FETCH_PEERS))
@@ -493,10 +493,8 @@ def test_a_router_is_asked_once(model: Any) -> None:
 
 
 @pytest.mark.parametrize("broken", [0, 1, 4, 7])
-@pytest.mark.parametrize("composite", [False, True])
+@pytest.mark.parametrize("composite", [False, pytest.param(True, marks=pytest.mark.since("5.2"))])
 def test_rows_before_one_that_fails_are_given(broken: int, composite: bool) -> None:
-    if composite and django.VERSION < (5, 2):
-        pytest.skip("composite keys came with Django 5.2")
     for number in range(8):
         Sheet.objects.create(uuid=uuid.UUID(int=number), distance=-1 if number == broken else number)
     columns = {"key": F("pk")} if composite else {}

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import django
 import pytest
 from django.db import models
 from django.db.models import Count, Prefetch, Q
@@ -447,7 +446,7 @@ def test_bad_arguments_say_so() -> None:
         memoized(books()).iterator(chunk_size=0)
 
 
-@pytest.mark.skipif(django.VERSION < (5, 0), reason="a deprecation before Django 5.0")
+@pytest.mark.since("5.0")
 def test_an_iterator_with_lookups_needs_a_chunk_size(bookshop: Bookshop) -> None:
     with pytest.raises(ValueError, match="chunk_size must be provided"):
         memoized(books()).iterator()

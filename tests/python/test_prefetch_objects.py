@@ -7,7 +7,6 @@ import gc
 import weakref
 from typing import Any
 
-import django
 import pytest
 from django.db import models
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window, prefetch_related_objects
@@ -504,7 +503,7 @@ def test_what_must_not_be_remembered_is_django_s_every_time() -> None:
     assert all(relation.reason for relation in relations.values())
 
 
-@pytest.mark.skipif(django.VERSION < (6, 1), reason="fetch modes came with Django 6.1")
+@pytest.mark.since("6.1")
 def test_fetch_modes_do_not_mix() -> None:
     from django.db.models import FETCH_ONE, FETCH_PEERS, FETCH_RAISE
 

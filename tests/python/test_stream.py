@@ -561,7 +561,7 @@ def test_one_stream_reads_one_database(bookshop: Bookshop, other_bookshop: Books
     assert router.asked == 2
 
 
-@pytest.mark.skipif(django.VERSION < (6, 1), reason="no fetch modes")
+@pytest.mark.since("6.1")
 def test_peers_are_those_of_one_page(bookshop: Bookshop) -> None:
     from django.db.models import FETCH_PEERS
 
@@ -1098,7 +1098,7 @@ def test_what_is_wrong_is_said_at_once(name: str) -> None:
         MemoizedPrefetch().chunks(**{"queryset": Book.objects.all(), **options()})
 
 
-@pytest.mark.skipif(django.VERSION < (5, 2), reason="no keys of several columns")
+@pytest.mark.since("5.2")
 @pytest.mark.parametrize("after", [1, "ab", (1,), (1, 2, 3), (1, "x")])
 def test_wrong_keys_of_several_columns(after: Any) -> None:
     with pytest.raises(ValueError, match=r"after must be a primary key of Cell \(row, column\), got"):
