@@ -40,6 +40,7 @@ from ._relations import (
     READ_ANEW,
     REVERSE_MANY,
     REVERSE_ONE,
+    SINGLE,
     TO_MANY,
     TO_ONE,
     Relation,
@@ -210,6 +211,8 @@ class Attachment:
             self._read_from(lambda: base_rows(self._target))
         else:
             self._read_from(lambda: related_rows(self.relation))
+        for below in self.lookup.below.values():
+            below.before_parent |= below.inner and below.name == self.relation.field.name
 
     def _set_up_generic(self, lookup: Lookup) -> None:
         if lookup.config is not None and (lookup.config.queryset is not None or lookup.config.overrides_queryset):
@@ -324,19 +327,21 @@ class Attachment:
                 )
         if self.kind in (TO_ONE, LOOSE):
             self.engine = self.to_one_engine(instance)
-            self.asks_relation = self._own_attribute(instance) == (self.lookup.to_attr, IN_FIELDS_CACHE)
         elif self.kind in (TO_MANY, *COLLECTIONS):
             self.engine = self.to_many_engine(instance)
+        if self.relation.kind in SINGLE and self.lookup.to_attr is not None:
+            self.asks_relation = self.fetched_where(instance)[1] == IN_FIELDS_CACHE
         self._prepared = True
 
     def fetched_where(self, instance: Model) -> tuple[str, int]:
         """Where Django looks whether the relation was attached before: a name, and what it is the name of."""
         name, to_attr = self.relation.name, self.lookup.to_attr
-        single = self.relation.kind in (TO_ONE, REVERSE_ONE, GENERIC_ONE)
+        single = self.relation.kind in SINGLE
         if to_attr is not None:
             descriptor = self.relation.descriptor
-            if single and get_prefetcher(instance, name, to_attr)[3] == descriptor.is_cached:
-                return self.relation.cache_name, IN_FIELDS_CACHE  # Django 4.2
+            asks = single and get_prefetcher(instance, name, to_attr)[3] == descriptor.is_cached  # Django 4.2
+            if asks and not self.lookup.before_parent:
+                return self.relation.cache_name, IN_FIELDS_CACHE
             on_class = static_attribute(type(instance), to_attr)
             return to_attr, IN_DICT if isinstance(on_class, cached_property) else AS_ATTRIBUTE
         if single:
@@ -508,7 +513,7 @@ class Attachment:
                 if cache is not None:
                     cache.pop(self.relation.cache_name or name, None)
                     cache.pop(name, None)
-                if self.relation.kind in (TO_ONE, REVERSE_ONE, GENERIC_ONE, DJANGO):
+                if self.relation.kind in (*SINGLE, DJANGO):
                     one._state.fields_cache.pop(self.relation.cache_name or name, None)
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
@@ -520,9 +525,13 @@ class Attachment:
             return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)
         if kind == DJANGO:
             return self._follow_by_django(objects)
-        if kind in (TO_ONE, REVERSE_ONE, GENERIC_ONE):
-            return follow_to_one(objects, self.relation.cache_name)
+        if kind in SINGLE:
+            return self.follow_cached(objects)
         return follow_to_many(objects, self.relation.cache_name)
+
+    def follow_cached(self, objects: Sequence[Any]) -> list[Any]:
+        """The distinct objects in the cache of a relation to one, whatever attached them."""
+        return follow_to_one(objects, self.relation.cache_name)
 
     def _follow_by_django(self, objects: Sequence[Any]) -> list[Any]:
         found: dict[int, Any] = {}

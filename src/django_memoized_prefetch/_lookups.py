@@ -43,6 +43,8 @@ class Lookup:
         self.ends = False  # a lookup ends here, and not only goes on
         self.seen_again: int | None = None  # with another queryset, by the lookup of that number
         self.inner = False
+        # Done before its rows get the object that they refer to, by the same relation: Django reads them so.
+        self.before_parent = False
         self.automatic = False  # it comes from a manager's own queryset
 
     def all_below(self) -> Iterator[Lookup]:

@@ -148,7 +148,7 @@ class Memory:
     def _all_rows(
         self, context: Context, config: MemoizedPrefetchConfig, rows: Rows, instance: Model | None, counters: Counters
     ) -> list[Any]:
-        for loaded, identity in context.loaded:
+        for loaded, identity in list(context.loaded):
             if loaded == id(config) and identity[2] == rows.custom_below:
                 return [row for _, row in context.memos[identity][0].rows()]  # read before, by another key
         queryset = config.get_queryset() if instance is None else hinted(config.get_queryset(), instance)
@@ -165,12 +165,13 @@ class Memory:
         return all_rows[:size]
 
     def clear(self) -> None:
-        contexts, self._contexts = self._contexts, {}
-        self._past = self._advice_of(contexts.values())
-        for context in contexts.values():
-            for memo, _ in context.memos.values():
+        dropped, self._contexts = self._contexts, {}
+        contexts = list(dropped.values())  # to which other threads may add
+        self._past = self._advice_of(contexts)
+        for context in contexts:
+            for memo, _ in list(context.memos.values()):
                 memo.clear()
-            for links, _, _ in context.links.values():
+            for links, _, _ in list(context.links.values()):
                 links.clear()
 
     # --- for reports and for `memoized_objects`
@@ -201,7 +202,7 @@ class Memory:
 
     def set_size(self, model: type[Model], size: int | None) -> None:
         self._set_sizes[model] = size
-        for context in self._contexts.values():
-            for memo, memo_model in context.memos.values():
+        for context in list(self._contexts.values()):
+            for memo, memo_model in list(context.memos.values()):
                 if memo_model is model:
                     memo.bound = size

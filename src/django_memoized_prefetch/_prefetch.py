@@ -841,7 +841,7 @@ class Level:
     @property
     def fetched(self) -> bool:
         """Whether the lookup itself attached what there is."""
-        return self.remembered or self._fresh is None or bool(self._fresh)
+        return self._fresh is None or bool(self._fresh)
 
     @property
     def keeps(self) -> bool:
@@ -888,7 +888,10 @@ class Level:
             self.seen_again = lookup.seen_again
         if fresh:
             self.attachment.check_to_attr()
-        self._fresh = None if self.remembered else fresh
+        if not self.remembered:
+            self._fresh = fresh
+        elif self.attachment.asks_relation:
+            self._fresh = [one for one in self.objects if lookup.to_attr in one.__dict__] + [*fresh]
 
     def undo(self) -> None:
         """
@@ -899,6 +902,8 @@ class Level:
 
     def below(self) -> list[Any]:
         """The distinct objects to go on with: as Django, those that were fetched now, if any were."""
+        if self.attachment.asks_relation and not self._fresh:
+            return self.attachment.follow_cached(self.objects)
         return self.attachment.follow(self._fresh or self.objects)
 
 

@@ -24,6 +24,8 @@ GENERIC_ONE, GENERIC_MANY = "generic one", "generic many"
 READ_ANEW = "to many, read anew"  # what a row looks like may depend on the link or on the chunk: nothing is remembered
 # Rows that refer to the object that they are attached to: they belong to it, and are not remembered for themselves.
 COLLECTIONS = (REVERSE_ONE, REVERSE_MANY, GENERIC_MANY, READ_ANEW)
+# Relations to one row at most.
+SINGLE = (TO_ONE, REVERSE_ONE, GENERIC_ONE)
 
 # Django renamed both with version 5.0.
 _PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")

@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window, pr
 from django.db.models.functions import RowNumber
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Company, Genre, Note, Person, Play, Role, Tag, Work
+from tests.python.everything.models import City, Company, Genre, Note, Person, Play, Review, Role, Seat, Tag, Work
 from tests.python.everything.rows import fill_theatre
 from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error, outcome
 from tests.python.museum.models import Exhibit
@@ -218,6 +218,32 @@ def test_one_relation_under_several_attributes(size: int | None) -> None:
         lambda: Prefetch("author", Person.objects.filter(rank=1), to_attr="writer"),
         size=size,
         more_queries=3,
+    )
+
+
+@SIZES
+def test_another_attribute_for_what_is_cached(size: int | None) -> None:
+    """Django 4.2 takes a relation to one whose own cache is filled for attached, whatever the attribute."""
+    alike(
+        lambda: list(Tag.objects.order_by("pk")),
+        lambda: Prefetch("works", Work.objects.order_by("pk"), to_attr="chosen_works"),
+        lambda: Prefetch(
+            "works__listings",
+            Review.objects.order_by("pk").prefetch_related(Prefetch("listed", to_attr="chosen_work")),
+            to_attr="chosen_reviews",
+        ),
+        size=size,
+        more_queries=2,
+    )
+    alike(
+        lambda: list(Seat.objects.order_by("pk")),
+        "subscriber",
+        lambda: Prefetch(
+            "subscriber",
+            Person.objects.prefetch_related(Prefetch("written", Play.objects.order_by("pk"), to_attr="chosen_plays")),
+            to_attr="chosen_one",
+        ),
+        size=size,
     )
 
 
