@@ -74,7 +74,8 @@ def test_eight_threads(size: int) -> None:
             for step in range(rounds * len(RANGES)):
                 bounds = RANGES[(number + step) % len(RANGES)]
                 chunk = prefetch.process_chunk(repairs(*bounds))
-                assert reading(chunk, more=True) == expected[bounds]
+                # A row that all chunks share gets what hangs on it from another thread, in between anew, once evicted.
+                assert reading(chunk, more=True, queries=size == 3) == expected[bounds]
 
         return work
 
@@ -110,7 +111,7 @@ def test_threads_that_clear_invalidate_and_resize() -> None:
     def work() -> None:
         for step in range(3 * len(RANGES)):
             bounds = RANGES[step % len(RANGES)]
-            assert reading(prefetch.process_chunk(repairs(*bounds)), more=True) == expected[bounds]
+            assert reading(prefetch.process_chunk(repairs(*bounds)), more=True, queries=True) == expected[bounds]
 
     remaining = [3]
     lock = threading.Lock()
