@@ -526,12 +526,8 @@ class Attachment:
         if kind == DJANGO:
             return self._follow_by_django(objects)
         if kind in SINGLE:
-            return self.follow_cached(objects)
+            return follow_to_one(objects, self.relation.cache_name)
         return follow_to_many(objects, self.relation.cache_name)
-
-    def follow_cached(self, objects: Sequence[Any]) -> list[Any]:
-        """The distinct objects in the cache of a relation to one, whatever attached them."""
-        return follow_to_one(objects, self.relation.cache_name)
 
     def _follow_by_django(self, objects: Sequence[Any]) -> list[Any]:
         found: dict[int, Any] = {}

@@ -902,8 +902,8 @@ class Level:
 
     def below(self) -> list[Any]:
         """The distinct objects to go on with: as Django, those that were fetched now, if any were."""
-        if self.attachment.asks_relation and not self._fresh:
-            return self.attachment.follow_cached(self.objects)
+        if not self.fetched and all(below.inner for below in self.lookup.below.values()):
+            return []
         return self.attachment.follow(self._fresh or self.objects)
 
 

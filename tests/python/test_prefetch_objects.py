@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
+from django import VERSION
 from django.db import models
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window, prefetch_related_objects
 from django.db.models.functions import RowNumber
@@ -245,6 +246,14 @@ def test_another_attribute_for_what_is_cached(size: int | None) -> None:
         ),
         size=size,
     )
+
+
+def test_going_on_from_an_attribute_that_was_not_attached() -> None:
+    lookups = ["author__directed", Prefetch("author", to_attr="chosen_one"), "chosen_one__directed"]
+    if VERSION >= (5, 0):
+        alike(plays, *lookups)
+    else:
+        refused(plays, *lookups)
 
 
 @SIZES
