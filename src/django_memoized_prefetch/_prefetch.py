@@ -35,7 +35,7 @@ from ._queries import (
     load_deferred,
     load_missing,
 )
-from ._relations import ATTRIBUTE, COLLECTIONS, DJANGO, GENERIC_MANY, GENERIC_ONE, READ_ANEW, TO_MANY
+from ._relations import ATTRIBUTE, COLLECTIONS, DJANGO, GENERIC_MANY, GENERIC_ONE, READ_ANEW, TO_MANY, unknown_attribute
 from ._stats import RelationStats, Stats
 from ._views import MemoView, ViewMapping
 
@@ -902,8 +902,12 @@ class Level:
 
     def below(self) -> list[Any]:
         """The distinct objects to go on with: as Django, those that were fetched now, if any were."""
-        if not self.fetched and all(below.inner for below in self.lookup.below.values()):
-            return []
+        if not self.fetched:
+            further = [below for below in self.lookup.below.values() if not below.inner]
+            if not further:
+                return []
+            if self.attachment.asks_relation and not hasattr(self.objects[0], self.lookup.attribute):
+                raise unknown_attribute(self.model, self.lookup.attribute, self.lookup.where, further[0].path)
         return self.attachment.follow(self._fresh or self.objects)
 
 
