@@ -6,13 +6,11 @@ import asyncio
 import dataclasses
 import functools
 import gc
-import re
 import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -1110,31 +1108,6 @@ def test_lookups_that_do_not_fit(bookshop: Bookshop) -> None:
         next(MemoizedPrefetch("autor").chunks(Book.objects.all()))
     with pytest.raises(TypeError, match="expected model instances, got 1"):
         next(MemoizedPrefetch("author").chunks([1]))
-
-
-# --- the README
-
-
-def test_the_readme_s_examples(bookshop: Bookshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    section = readme.partition("## Streaming in chunks\n")[2].partition("\n## ")[0]
-    loop, checkpointed = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    names: dict[str, Any] = {"MemoizedPrefetch": MemoizedPrefetch, "Book": Book}
-    with query_count(2 + 1 + 2):  # the first and the last key, books, authors and publishers
-        exec(loop, names)
-    books = Book.objects.order_by("pk")
-    lines = [f"{book.title} {book.author.name} {book.publisher.name}" for book in books]
-    assert capsys.readouterr().out.splitlines() == lines
-
-    exported: list[Any] = []
-    checkpoint = tmp_path / "checkpoint"
-    checkpoint.write_text(str(FIRST_KEY + 4))
-    exec(checkpointed, {**names, "checkpoint": checkpoint, "export": exported.extend})
-    assert keys(exported) == keys(books)[5:]
-    assert checkpoint.read_text() == str(FIRST_KEY + 11)
-    checkpoint.unlink()
-    exec(checkpointed, {**names, "checkpoint": checkpoint, "export": exported.extend})
-    assert keys(exported)[7:] == keys(books)
 
 
 # --- what stats() says

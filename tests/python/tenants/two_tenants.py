@@ -5,6 +5,8 @@ It is a process of its own, because django-tenants needs its own database backen
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,11 +21,12 @@ django.setup()
 import psycopg  # noqa: E402
 from django.db import connection  # noqa: E402
 from django.db.models import prefetch_related_objects  # noqa: E402
-from django_tenants.utils import schema_context, tenant_context  # noqa: E402
+from django_tenants.utils import get_public_schema_name, schema_context, tenant_context  # noqa: E402
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig  # noqa: E402
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review  # noqa: E402
 from tests.python.conftest import fill_bookshop  # noqa: E402
+from tests.python.documents import examples  # noqa: E402
 from tests.python.oracle import assert_alike, query_count  # noqa: E402
 from tests.python.tenants.customers.models import Customer  # noqa: E402
 
@@ -132,6 +135,24 @@ def check_absences() -> None:
             assert book.translator == found
 
 
+def check_documented_loop() -> None:
+    example, _ = examples("docs/recipes.md", "A loop over tenants", chunk_size=3)
+    with schema_context(get_public_schema_name()):
+        with connection.schema_editor() as editor:
+            editor.create_model(Customer)
+        for schema in SCHEMAS:
+            Customer.objects.create(schema_name=schema)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(example, {"Book": Book})
+    expected = []
+    for schema in SCHEMAS:
+        with schema_context(schema):
+            books = Book.objects.order_by("pk").select_related("author", "publisher")
+            expected += [f"{schema} {book.title} {book.author.name} {book.publisher.name}" for book in books]
+    assert printed.getvalue().splitlines() == expected
+    assert len(set(expected)) == len(expected) > 12
+
+
 def main() -> None:
     with database():
         create_schemas()
@@ -141,6 +162,7 @@ def main() -> None:
         check_each_tenant_is_remembered()
         check_nested()
         check_absences()
+        check_documented_loop()
     print("both tenants saw their own rows only")
 
 
