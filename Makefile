@@ -31,8 +31,8 @@ sanitize: ## C++ tests under ASan+UBSan and TSan, Python tests under ASan+UBSan
 lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck
 	script/lint
 
-bench: ## Compare with Django and with version 0.1.2 (ARGS="--scale 0.1")
-	script/bootstrap
+bench: ## Compare with Django, 0.1.2 and others on SQLite and PostgreSQL: about an hour (ARGS="--scale 0.1")
+	script/bootstrap --bench
 	.venv/bin/python -m benchmarks $(ARGS)
 
 memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")

@@ -14,21 +14,27 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from .workloads import ORIGINAL_VERSION, WORKLOADS
+from .workloads import ORIGINAL_VERSION, OURS, WORKLOADS
 
 
 def main(workload: str, contender: str, database: str) -> None:
-    if contender in ("original", "this"):
+    if contender == "original" or contender in OURS:
         version = metadata.version("django-memoized-prefetch")
         if (version == ORIGINAL_VERSION) != (contender == "original"):
             sys.exit(f"{contender}: found django-memoized-prefetch {version} in {sys.prefix}")
         importlib.import_module("django_memoized_prefetch")
     os.environ["BENCHMARK_DATABASE"] = database
-    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
-    import django
+    module = WORKLOADS[workload].module
+    if contender == "sqlalchemy":
+        module += "_sqlalchemy"
+    else:
+        os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+        if contender == "auto_prefetch":
+            os.environ["BENCHMARK_APP"] = "benchmarks.auto_prefetch_bookshop"
+        import django
 
-    django.setup()
-    outcome = importlib.import_module(f"benchmarks.{WORKLOADS[workload].module}").run(workload, contender)
+        django.setup()
+    outcome = importlib.import_module(f"benchmarks.{module}").run(workload, contender)
     print(json.dumps({**asdict(outcome), "peak_bytes": peak_bytes()}))
 
 

@@ -39,5 +39,9 @@ class Measured:
         return max(run["peak_bytes"] for run in self.runs)
 
     @property
+    def memo_bytes(self) -> int:
+        return max(run.get("memo_bytes", 0) for run in self.runs)
+
+    @property
     def checksums(self) -> set[int]:
         return {run["checksum"] for run in self.runs}

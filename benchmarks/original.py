@@ -9,16 +9,20 @@ from pathlib import Path
 
 from .workloads import ORIGINAL_VERSION
 
+# Of the same versions as here, as far as they are here.
+LIKE_HERE = ("Django", "django-chunkator", "sqlparse", "asgiref", "psycopg", "psycopg-binary")
+
 
 def python(directory: Path) -> str:
-    """The environment's interpreter; made with this one's Python, Django and chunkator unless it is there already."""
+    """The environment's interpreter; made with this one's Python, Django and so on unless it is there already."""
     interpreter = directory / "bin" / "python"
     wanted = [f"django-memoized-prefetch=={ORIGINAL_VERSION}"]
-    wanted += [f"{name}=={metadata.version(name)}" for name in ("Django", "django-chunkator", "sqlparse", "asgiref")]
+    here = {(distribution.metadata["Name"] or "").lower() for distribution in metadata.distributions()}
+    wanted += [f"{name}=={metadata.version(name)}" for name in LIKE_HERE if name.lower() in here]
     stamp = directory / "made-of.txt"
     made_of = "\n".join([sys.version, *wanted])
     if not stamp.exists() or stamp.read_text() != made_of:
-        print(f"Installing the original package {ORIGINAL_VERSION} into {directory} ...", file=sys.stderr)
+        print(f"Installing version {ORIGINAL_VERSION} into {directory} ...", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(directory)], check=True)
         subprocess.run(
             [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted], check=True

@@ -9,17 +9,27 @@ from html import escape
 WIDTH, HEIGHT = 760, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 60  # margins around the plot
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#8d6a9f", "#b08900")
+# Of horizontal bars.
+PANEL, LABEL, BAR, GAP = 640, 250, 14, 6
 
 Points = Sequence[tuple[float, float]]
+Bars = Sequence[tuple[str, float, bool]]  # label, value, whether it is emphasised
 
 
-def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Points]) -> str:
-    """One line per series, by name, in a plot whose axes begin at 0."""
-    x_ticks = ticks(max(x for points in series.values() for x, _ in points))
+def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Points], *, x_powers: bool = False) -> str:
+    """
+    One line per series, by name, in a plot whose axes begin at 0.
+
+    Args:
+        x_powers: A step of the x axis is a factor; it then begins at the lowest power of ten.
+    """
+    highest = max(x for points in series.values() for x, _ in points)
+    x_ticks = powers(min(x for points in series.values() for x, _ in points), highest) if x_powers else ticks(highest)
     y_ticks = ticks(max(y for points in series.values() for _, y in points))
 
     def x_at(x: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * x / x_ticks[-1]
+        part = math.log(x / x_ticks[0], x_ticks[-1] / x_ticks[0]) if x_powers else x / x_ticks[-1]
+        return LEFT + (WIDTH - LEFT - RIGHT) * part
 
     def y_at(y: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y / y_ticks[-1]
@@ -34,10 +44,49 @@ def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Poin
     for index, (name, points) in enumerate(series.items()):
         colour = COLOURS[index % len(COLOURS)]
         parts.append(line([(x_at(x), y_at(y)) for x, y in points], colour, 2))
+        if x_powers:
+            parts += [f'<circle cx="{x_at(x):.1f}" cy="{y_at(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
         parts.append(text(WIDTH - RIGHT, TOP - 12 + 16 * index, name, anchor="end", colour=colour))
+    return document(WIDTH, HEIGHT, parts)
+
+
+def bar_panels(panels: Sequence[tuple[str, Bars]], columns: int) -> str:
+    """
+    Horizontal bars in panels side by side, each with a title and a scale of its own.
+
+    A bar that is far longer than the others is cut, and says so.
+    """
+    rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
+    parts: list[str] = []
+    top = 0.0
+    for row in rows:
+        for column, (title, bars) in enumerate(row):
+            parts += bar_panel(column * PANEL, top, title, bars)
+        top += 44 + max(len(bars) for _, bars in row) * (BAR + GAP)
+    return document(PANEL * columns, top + 10, parts)
+
+
+def bar_panel(left: float, top: float, title: str, bars: Bars) -> list[str]:
+    values = sorted(value for _, value, _ in bars)
+    longest = min(values[-1], 4 * values[len(values) // 2])
+    parts = [text(left + LABEL, top + 26, title, size=14, anchor="start")]
+    for index, (label, value, emphasised) in enumerate(bars):
+        y = top + 38 + index * (BAR + GAP)
+        width = (PANEL - LABEL - 70) * min(value, longest) / longest
+        colour = COLOURS[0] if emphasised else "#9aa5b1"
+        parts.append(text(left + LABEL - 8, y + BAR - 3, label, anchor="end"))
+        parts.append(f'<rect x="{left + LABEL:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>')
+        if value > longest:
+            cut = left + LABEL + width - 24
+            parts.append(line([(cut, y + BAR + 2), (cut + 8, y - 2)], "white", 4))
+        parts.append(text(left + LABEL + width + 6, y + BAR - 3, f"{value:.3g}", anchor="start"))
+    return parts
+
+
+def document(width: float, height: float, parts: Sequence[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" font-family="sans-serif">\n'
+        f'<rect width="{width:g}" height="{height:g}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
@@ -57,6 +106,11 @@ def ticks(highest: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
     return [step * i for i in range(math.ceil(highest / step) + 1)]
+
+
+def powers(lowest: float, highest: float) -> list[float]:
+    """The powers of ten from the last that is not above the lowest value to the first that is not below the highest."""
+    return [10.0**i for i in range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)]
 
 
 def number(value: float) -> str:

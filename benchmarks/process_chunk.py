@@ -18,7 +18,8 @@ from django.db.models import prefetch_related_objects
 
 from .bookshop.models import Author, Book, Category, Panel, Publisher
 from .outcome import Outcome
-from .streaming import AUTHORS_KEPT, CHUNK, read_book_categories, read_book_keys
+from .readers import read_book_categories, read_book_keys
+from .streaming import AUTHORS_KEPT, CHUNK
 
 LIST_LENGTH = 20
 LISTS = 500

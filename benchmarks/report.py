@@ -1,35 +1,84 @@
-"""The figures as tables, for the terminal and as Markdown."""
+"""The figures as tables and a picture: `python -m benchmarks.report RESULTS [--docs DIRECTORY]` makes them again."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import sqlite3
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 from .measured import Measured
-from .musts import Verdict
-from .workloads import CONTENDERS, WORKLOADS
+from .musts import Verdict, verdicts
+from .picture import bar_panels
+from .workloads import CONTENDERS, OURS, WORKLOADS
 
-Results = dict[str, dict[str, Measured]]
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("Django", "django-chunkator", "django-auto-prefetch", "SQLAlchemy", "psycopg", "django-memoized-prefetch")
+DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+# What the picture and the README show.
+SHOWN = ("fk", "m2m", "nested", "wide")
+BEGIN, END = "<!-- from docs/benchmarks.md -->\n", "<!-- end -->\n"
 
 
-def conditions(scale: float, rounds: int) -> str:
-    versions = ", ".join(
-        f"{name} {metadata.version(name)}"
-        for name in ("Django", "django-chunkator", "django-memoized-prefetch")
-        if name.lower() in installed()
-    )
+@dataclass
+class Report:
+    """
+    What was measured, and under which conditions.
+
+    runs: By database, workload and contender.
+    """
+
+    conditions: str
+    scale: float
+    older: bool
+    runs: dict[str, dict[str, dict[str, Measured]]] = field(default_factory=dict)
+
+    def verdicts(self) -> Iterator[tuple[str, Verdict]]:
+        if self.scale == 1:
+            for database, results in self.runs.items():
+                for verdict in verdicts(results, older=self.older):
+                    yield database, verdict
+
+    def save(self, file: Path) -> None:
+        runs = {
+            database: {
+                workload: {contender: one.runs for contender, one in measured.items()}
+                for workload, measured in results.items()
+            }
+            for database, results in self.runs.items()
+        }
+        file.write_text(json.dumps({**self.__dict__, "runs": runs}))
+
+    @classmethod
+    def load(cls, file: Path) -> Report:
+        report = cls(**json.loads(file.read_text()))
+        report.runs = {
+            database: {
+                workload: {contender: Measured(runs) for contender, runs in measured.items()}
+                for workload, measured in results.items()
+            }
+            for database, results in report.runs.items()
+        }
+        return report
+
+
+def conditions(scale: float, rounds: int, databases: list[str]) -> str:
+    installed = {(distribution.metadata["Name"] or "").lower() for distribution in metadata.distributions()}
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if name.lower() in installed)
     return (
-        f"Python {platform.python_version()}, {versions}, SQLite {sqlite3.sqlite_version}, {platform.system()},"
+        f"Python {platform.python_version()}, {versions}, {', '.join(databases)}, {platform.system()},"
         f" {processor()}, {os.cpu_count()} cores; scale {scale:g}, best of {rounds} rounds, each run in its own process"
     )
 
 
-def installed() -> set[str]:
-    return {(distribution.metadata["Name"] or "").lower() for distribution in metadata.distributions()}
+def sqlite() -> str:
+    return f"SQLite {sqlite3.sqlite_version}"
 
 
 def processor() -> str:
@@ -42,53 +91,139 @@ def processor() -> str:
 
 
 def table(workload: str, measured: dict[str, Measured]) -> list[list[str]]:
-    unit = WORKLOADS[workload].unit
-    streaming = unit == "s"
-    head = ["contender", "seconds"] if streaming else ["contender", "microseconds", "median", "min"]
-    rows = [[*head, "spread", "queries", "peak MiB", "x Django", "x original"]]
+    """A row for each contender and figure; the first row is the head."""
+    unit = {"s": "seconds", "us": "microseconds", "bytes": "bytes"}[WORKLOADS[workload].unit]
+    rows = [["contender", "", unit, "spread", "queries", "peak MiB", "x Django", "x 0.1.2"]]
     for contender, result in measured.items():
         for figure in result.figures:
             main = figure == result.figures[0]
-            row = [CONTENDERS[contender] if main else ""]
-            row += [] if streaming else [figure]
-            row += [number(result.best(figure))]
-            row += [] if streaming else [number(result.fastest(figure))]
+            row = [WORKLOADS[workload].label(contender) if main else "", "" if figure == "seconds" else figure]
             spread = result.spread(figure)
-            row += [f"+{spread:.0%}" if spread is not None else "1 round"]
+            row += [number(result.best(figure)), f"+{spread:.0%}" if spread is not None else "1 round"]
             row += [f"{result.queries:,}", f"{result.peak_bytes / 2**20:.0f}"] if main else ["", ""]
             for other in ("django", "original"):
-                row += [f"{measured[other].best() / result.best():.2f}" if main and other in measured else ""]
+                is_there = other in measured and figure in measured[other].figures
+                row += [f"{measured[other].best(figure) / result.best(figure):.2f}" if is_there else ""]
             rows.append(row)
+    if not any(row[1] for row in rows):
+        rows = [[row[0], *row[2:]] for row in rows]
     return rows
 
 
 def number(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def text(results: Results) -> Iterator[str]:
-    for workload, measured in results.items():
-        yield f"{workload}: {WORKLOADS[workload].title}"
-        rows = table(workload, measured)
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        names = 1 if WORKLOADS[workload].unit == "s" else 2
-        for row in rows:
-            cells = [f"{cell:{'<' if i < names else '>'}{widths[i]}}" for i, cell in enumerate(row)]
-            yield "  " + "  ".join(cells).rstrip()
-        yield ""
+def text(report: Report) -> Iterator[str]:
+    for database, results in report.runs.items():
+        for workload, measured in results.items():
+            yield f"{workload}, {DATABASES[database]}: {WORKLOADS[workload].title}"
+            rows = table(workload, measured)
+            widths = [max(map(len, column)) for column in zip(*rows)]
+            names = len(rows[0]) - 6
+            for row in rows:
+                cells = [f"{cell:{'<' if i < names else '>'}{widths[i]}}" for i, cell in enumerate(row)]
+                yield "  " + "  ".join(cells).rstrip()
+            yield ""
+    for database, verdict in report.verdicts():
+        yield f"{verdict}, {DATABASES[database]}"
+    if report.scale != 1:
+        yield f"Scale {report.scale:g}: what must be reached is judged at scale 1 only."
 
 
-def markdown(results: Results, judged: list[Verdict], conditions: str) -> str:
-    lines = ["# Benchmarks", "", f"{conditions}.", "", "`make bench` measures them again."]
-    for workload, measured in results.items():
-        lines += ["", f"## {WORKLOADS[workload].title}", ""]
-        head, *rows = table(workload, measured)
-        names = 1 if WORKLOADS[workload].unit == "s" else 2
-        lines += [
-            f"| {' | '.join(head)} |",
-            f"|{'|'.join(['---'] * names + ['---:'] * (len(head) - names))}|",
-            *(f"| {' | '.join(row)} |" for row in rows),
-        ]
+def markdown(rows: list[list[str]], names: int) -> list[str]:
+    head, *body = rows
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{'|'.join(['---'] * names + ['---:'] * (len(head) - names))}|",
+        *(f"| {' | '.join(row)} |" for row in body),
+    ]
+
+
+def summary(report: Report, database: str) -> list[str]:
+    """Seconds by contender and workload; of the first workload also queries and memory."""
+    results = {workload: report.runs[database][workload] for workload in SHOWN if workload in report.runs[database]}
+    heads = [WORKLOADS[workload].name for workload in results]
+    first = next(iter(results))
+    rows = [[f"seconds, {DATABASES[database]}", *heads, f"queries, {heads[0]}", f"peak MiB, {heads[0]}"]]
+    for contender, title in CONTENDERS.items():
+        if not any(contender in measured for measured in results.values()):
+            continue
+        row = [title]
+        for measured in results.values():
+            seconds = number(measured[contender].best()) if contender in measured else "-"
+            row.append(f"**{seconds}**" if contender == "memoized" else seconds)
+        one = results[first].get(contender)
+        row += [f"{one.queries:,}", f"{one.peak_bytes / 2**20:.0f}"] if one else ["-", "-"]
+        rows.append(row)
+    return markdown(rows, 1)
+
+
+def document(report: Report) -> str:
+    lines = ["# Benchmarks", "", f"{report.conditions}.", ""]
+    lines += [
+        "`make bench` measures them again. A figure is that of the best round, the spread how much slower the worst"
+    ]
+    lines += ["was. The checksum of what was read is the same for all contenders. ![](benchmarks.svg)", ""]
+    for database in report.runs:
+        if set(SHOWN) & set(report.runs[database]):
+            lines += [*summary(report, database), ""]
+    for database, results in report.runs.items():
+        lines += [f"## {DATABASES[database]}", ""]
+        for workload, measured in results.items():
+            rows = table(workload, measured)
+            lines += [f"### {WORKLOADS[workload].title}", "", *markdown(rows, len(rows[0]) - 6), ""]
+    judged = list(report.verdicts())
     if judged:
-        lines += ["", "## Musts", "", *(f"- {verdict}" for verdict in judged)]
-    return "\n".join(lines) + "\n"
+        lines += ["## What must be reached", ""]
+        lines += [f"- {verdict}, {DATABASES[database]}" for database, verdict in judged]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def picture(report: Report) -> str:
+    panels = []
+    for workload in SHOWN:
+        for database, results in report.runs.items():
+            measured = results.get(workload, {})
+            bars = [
+                (WORKLOADS[workload].label(contender).replace("`", ""), one.best(), contender in OURS)
+                for contender, one in measured.items()
+            ]
+            if bars:
+                panels.append((f"{WORKLOADS[workload].name}, {DATABASES[database]}: seconds", bars))
+    return bar_panels(panels, columns=len(report.runs))
+
+
+def write(report: Report, docs: Path) -> None:
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / "benchmarks.md").write_text(document(report))
+    (docs / "benchmarks.svg").write_text(picture(report))
+
+
+def quote(report: Report, readme: Path) -> None:
+    """Puts the table of the first database between the two comments that are there for it."""
+    before, begin, rest = readme.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"{readme} has no place for the table: {BEGIN.strip()} and {END.strip()} are missing")
+    readme.write_text(f"{before}{BEGIN}" + "\n".join(summary(report, next(iter(report.runs)))) + f"\n{END}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__)
+    parser.add_argument("results", type=Path, help="what a run saved: build/bench/results.json")
+    parser.add_argument("--docs", type=Path, metavar="DIRECTORY", help="write benchmarks.md and benchmarks.svg there")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table into this file")
+    arguments = parser.parse_args()
+    report = Report.load(arguments.results)
+    print(f"{report.conditions}\n")
+    for line in text(report):
+        print(line)
+    if arguments.docs:
+        write(report, arguments.docs)
+    if arguments.readme:
+        quote(report, arguments.readme)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,53 +1,48 @@
 """The job end to end: stream a table in chunks and read what is related to every row.
 
-`original` and `this` are the same code in two environments; `memoized` is `this` over a queryset whose rows the engine
-builds, where Django builds those of all others. All contenders but `raw` read their objects with the same
-loop; each function returns a checksum of the related rows that it read.
+All contenders but `raw` read their objects with the same loop. `original` and `this` are the same code in two
+environments. `this` processes chunks of objects that Django built; `chunks` and `memoized` build them natively.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import gc
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
 from time import perf_counter
+from typing import Any, Callable
 
 from chunkator import chunkator_page
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Model, QuerySet
+from django.db.models import Model
 
-from .bookshop.models import Author, Book, Category, Publisher, Review
-from .outcome import Outcome
-
-Rows = Callable[[QuerySet], QuerySet]
+from .bookshop.models import Author, Book, Category, Edition, Publisher, Review
+from .outcome import UNREAD, Outcome
+from .readers import pass_over, read_book_categories, read_book_keys, read_editions, read_reviews
 
 CHUNK = 2_000
 AUTHORS_KEPT = 20_000  # All of them: with fewer, every contender that remembers reads some authors more than once.
 
 
-def read_book_keys(books: Iterable[Book]) -> int:
-    checksum = 0
-    for book in books:
-        checksum += book.id * (book.author.id + book.publisher.id)
-        translator = book.translator
-        if translator is not None:
-            checksum += book.id * translator.id
-    return checksum
+@dataclass(frozen=True)
+class Job:
+    """
+    One workload.
 
+    configs: Arguments of MemoizedPrefetchConfig, as they were written for version 0.1.2.
+    kept: `lru_cache_size`, for all tables alike.
+    """
 
-def read_book_categories(books: Iterable[Book]) -> int:
-    checksum = 0
-    for book in books:
-        for category in book.categories.all():
-            checksum += book.id * category.id
-    return checksum
-
-
-def read_reviews(reviews: Iterable[Review]) -> int:
-    checksum = 0
-    for review in reviews:
-        book = review.book
-        checksum += review.id * (book.author.id + book.publisher.id)
-    return checksum
+    model: type[Model]
+    lookups: tuple[str, ...]
+    read: Callable[[Any], int]
+    raw: Callable[[], int]
+    configs: Callable[[], list[dict[str, Any]]]
+    kept: int | None = AUTHORS_KEPT
+    also_unread: bool = False  # measured without the user's own loop, too
 
 
 def table(cursor: CursorWrapper, columns: str, name: str) -> dict[int, tuple]:
@@ -68,36 +63,6 @@ def fk_raw() -> int:
     return checksum
 
 
-def fk_django() -> int:
-    books = Book.objects.prefetch_related("author", "translator", "publisher")
-    return read_book_keys(books.iterator(chunk_size=CHUNK))
-
-
-def fk_select_related() -> int:
-    books = Book.objects.select_related("author", "translator", "publisher")
-    return read_book_keys(books.iterator(chunk_size=CHUNK))
-
-
-def as_it_is(queryset: QuerySet) -> QuerySet:
-    return queryset
-
-
-def built_natively(queryset: QuerySet) -> QuerySet:
-    from django_memoized_prefetch import memoized
-
-    return memoized(queryset)
-
-
-def fk_memoized(rows: Rows = as_it_is) -> int:
-    from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
-
-    prefetch = MemoizedPrefetch(
-        MemoizedPrefetchConfig(Author, ["author", "translator"], lru_cache_size=AUTHORS_KEPT),
-        MemoizedPrefetchConfig(Publisher, ["publisher"], prefetch_all=True),
-    )
-    return stream(rows(Book.objects.all()), prefetch.process_chunk, read_book_keys)
-
-
 def m2m_raw() -> int:
     checksum = 0
     with connection.cursor() as cursor:
@@ -110,26 +75,6 @@ def m2m_raw() -> int:
             if category is not None:
                 checksum += book * categories[category][0]
     return checksum
-
-
-def m2m_django() -> int:
-    return read_book_categories(Book.objects.prefetch_related("categories").iterator(chunk_size=CHUNK))
-
-
-def m2m_memoized(rows: Rows = as_it_is) -> int:
-    from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
-
-    prefetch = MemoizedPrefetch(
-        MemoizedPrefetchConfig(
-            model=Category,
-            attributes=["categories"],
-            is_many_to_many=True,
-            through_model=Book.categories.through,
-            source_field="book_id",
-            target_field="category_id",
-        )
-    )
-    return stream(rows(Book.objects.all()), prefetch.process_chunk, read_book_categories)
 
 
 def nested_raw() -> int:
@@ -145,62 +90,160 @@ def nested_raw() -> int:
     return checksum
 
 
-def nested_django() -> int:
-    reviews = Review.objects.prefetch_related("book__author", "book__publisher")
-    return read_reviews(reviews.iterator(chunk_size=CHUNK))
-
-
-def nested_select_related() -> int:
-    reviews = Review.objects.select_related("book__author", "book__publisher")
-    return read_reviews(reviews.iterator(chunk_size=CHUNK))
-
-
-def nested_memoized(rows: Rows = as_it_is) -> int:
-    from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
-
-    prefetch = MemoizedPrefetch(
-        MemoizedPrefetchConfig(Publisher, ["book.publisher"]),
-        MemoizedPrefetchConfig(Author, ["book__author"], lru_cache_size=AUTHORS_KEPT),
-    )
-    return stream(rows(Review.objects.all()), prefetch.process_chunk, read_reviews)
-
-
-def stream(
-    queryset: QuerySet, process_chunk: Callable[[list[Model]], object], read: Callable[[list[Model]], int]
-) -> int:
+def wide_raw() -> int:
+    """Converts the columns that the loop reads, and no others."""
+    columns = [field.column for field in Edition._meta.concrete_fields]
+    at = columns.index
+    key, pages, price, published, details = map(at, ("id", "pages", "price", "published", "details"))
+    illustrator, publisher, shelf = map(at, ("illustrator_id", "publisher_id", "shelf_id"))
     checksum = 0
-    for chunk in chunkator_page(queryset, CHUNK):
-        process_chunk(chunk)
-        checksum += read(chunk)
+    with connection.cursor() as cursor:
+        authors = table(cursor, "id, name, email", "author")
+        publishers = table(cursor, "id, name, country", "publisher")
+        categories = table(cursor, "id, name", "category")
+        cursor.execute(f"SELECT {', '.join(columns)} FROM bookshop_edition")
+        for row in cursor:
+            related = authors[row[illustrator]][0] + publishers[row[publisher]][0] + categories[row[shelf]][0]
+            day = row[published]
+            year = day.year if isinstance(day, date) else int(day[:4])
+            checksum += row[key] * related + row[pages] + int(row[price]) + year + json.loads(row[details])["copies"]
     return checksum
 
 
-RUNS: dict[tuple[str, str], Callable[[], int]] = {
-    ("fk", "raw"): fk_raw,
-    ("fk", "django"): fk_django,
-    ("fk", "select_related"): fk_select_related,
-    ("fk", "original"): fk_memoized,
-    ("fk", "this"): fk_memoized,
-    ("fk", "memoized"): lambda: fk_memoized(built_natively),
-    ("m2m", "raw"): m2m_raw,
-    ("m2m", "django"): m2m_django,
-    ("m2m", "original"): m2m_memoized,
-    ("m2m", "this"): m2m_memoized,
-    ("m2m", "memoized"): lambda: m2m_memoized(built_natively),
-    ("nested", "raw"): nested_raw,
-    ("nested", "django"): nested_django,
-    ("nested", "select_related"): nested_select_related,
-    ("nested", "original"): nested_memoized,
-    ("nested", "this"): nested_memoized,
-    ("nested", "memoized"): lambda: nested_memoized(built_natively),
+JOBS = {
+    "fk": Job(
+        Book,
+        ("author", "translator", "publisher"),
+        read_book_keys,
+        fk_raw,
+        lambda: [
+            {"model": Author, "attributes": ["author", "translator"], "lru_cache_size": AUTHORS_KEPT},
+            {"model": Publisher, "attributes": ["publisher"], "prefetch_all": True},
+        ],
+    ),
+    "m2m": Job(
+        Book,
+        ("categories",),
+        read_book_categories,
+        m2m_raw,
+        lambda: [
+            {
+                "model": Category,
+                "attributes": ["categories"],
+                "is_many_to_many": True,
+                "through_model": Book.categories.through,
+                "source_field": "book_id",
+                "target_field": "category_id",
+            }
+        ],
+        kept=10_000,
+        also_unread=True,
+    ),
+    "nested": Job(
+        Review,
+        ("book__author", "book__publisher"),
+        read_reviews,
+        nested_raw,
+        lambda: [
+            {"model": Publisher, "attributes": ["book.publisher"]},
+            {"model": Author, "attributes": ["book__author"], "lru_cache_size": AUTHORS_KEPT},
+        ],
+    ),
+    "wide": Job(
+        Edition,
+        ("illustrator", "publisher", "shelf"),
+        read_editions,
+        wide_raw,
+        lambda: [
+            {"model": Author, "attributes": ["illustrator"], "lru_cache_size": AUTHORS_KEPT},
+            {"model": Publisher, "attributes": ["publisher"], "prefetch_all": True},
+            {"model": Category, "attributes": ["shelf"], "prefetch_all": True},
+        ],
+    ),
+}
+
+# A contender gives iterables of rows with what is related to them at hand: chunks, or one that streams them all.
+Rows = Iterable[Iterable[Any]]
+
+
+def django(job: Job, _: Outcome) -> Rows:
+    return [job.model.objects.prefetch_related(*job.lookups).iterator(chunk_size=CHUNK)]
+
+
+def select_related(job: Job, _: Outcome) -> Rows:
+    return [job.model.objects.select_related(*job.lookups).iterator(chunk_size=CHUNK)]
+
+
+def fetch_peers(job: Job, _: Outcome) -> Rows:
+    from django.db.models import FETCH_PEERS
+
+    # In chunks: under iterator() every row is read alone, and makes queries of its own.
+    return chunkator_page(job.model.objects.fetch_mode(FETCH_PEERS), CHUNK)
+
+
+def auto_prefetch(job: Job, _: Outcome) -> Rows:
+    from .auto_prefetch_bookshop import models
+
+    return chunkator_page(getattr(models, job.model.__name__).objects.all(), CHUNK)  # in chunks as above
+
+
+def process_chunk(job: Job, _: Outcome) -> Rows:
+    from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+
+    prefetch = MemoizedPrefetch(*(MemoizedPrefetchConfig(**config) for config in job.configs()))
+    for chunk in chunkator_page(job.model.objects.all(), CHUNK):
+        prefetch.process_chunk(chunk)
+        yield chunk
+
+
+def chunks(job: Job, outcome: Outcome) -> Rows:
+    from django_memoized_prefetch import MemoizedPrefetch
+
+    prefetch = MemoizedPrefetch(*job.lookups, lru_cache_size=job.kept)
+    yield from prefetch.chunks(job.model.objects.all(), chunk_size=CHUNK)
+    outcome.memo_bytes = sum(advice.bytes for advice in prefetch.stats().advice.values())
+
+
+def memoized(job: Job, _: Outcome) -> Rows:
+    from django_memoized_prefetch import memoized
+
+    rows = memoized(job.model.objects.prefetch_related(*job.lookups), lru_cache_size=job.kept)
+    return [rows.iterator(chunk_size=CHUNK)]
+
+
+def memoized_all(job: Job, outcome: Outcome) -> Rows:
+    return memoized(replace(job, kept=None), outcome)
+
+
+CONTENDERS: dict[str, Callable[[Job, Outcome], Rows]] = {
+    "django": django,
+    "select_related": select_related,
+    "fetch_peers": fetch_peers,
+    "auto_prefetch": auto_prefetch,
+    "original": process_chunk,
+    "this": process_chunk,
+    "chunks": chunks,
+    "memoized": memoized,
+    "memoized-all": memoized_all,
 }
 
 
 def run(workload: str, contender: str) -> Outcome:
-    outcome = Outcome()
+    job, outcome = JOBS[workload], Outcome()
     connection.ensure_connection()
+
+    def stream(read: Callable[[Iterable[Any]], int]) -> int:
+        if contender == "raw":
+            return job.raw()
+        return sum(map(read, CONTENDERS[contender](job, outcome)))
+
     with connection.execute_wrapper(outcome):
         start = perf_counter()
-        outcome.checksum = RUNS[workload, contender]()
+        outcome.checksum = stream(job.read)
         outcome.add("seconds", perf_counter() - start)
+    if job.also_unread and contender != "raw":
+        gc.collect()
+        start = perf_counter()
+        stream(pass_over)
+        outcome.add(UNREAD, perf_counter() - start)
     return outcome

@@ -1,6 +1,6 @@
-"""Writes the bookshop's SQLite file: the same rows every time.
+"""Writes the bookshop's tables: the same rows every time, in every database.
 
-Run as `python -m benchmarks.bookshop.data FILE SCALE` by the runner.
+The runner calls it: `python -m benchmarks.bookshop.data DATABASE SCALE`, and with `drop` in place of the scale.
 """
 
 from __future__ import annotations
@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import random
 import sys
+import uuid
 import zlib
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 ROWS = {
     "author": 20_000,
@@ -20,7 +24,10 @@ ROWS = {
     "review": 400_000,
     "cover": 200_000,
     "panel": 2_000,
+    "edition": 100_000,
 }
+# Of PostgreSQL: made before and dropped after the runs.
+SCHEMA = "memoized_prefetch_benchmarks"
 
 
 def rows(table: str, scale: float) -> int:
@@ -34,31 +41,65 @@ def file_for(directory: Path, scale: float) -> Path:
     return directory / f"bookshop-{scale:g}-{fingerprint:08x}.sqlite3"
 
 
-def write(file: Path, scale: float) -> None:
-    partial = file.with_suffix(".partial")
+def write(database: str, scale: float) -> None:
+    """Into a new SQLite file, or into the schema of the PostgreSQL server that a URL names."""
+    if database.startswith("postgres"):
+        fill(database, scale)
+        return
+    partial = Path(database).with_suffix(".partial")
     partial.unlink(missing_ok=True)
-    os.environ["BENCHMARK_DATABASE"] = str(partial)
+    fill(str(partial), scale)
+    partial.rename(database)
+
+
+def set_up(database: str) -> None:
+    os.environ["BENCHMARK_DATABASE"] = database
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
     import django
 
     django.setup()
+
+
+def fill(database: str, scale: float) -> None:
+    set_up(database)
     from django.apps import apps
     from django.db import connection, transaction
 
+    if connection.vendor == "postgresql":
+        drop_schema()
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+    app = apps.get_app_config("bookshop")
     with connection.schema_editor() as editor:
-        for model in apps.get_app_config("bookshop").get_models():
+        for model in app.get_models():
             editor.create_model(model)
     with transaction.atomic(), connection.cursor() as cursor:
         for table, columns, values in tables(scale):
-            marks = ", ".join(["%s"] * len(columns))
-            cursor.executemany(f"INSERT INTO bookshop_{table} ({', '.join(columns)}) VALUES ({marks})", values)
+            target = f"bookshop_{table} ({', '.join(columns)})"
+            if table == "edition":
+                fields = [field for field in app.get_model(table)._meta.concrete_fields if field.column in columns]
+                values = (
+                    [field.get_db_prep_save(value, connection) for field, value in zip(fields, row)] for row in values
+                )
+            if connection.vendor == "postgresql":
+                with cursor.copy(f"COPY {target} FROM STDIN") as copy:
+                    for row in values:
+                        copy.write_row(row)
+            else:
+                cursor.executemany(f"INSERT INTO {target} VALUES ({', '.join(['%s'] * len(columns))})", values)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
     connection.close()
-    partial.rename(file)
 
 
-def tables(scale: float) -> Iterator[tuple[str, tuple[str, ...], Iterator[tuple[object, ...]]]]:
+def drop_schema() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+
+
+def tables(scale: float) -> Iterator[tuple[str, tuple[str, ...], Iterator[Any]]]:
     rng = random.Random(2013)
 
     def ids(table: str) -> range:
@@ -70,6 +111,31 @@ def tables(scale: float) -> Iterator[tuple[str, tuple[str, ...], Iterator[tuple[
     def book(i: int) -> tuple[object, ...]:
         translator = some("author") if rng.random() < 0.5 else None
         return i, f"Book {i}", f"{i:013}", some("author"), translator, some("publisher")
+
+    def edition(i: int) -> tuple[object, ...]:
+        added = datetime(2013, 1, 1, tzinfo=timezone.utc) + timedelta(minutes=i, microseconds=rng.randrange(1_000_000))
+        return (
+            i,
+            uuid.UUID(int=rng.getrandbits(128)),
+            f"Edition {i}",
+            f"Subtitle {i}" if i % 2 else None,
+            ("de", "en", "fr", "sv")[i % 4],
+            f"edition-{i}",
+            f"What edition {i} is about, at some length. " * 3,
+            Decimal(rng.randrange(500, 20_000)).scaleb(-2),
+            Decimal(rng.randrange(10_000)).scaleb(-4) if i % 3 else None,
+            rng.random() * 1_000,
+            rng.randrange(20, 2_000),
+            rng.randrange(10, 40) if i % 5 else None,
+            i % 7 > 0,
+            date(1900, 1, 1) + timedelta(days=rng.randrange(40_000)),
+            added,
+            added + timedelta(days=rng.randrange(1_000)) if i % 3 else None,
+            {"binding": "paper", "copies": i % 100, "prizes": [i % 3, i % 5]},
+            some("author"),
+            some("publisher"),
+            some("category"),
+        )
 
     yield "author", ("id", "name", "email"), ((i, f"Author {i}", f"author{i}@example.com") for i in ids("author"))
     yield "publisher", ("id", "name", "country"), ((i, f"Publisher {i}", f"Country {i % 50}") for i in ids("publisher"))
@@ -91,7 +157,17 @@ def tables(scale: float) -> Iterator[tuple[str, tuple[str, ...], Iterator[tuple[
         ("id", "moderator_id", "guest_id", "critic_id"),
         ((i, some("author"), some("author"), some("author")) for i in ids("panel")),
     )
+    columns = "id number title subtitle language slug blurb price tax weight pages height in_print published added sold"
+    yield (
+        "edition",
+        (*columns.split(), "details", "illustrator_id", "publisher_id", "shelf_id"),
+        map(edition, ids("edition")),
+    )
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), float(sys.argv[2]))
+    if sys.argv[2] == "drop":
+        set_up(sys.argv[1])
+        drop_schema()
+    else:
+        write(sys.argv[1], float(sys.argv[2]))

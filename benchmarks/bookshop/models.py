@@ -1,4 +1,4 @@
-"""The README's models, and `Panel`, which has three foreign keys to one table."""
+"""The README's models, `Panel` with three foreign keys to one table, and `Edition` with columns of every usual type."""
 
 from __future__ import annotations
 
@@ -43,3 +43,35 @@ class Panel(models.Model):
     moderator = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
     guest = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
     critic = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
+
+
+class EditionColumns(models.Model):
+    """The columns of an edition that are not foreign keys, its own key excepted."""
+
+    number = models.UUIDField()
+    title = models.CharField(max_length=255)
+    subtitle = models.CharField(max_length=255, null=True)
+    language = models.CharField(max_length=2)
+    slug = models.SlugField()
+    blurb = models.TextField()
+    price = models.DecimalField(max_digits=8, decimal_places=2)
+    tax = models.DecimalField(max_digits=5, decimal_places=4, null=True)
+    weight = models.FloatField()
+    pages = models.IntegerField()
+    height = models.PositiveSmallIntegerField(null=True)
+    in_print = models.BooleanField()
+    published = models.DateField()
+    added = models.DateTimeField()
+    sold = models.DateTimeField(null=True)
+    details = models.JSONField()
+
+    class Meta:
+        abstract = True
+
+
+class Edition(EditionColumns):
+    """Twenty columns."""
+
+    illustrator = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
+    publisher = models.ForeignKey(Publisher, on_delete=models.CASCADE, related_name="+")
+    shelf = models.ForeignKey(Category, on_delete=models.CASCADE, related_name="+")

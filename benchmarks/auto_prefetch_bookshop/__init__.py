@@ -1,0 +1,1 @@
+"""The bookshop's tables as models of django-auto-prefetch."""

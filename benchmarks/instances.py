@@ -1,0 +1,67 @@
+"""Model instances alone: how long it takes to build them, and what they weigh."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from django.db import connection
+from django.db.models import QuerySet
+
+from .bookshop.models import Author, Book, Edition
+from .outcome import Outcome
+
+MODELS = {"rows": Book, "rows-wide": Edition}
+WEIGHED = 10_000
+
+
+def as_it_is(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    return queryset
+
+
+def built_natively(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    from django_memoized_prefetch import memoized
+
+    return memoized(queryset)
+
+
+def run(workload: str, contender: str) -> Outcome:
+    built = built_natively if contender == "memoized" else as_it_is
+    if workload == "bytes":
+        return weigh(built)
+    queryset = built(MODELS[workload].objects.all())
+    outcome = Outcome()
+    connection.ensure_connection()
+    with connection.execute_wrapper(outcome):
+        start = perf_counter()
+        rows = tuples(queryset) if contender == "raw" else list(queryset)
+        outcome.add("seconds", perf_counter() - start)
+    outcome.checksum = sum(row[0] if contender == "raw" else row.pk for row in rows)
+    return outcome
+
+
+def tuples(queryset: QuerySet[Any]) -> list[Any]:
+    """The same statement by a cursor."""
+    with connection.cursor() as cursor:
+        cursor.execute(*queryset.query.sql_with_params())
+        return cursor.fetchall()
+
+
+def weigh(built: Callable[[QuerySet[Any]], QuerySet[Any]]) -> Outcome:
+    outcome = Outcome()
+    for model in (Book, Author, Edition):
+        queryset = built(model.objects.order_by("pk")[:WEIGHED])
+        list(queryset.all())  # what is made once and kept is not counted
+        gc.collect()
+        tracemalloc.start()
+        rows = list(queryset)
+        gc.collect()
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        outcome.add(f"per {model.__name__}", size / len(rows))
+        outcome.checksum += sum(row.pk for row in rows)
+        del rows, queryset
+    return outcome
