@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test properties matrix django-suites sanitize lint bench memory-graph dist clean
+.PHONY: help bootstrap demo test properties matrix django-suites sanitize lint bench bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -34,6 +34,10 @@ lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck
 bench: ## Compare with Django, 0.1.2 and others on SQLite and PostgreSQL: about an hour (ARGS="--scale 0.1")
 	script/bootstrap --bench
 	.venv/bin/python -m benchmarks $(ARGS)
+
+bench-scaling: ## Draw the time per row by rows, memo and chunk size: docs/scaling-*.svg (ARGS="--rows 1000000")
+	script/bootstrap
+	.venv/bin/python -m benchmarks.scaling $(ARGS)
 
 memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")
 	script/bootstrap

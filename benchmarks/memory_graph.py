@@ -7,54 +7,24 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from .bookshop.data import set_up
 from .contender import peak_bytes
 from .picture import line_chart
 
 ROOT = Path(__file__).parents[1]
 CHUNK = 2_000
-AUTHORS, PUBLISHERS = 100_000, 500
+AUTHORS = 100_000
 POINTS = 400
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-ROWS = "WITH RECURSIVE row(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM row WHERE i < ?)"
-# A few authors have most of the books, in no order.
-AUTHOR = " * ".join(["(abs(random()) % 1000 / 1000.0)"] * 3)
-TABLES = {
-    "author": "i, 'Author ' || i, 'author' || i || '@example.com'",
-    "publisher": "i, 'Publisher ' || i, 'Country ' || (i % 50)",
-    "book": (
-        f"i, 'Book ' || i, printf('%013d', i), 1 + CAST({AUTHOR} * {AUTHORS} AS INTEGER),"
-        f" CASE WHEN i % 2 THEN 1 + CAST({AUTHOR} * {AUTHORS} AS INTEGER) END, 1 + abs(random()) % {PUBLISHERS}"
-    ),
-}
-
-
-def write(file: Path, books: int) -> None:
-    setup(file)
-    from django.apps import apps
-    from django.db import connection
-
-    with connection.schema_editor() as editor:
-        for model in apps.get_app_config("bookshop").get_models():
-            editor.create_model(model)
-    connection.close()
-    with sqlite3.connect(file, isolation_level=None) as database:
-        database.execute("PRAGMA synchronous = off")
-        for (table, columns), count in zip(TABLES.items(), (AUTHORS, PUBLISHERS, books)):
-            names = [row[1] for row in database.execute(f"PRAGMA table_info(bookshop_{table})")]
-            database.execute(
-                f"{ROWS} INSERT INTO bookshop_{table} ({', '.join(names)}) SELECT {columns} FROM row", [count]
-            )
-
 
 def stream(file: Path, rows: int, output: Path) -> None:
-    setup(file)
+    set_up(str(file))
     from django_memoized_prefetch import MemoizedPrefetch
 
     from .bookshop.models import Book
@@ -86,29 +56,17 @@ def resident() -> float:
     return int(statm.read_text().split()[1]) * PAGE / 2**20 if statm.exists() else peak_bytes() / 2**20
 
 
-def setup(file: Path) -> None:
-    os.environ["BENCHMARK_DATABASE"] = str(file)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
-    import django
-
-    django.setup()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000, help="books (10,000,000: about 1 GB of disk)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "memory.svg")
-    parser.add_argument("--write", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.write:
-        write(arguments.write, arguments.rows)
-        return
     file = ROOT / "build" / "bench" / "memory-graph.sqlite3"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     try:
         # In a process of its own, whose memory is not this one's.
-        command = [sys.executable, "-m", __spec__.name, "--write", str(file), "--rows", str(arguments.rows)]
+        command = [sys.executable, "-m", "benchmarks.bookshop.many", str(file), str(arguments.rows), str(AUTHORS)]
         subprocess.run(command, cwd=ROOT, check=True)
         stream(file, arguments.rows, arguments.output)
     finally:

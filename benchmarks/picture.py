@@ -46,7 +46,7 @@ def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Poin
         parts.append(line([(x_at(x), y_at(y)) for x, y in points], colour, 2))
         if x_powers:
             parts += [f'<circle cx="{x_at(x):.1f}" cy="{y_at(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(text(WIDTH - RIGHT, TOP - 12 + 16 * index, name, anchor="end", colour=colour))
+        parts.append(text(WIDTH - RIGHT, TOP - 12 - 16 * (len(series) - 1 - index), name, anchor="end", colour=colour))
     return document(WIDTH, HEIGHT, parts)
 
 

@@ -69,10 +69,8 @@ def fill(database: str, scale: float) -> None:
         drop_schema()
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE SCHEMA {SCHEMA}")
+    create_tables()
     app = apps.get_app_config("bookshop")
-    with connection.schema_editor() as editor:
-        for model in app.get_models():
-            editor.create_model(model)
     with transaction.atomic(), connection.cursor() as cursor:
         for table, columns, values in tables(scale):
             target = f"bookshop_{table} ({', '.join(columns)})"
@@ -89,6 +87,16 @@ def fill(database: str, scale: float) -> None:
                 cursor.executemany(f"INSERT INTO {target} VALUES ({', '.join(['%s'] * len(columns))})", values)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
+    connection.close()
+
+
+def create_tables() -> None:
+    from django.apps import apps
+    from django.db import connection
+
+    with connection.schema_editor() as editor:
+        for model in apps.get_app_config("bookshop").get_models():
+            editor.create_model(model)
     connection.close()
 
 
