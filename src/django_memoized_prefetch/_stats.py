@@ -59,7 +59,8 @@ class RelationStats:
 @dataclass(frozen=True)
 class Stats:
     """
-    A snapshot of what a MemoizedPrefetch did. Printed, it is a report; `a + b` adds two, of two processes for example.
+    A snapshot of what a MemoizedPrefetch did. Printed, it is a report; `a + b`
+    adds two, of two processes for example, and `sum()` any number.
 
     relations: By path, as `book__author`.
     tables: By name of the memo's model, or of the link table: what all relations to it did together.
@@ -96,6 +97,10 @@ class Stats:
             {**self.streams, **other.streams},
             _added(self.advice, other.advice),
         )
+
+    def __radd__(self, other: int) -> Stats:
+        # Where sum() begins.
+        return self if other == 0 else NotImplemented
 
     def __str__(self) -> str:
         header = ("", "requests", "hits", "misses", "rate", "fetched", "missing", "evicted", "queries", "memo")

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection, connections
 from django.db.models.signals import post_init
 
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, _engine
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Stats, _engine
 from tests.python import workers
 from tests.python.bookshop.models import Author, Book
 from tests.python.conftest import Bookshop
@@ -267,17 +267,21 @@ def test_a_pool_of_four_processes(method: str) -> str:
     assert [ours for ours, *_ in answers] == expected
     assert [theirs for _, theirs, *_ in answers] == expected
     # The last answer of each process has all that it counted.
-    latest: dict[int, dict[str, Any]] = {}
-    for _, _, counts, pid in answers:
+    latest: dict[int, Stats] = {}
+    for _, _, stats, pid in answers:
         known = latest.get(pid)
-        if known is None or counts["customer"]["requests"] > known["customer"]["requests"]:
-            latest[pid] = counts
+        if known is None or stats.relations["customer"].requests > known.relations["customer"].requests:
+            latest[pid] = stats
+    everything = sum(latest.values())
     for path, one in single.stats().relations.items():
-        total = {name: sum(counts[path][name] for counts in latest.values()) for name in counts_of(one)}
+        total = everything.relations[path]
+        for name, count in counts_of(total).items():
+            assert count == sum(counts_of(stats.relations[path])[name] for stats in latest.values()), (path, name)
         if "__" not in path and path != "parts":
-            assert total["requests"] == one.requests, path
-        assert total["fetched"] >= one.fetched, path
-        assert total["misses"] == total["fetched"] + total["missing"], path
+            assert total.requests == one.requests, path
+        assert total.fetched >= one.fetched, path
+        assert total.misses == total.fetched + total.missing, path
+    assert everything.queries == sum(stats.queries for stats in latest.values())
     return f"{len(latest)} processes"
 
 

@@ -144,6 +144,11 @@ def test_two_can_be_added(bookshop: Bookshop) -> None:
     assert total.relations["author"].requests == 2 * len(bookshop.books)
     assert total.relations["publisher"].requests == len(bookshop.books)
     assert one.stats().relations["author"].requests == len(bookshop.books)
+    assert sum([one.stats(), two.stats(), one.stats()]).queries == 1 + 2 + 1
+    with pytest.raises(TypeError):
+        one.stats() + 1
+    with pytest.raises(TypeError):
+        1 + one.stats()
 
 
 def test_printed_it_names_every_relation_and_figure(bookshop: Bookshop) -> None:
