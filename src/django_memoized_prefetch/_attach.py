@@ -212,7 +212,7 @@ class Attachment:
         else:
             self._read_from(lambda: related_rows(self.relation))
         for below in self.lookup.below.values():
-            below.before_parent |= below.inner and below.name == self.relation.field.name
+            below.leads_back |= below.name == self.relation.field.name and bool(self.relation.reverse_name)
 
     def _set_up_generic(self, lookup: Lookup) -> None:
         if lookup.config is not None and (lookup.config.queryset is not None or lookup.config.overrides_queryset):
@@ -340,7 +340,8 @@ class Attachment:
         if to_attr is not None:
             descriptor = self.relation.descriptor
             asks = single and get_prefetcher(instance, name, to_attr)[3] == descriptor.is_cached  # Django 4.2
-            if asks and not self.lookup.before_parent:
+            # The lookups of the rows' own queryset are done before the rows get the object that they refer to.
+            if asks and not (self.lookup.leads_back and self.lookup.inner):
                 return self.relation.cache_name, IN_FIELDS_CACHE
             on_class = static_attribute(type(instance), to_attr)
             return to_attr, IN_DICT if isinstance(on_class, cached_property) else AS_ATTRIBUTE
@@ -505,6 +506,8 @@ class Attachment:
     def detach(self, objects: Sequence[Any]) -> None:
         """Takes what Django attached to remembered rows for an earlier chunk off again."""
         name = self.lookup.attribute
+        if self.attached_by_parent:
+            return
         for one in objects:
             if self.lookup.to_attr is not None:
                 one.__dict__.pop(name, None)
@@ -515,6 +518,11 @@ class Attachment:
                     cache.pop(name, None)
                 if self.relation.kind in (*SINGLE, DJANGO):
                     one._state.fields_cache.pop(self.relation.cache_name or name, None)
+
+    @property
+    def attached_by_parent(self) -> bool:
+        """Whether the rows have what this leads to from the lookup that attached them."""
+        return self.lookup.leads_back and not self.lookup.inner and (self.lookup.to_attr is None or self.asks_relation)
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
         """The distinct objects that are attached to these."""

@@ -43,8 +43,8 @@ class Lookup:
         self.ends = False  # a lookup ends here, and not only goes on
         self.seen_again: int | None = None  # with another queryset, by the lookup of that number
         self.inner = False
-        # Done before its rows get the object that they refer to, by the same relation: Django reads them so.
-        self.before_parent = False
+        self.only_inner = False  # and not given as a lookup of its own as well
+        self.leads_back = False  # from rows to the object that they refer to, to which they are attached
         self.automatic = False  # it comes from a manager's own queryset
 
     def all_below(self) -> Iterator[Lookup]:
@@ -147,7 +147,8 @@ class Lookup:
                 path = f"{lookup.path}{LOOKUP_SEP}{to}" if lookup.path else to
                 lookup.below[to] = Lookup(path, through, None if to == through else to, next(_numbers))
                 lookup.below[to].inner = inner and lookup is self
-            lookup = lookup.below[to]
+            parent, lookup = lookup, lookup.below[to]
+            lookup.only_inner = inner and parent is self and (fresh or lookup.only_inner)
         return lookup, fresh
 
 

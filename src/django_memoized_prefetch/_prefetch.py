@@ -486,7 +486,7 @@ class MemoizedPrefetch:
             else:
                 self._leave_to_django(lookup, members)
         for below in list(lookup.below.values()):
-            if below.inner and not fetched:
+            if below.only_inner and not fetched:
                 continue
             by_relation: dict[Any, tuple[Attachment, Sequence[Any]]] = {}
             for model, members in groups:
@@ -884,14 +884,14 @@ class Level:
         if not (again or lookup.to_attr_given or lookup.below):
             return
         fresh = self._unattached = self.attachment.not_attached(self.objects)
-        if again and (fresh or self.remembered):  # remembered: with fresh rows Django would come to it every time
-            self.seen_again = lookup.seen_again
         if fresh:
             self.attachment.check_to_attr()
-        if not self.remembered:
+        if not self.remembered or self.attachment.attached_by_parent:
             self._fresh = fresh
         elif self.attachment.asks_relation:
             self._fresh = [one for one in self.objects if lookup.to_attr in one.__dict__] + [*fresh]
+        if again and self.fetched:  # what is remembered: with fresh rows Django would come to it every time
+            self.seen_again = lookup.seen_again
 
     def undo(self) -> None:
         """
@@ -903,7 +903,7 @@ class Level:
     def below(self) -> list[Any]:
         """The distinct objects to go on with: as Django, those that were fetched now, if any were."""
         if not self.fetched:
-            further = [below for below in self.lookup.below.values() if not below.inner]
+            further = [below for below in self.lookup.below.values() if not below.only_inner]
             if not further:
                 return []
             if self.attachment.asks_relation and not hasattr(self.objects[0], self.lookup.attribute):

@@ -248,6 +248,23 @@ def test_another_attribute_for_what_is_cached(size: int | None) -> None:
     )
 
 
+@SIZES
+@pytest.mark.parametrize(
+    "queryset",
+    [Play.objects.filter(rank=0), Play.objects.filter(rank=0).distinct(), Play.objects.prefetch_related("author")],
+)
+def test_back_from_rows_to_what_they_refer_to(queryset: Any, size: int | None) -> None:
+    """They have it from the lookup that attached them, whatever the one that leads back would read."""
+    for times in (1, 2):
+        alike(
+            lambda: list(Tag.objects.order_by("pk")),
+            *[lambda: Prefetch("play_set__tickets__play", queryset.all())] * times,
+            "play_set__tickets__play__author",
+            size=size,
+            more_queries=1,
+        )
+
+
 def test_going_on_from_an_attribute_that_was_not_attached() -> None:
     lookups = ["author__directed", Prefetch("author", to_attr="chosen_one"), "chosen_one__directed"]
     if VERSION >= (5, 0):
