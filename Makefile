@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo test properties matrix django-suites sanitize lint bench bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo test properties matrix django-suites sanitize lint bench bench-check bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -38,6 +38,10 @@ bench: ## Compare with Django, 0.1.2 and others on SQLite and PostgreSQL: about 
 bench-scaling: ## Draw the time per row by rows, memo and chunk size: docs/scaling-*.svg (ARGS="--rows 1000000")
 	script/bootstrap
 	.venv/bin/python -m benchmarks.scaling $(ARGS)
+
+bench-check: ## Instructions of the hot paths by callgrind: none more than 5 % above the baseline (UPDATE=1 rewrites it)
+	script/bootstrap --bench
+	.venv/bin/python -m benchmarks.instructions $(if $(UPDATE),--update)
 
 memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")
 	script/bootstrap

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.instructions.__main__ import compare, refuse
+
 ROOT = Path(__file__).resolve().parents[2]
 README = "before\n<!-- from docs/benchmarks.md -->\nold\n<!-- end -->\nafter\n"
 
@@ -36,3 +38,27 @@ def test_workloads_run_and_are_reported(tmp_path: Path) -> None:
     assert table.split("-->\n")[1].split("<!--")[0] in (tmp_path / "docs" / "benchmarks.md").read_text()
     assert (tmp_path / "docs" / "benchmarks.svg").read_text().count("this, memoized") == 2
     assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("now", "code", "said"),
+    [
+        ({"in all": 104.0, "engine": 50.0}, 0, "PASS  nothing grew by more than 5%."),
+        ({"in all": 100.0, "engine": 53.0}, 1, "path, engine: 50 before, 53 now (+6.0%)"),
+        ({"in all": 106.0, "engine": 40.0}, 1, "path, in all: 100 before, 106 now (+6.0%)"),
+    ],
+)
+def test_what_grew_is_named(now: dict[str, float], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare({"path": {"in all": 100.0, "engine": 50.0}}, {"path": now}, judge=True) == code
+    assert said in capsys.readouterr().out
+
+
+def test_a_path_that_is_not_counted_any_more_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare({"path": {"in all": 100.0}, "gone": {"in all": 1.0}}, {"path": {"in all": 100.0}}, judge=True) == 1
+    assert "gone: was not counted" in capsys.readouterr().out
+
+
+def test_counts_of_other_versions_are_refused() -> None:
+    ours = {"Python": "3.12.1", "Django": "6.1"}
+    with pytest.raises(SystemExit, match=r"There is one that differs in:\s+Django: 5\.2\s+Use"):
+        refuse([{"made with": {"Python": "3.12.1", "Django": "5.2"}}], ours)

@@ -1,0 +1,1 @@
+"""Instructions of the hot paths, counted by callgrind and compared with a committed baseline."""
