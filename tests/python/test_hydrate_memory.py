@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -243,3 +244,25 @@ def test_rows_take_no_more_memory_than_djangos() -> str:
     _, by_django = built_by_django(lambda: list(natively(Part.objects.all())))
     assert by_django == 0
     return str(measures)
+
+
+@isolated()
+def test_the_first_rows_of_a_class_weigh_what_django_s_weigh() -> str:
+    """A class that has few instances yet leaves room for attributes to come in each of them."""
+
+    def weight(name: str, built: Callable[[Any], Any]) -> float:
+        meta = type("Meta", (), {"proxy": True, "app_label": "workshop"})
+        model: Any = type(name, (Repair,), {"Meta": meta, "__module__": __name__})
+        queryset = built(model.objects.all())
+        list(queryset[:1])
+        gc.collect()
+        tracemalloc.start()
+        rows = [row for _ in range(20) for row in queryset.all()]
+        gc.collect()
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return size / len(rows)
+
+    django, native = weight("BuiltByDjango", lambda queryset: queryset), weight("BuiltNatively", memoized)
+    assert native <= django * 1.02, f"{native:.0f} bytes, Django's {django:.0f}"
+    return f"{native:.0f} bytes, Django's {django:.0f}"
