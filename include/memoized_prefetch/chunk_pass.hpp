@@ -13,10 +13,9 @@
 /// exception ends it before `commit`, the tables are as before.
 #pragma once
 
+#include <memoized_prefetch/detail/misuse.hpp>
 #include <memoized_prefetch/key_resolution.hpp>
 #include <memoized_prefetch/link_table.hpp>
-
-#include <stdexcept>
 
 namespace memoized_prefetch {
 
@@ -52,7 +51,7 @@ void read_keys(Objects& objects, std::size_t width, Take&& take) {
         }
         if (!all_there) {
             if (again) {
-                throw std::logic_error("memoized_prefetch: a deferred key was not loaded");
+                misuse("memoized_prefetch: a deferred key was not loaded");
             }
             deferred.push_back(object);
             return;

@@ -7,11 +7,14 @@
 /// is untouched, and entries added by `resolve` are taken out again by the destructor if an exception ends the pass.
 ///
 /// A *row source* says how rows are read (`Handle` and `Key` are the memo's):
-///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked for
+///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked
+///                                               for; `take` tells whether it keeps the row
 ///   key_of(const Handle& row) -> Key            the value that the row is found by
 ///   prefetch(const Handle& row, const Key&, int step)  optional: starts to load what `valid` will look at; called twice, the
 ///                                               second time (step 1) when what the first asked for should be there
-///   valid(const Handle& row, const Key&) -> bool  whether a remembered row still has that key
+///   valid(const Handle& row, const Key&) -> bool  optional: whether a remembered row still has that key
+///   knows_all() -> bool                         optional: keys that are not in the memo have no row, and are not fetched
+///   weight(const Handle& row) -> std::size_t    optional: of a row to be remembered, or of the null handle for an absence
 #pragma once
 
 #include <memoized_prefetch/counters.hpp>
@@ -71,9 +74,14 @@ public:
     template <class RowSource>
     void resolve(RowSource& source) {
         look_up(source);
+        if constexpr (requires { source.knows_all(); }) {
+            if (source.knows_all()) {
+                m_missed.clear();
+            }
+        }
         if (!m_missed.empty()) {
             fetch(source);
-            admit();
+            admit(source);
         }
     }
 
@@ -160,13 +168,15 @@ private:
                 continue;
             }
             m_handles[position] = memo().handle(slot);
-            if (m_handles[position] && !source.valid(m_handles[position], m_keys[position])) {
-                if (memo().living(slot)) {
-                    memo().forget(slot);
+            if constexpr (requires { source.valid(m_handles[0], m_keys[0]); }) {
+                if (m_handles[position] && !source.valid(m_handles[position], m_keys[position])) {
+                    if (memo().living(slot)) {
+                        memo().forget(slot);
+                    }
+                    m_slots[position] = no_slot;
+                    m_handles[position] = handle_type{};
+                    m_missed.push_back(position);
                 }
-                m_slots[position] = no_slot;
-                m_handles[position] = handle_type{};
-                m_missed.push_back(position);
             }
         }
     }
@@ -181,26 +191,32 @@ private:
         source.fetch(asked, [&](handle_type row) {
             key_type key = source.key_of(row);
             const slot_id position = m_keys.find(key);
-            // Not asked for, answered by memory, or the second row with that key: dropped.
-            if (position != no_slot && m_slots[position] == no_slot && !m_handles[position]) {
-                m_keys.replace(position, std::move(key)); // a row is remembered under its own value
-                m_handles[position] = std::move(row);
+            if (position == no_slot || m_slots[position] != no_slot || m_handles[position]) {
+                return false; // not asked for, answered by memory, or the second row with that key
             }
+            m_keys.replace(position, std::move(key)); // a row is remembered under its own value
+            m_handles[position] = std::move(row);
+            return true;
         });
     }
 
-    void admit() {
+    template <class RowSource>
+    void admit(RowSource& source) {
         const std::size_t count = m_missed.size();
         struct entry {
             key_type key;
             handle_type handle;
             std::uint32_t tag;
             slot_id found; // by another chunk that ran during the fetch
+            std::size_t weight;
         };
         vector_of<entry> entries;
         entries.reserve(count);
         for (const slot_id position : m_missed) {
-            entries.push_back({m_keys[position], m_handles[position], Memo::tag_of(m_keys[position]), no_slot});
+            entries.push_back({m_keys[position], m_handles[position], Memo::tag_of(m_keys[position]), no_slot, 0});
+            if constexpr (requires { source.weight(m_handles[0]); }) {
+                entries.back().weight = source.weight(m_handles[position]);
+            }
         }
         m_added.reserve(count);
         m_pinned.reserve_more(count);
@@ -234,6 +250,7 @@ private:
             const bool there = static_cast<bool>(one.handle);
             const slot_id slot = there ? memo().add_row(std::move(one.key), one.tag, std::move(one.handle))
                                        : memo().add_missing(std::move(one.key), one.tag);
+            memo().weigh(slot, one.weight);
             m_pinned.add(slot);
             m_added.push_back(slot);
             m_slots[position] = slot;

@@ -1,5 +1,5 @@
 /// memoized_prefetch: stream a large table chunk by chunk, and fetch each related row once.
 #pragma once
 
-#include <memoized_prefetch/chunk_pass.hpp>
 #include <memoized_prefetch/collection_pass.hpp>
+#include <memoized_prefetch/prefetcher.hpp>

@@ -33,6 +33,9 @@
 
 namespace memoized_prefetch {
 
+template <class Table>
+class pinned;
+
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
 template <class Derived, class Key, class Payload, class Traits, class Allocator>
@@ -53,6 +56,20 @@ public:
     [[nodiscard]] std::size_t bound() const noexcept { return m_bound; }
     /// Takes effect at the next `trim`.
     void set_bound(std::size_t bound) noexcept { m_bound = bound; }
+
+    /// Bounds the sum of the entries' weights too. Before the first entry; from then on every one is to be weighed.
+    void set_weight_bound(std::size_t bound) noexcept { m_weight_bound = bound; }
+    [[nodiscard]] bool weighs() const noexcept { return m_weight_bound != unbounded; }
+    /// What a living entry weighs, told once. Does nothing unless the table weighs.
+    void weigh(slot_id slot, std::size_t weight) noexcept {
+        if (weighs()) {
+            m_weights[slot] = weight;
+            m_weight += weight;
+        }
+    }
+    [[nodiscard]] std::size_t weight() const noexcept { return m_weight; }
+    /// Passes that are running and may pin entries.
+    [[nodiscard]] std::size_t passes() const noexcept { return m_passes; }
 
     /// Changes when entries are added or leave: a search that ran foreign code compares it.
     [[nodiscard]] std::uint64_t version() const noexcept { return m_index.version(); }
@@ -81,7 +98,9 @@ public:
     [[nodiscard]] slot_id older(slot_id slot) const noexcept { return m_nodes[slot].older; }
 
     /// Bytes allocated for entries and their index; what keys and values refer to is not counted.
-    [[nodiscard]] std::size_t bytes() const noexcept { return m_nodes.capacity() * sizeof(node) + m_index.bytes(); }
+    [[nodiscard]] std::size_t bytes() const noexcept {
+        return m_nodes.capacity() * sizeof(node) + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes();
+    }
     /// What tables of other sizes would have fetched. Knows of what `use`, `load`, `fetched` and `forget` are told.
     [[nodiscard]] const stack_distances<Allocator>& distances() const noexcept { return m_distances; }
     /// Uses of keys that were not in the table.
@@ -149,6 +168,9 @@ public:
         m_index.erase(entry.tag, slot);
         unlink(slot);
         --m_size;
+        if (weighs()) {
+            m_weight -= std::exchange(m_weights[slot], 0);
+        }
         entry.state = node_state::detached;
         if (entry.pins == 0) {
             bury(slot);
@@ -158,7 +180,7 @@ public:
     /// Evicts the least recently used entries that nobody pins until the bound holds, if it can. Returns how many.
     std::size_t trim() noexcept {
         std::size_t evicted = 0;
-        for (slot_id slot = m_oldest; m_size > m_bound && slot != no_slot;) {
+        for (slot_id slot = m_oldest; (m_size > m_bound || m_weight > m_weight_bound) && slot != no_slot;) {
             const slot_id newer = m_nodes[slot].newer;
             if (m_nodes[slot].pins == 0) {
                 erase(slot);
@@ -204,6 +226,9 @@ public:
         if (m_nodes.capacity() - m_nodes.size() < count) {
             m_nodes.reserve(std::max(m_nodes.size() + count, m_nodes.capacity() + m_nodes.capacity() / 2));
         }
+        if (weighs()) {
+            m_weights.resize(m_nodes.capacity());
+        }
     }
 
     /// Every invariant above, checked in O(size). For tests and debugging.
@@ -223,8 +248,12 @@ public:
         for (const node& entry : m_nodes) {
             in_table += entry.state == node_state::living ? 1U : 0U;
         }
+        std::size_t weight = 0;
+        for (const std::size_t one : m_weights) {
+            weight += one;
+        }
         return before == m_oldest && listed == m_size && in_table == m_size && m_index.size() == m_size &&
-               m_distances.consistent();
+               weight == m_weight && m_distances.consistent();
     }
 
 protected:
@@ -287,6 +316,9 @@ protected:
     }
 
 private:
+    template <class>
+    friend class pinned;
+
     void bury(slot_id slot) noexcept {
         m_nodes[slot].state = node_state::buried;
         m_nodes[slot].older = m_buried;
@@ -308,8 +340,12 @@ private:
     key_index<Allocator> m_index;
     stack_distances<Allocator> m_distances;
     std::vector<node, typename std::allocator_traits<Allocator>::template rebind_alloc<node>> m_nodes;
+    std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> m_weights;
     std::size_t m_size = 0;
     std::size_t m_bound;
+    std::size_t m_weight = 0;
+    std::size_t m_weight_bound = unbounded;
+    std::size_t m_passes = 0;
     std::uint64_t m_generation = 0;
     std::uint64_t m_fetched = 0;
     std::size_t m_largest = 0;
@@ -323,12 +359,15 @@ private:
 template <class Table>
 class pinned {
 public:
-    explicit pinned(Table& table) noexcept : m_table(&table) {}
+    explicit pinned(Table& table) noexcept : m_table(&table) { ++m_table->m_passes; }
     pinned(const pinned&) = delete;
     pinned& operator=(const pinned&) = delete;
     pinned(pinned&&) = delete;
     pinned& operator=(pinned&&) = delete;
-    ~pinned() { release(); }
+    ~pinned() {
+        release();
+        --m_table->m_passes;
+    }
 
     /// Makes room for `count` more pins.
     void reserve_more(std::size_t count) { m_slots.reserve(m_slots.size() + count); }

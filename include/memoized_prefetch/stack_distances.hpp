@@ -394,20 +394,27 @@ private:
     /// Room for twice as many records. What was allocated before an allocation failed is used by the next attempt.
     [[gnu::noinline]] bool make_room() noexcept {
         const std::size_t capacity = m_capacity == 0 ? 32 : 2 * m_capacity;
-        const std::size_t words = capacity * places_per_key / word_bits;
+#if defined(__cpp_exceptions)
         try {
-            m_index.reserve(capacity);
-            m_records.reserve(capacity);
-            m_before.resize(words);
-            m_holes.resize(words);
-            m_above.resize(words);
-            m_distances.resize(std::max(capacity, m_distances.size()));
-            m_taken.resize(words); // last: all others are at least as long
+            reserve(capacity);
         } catch (const std::bad_alloc&) {
             return false;
         }
+#else
+        reserve(capacity);
+#endif
         m_capacity = capacity;
         return true;
+    }
+    void reserve(std::size_t capacity) {
+        const std::size_t words = capacity * places_per_key / word_bits;
+        m_index.reserve(capacity);
+        m_records.reserve(capacity);
+        m_before.resize(words);
+        m_holes.resize(words);
+        m_above.resize(words);
+        m_distances.resize(std::max(capacity, m_distances.size()));
+        m_taken.resize(words); // last: all others are at least as long
     }
 
     key_index<Allocator> m_index;

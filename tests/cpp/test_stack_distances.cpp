@@ -180,7 +180,7 @@ TEST(stack_distances, of_forgotten_keys_within_a_chunk_leave_room_for_others) {
 
 namespace {
 
-using memo = memo_table<key, key>;
+using key_memo = memo_table<key, key>;
 
 struct rows_at_hand {
     static void fetch(const std::vector<key>& asked, auto&& take) {
@@ -199,12 +199,12 @@ struct keys_of_chunk {
     static void attach(std::size_t, std::span<const key* const>) {}
 };
 
-std::uint64_t run(memo& table, const std::vector<key>& stream, std::size_t chunk_size) {
+std::uint64_t run(key_memo& table, const std::vector<key>& stream, std::size_t chunk_size) {
     counters count;
     rows_at_hand source;
     for (std::size_t at = 0; at < stream.size(); at += chunk_size) {
         keys_of_chunk objects{std::span(stream).subspan(at, std::min(chunk_size, stream.size() - at))};
-        to_one_pass<memo> pass(table);
+        to_one_pass<key_memo> pass(table);
         pass.collect(objects);
         pass.resolve(source);
         pass.commit({&count, 1});
@@ -213,7 +213,7 @@ std::uint64_t run(memo& table, const std::vector<key>& stream, std::size_t chunk
 }
 
 /// Fetches of a table of another size, as a run at this one tells.
-std::uint64_t predicted(const memo& table, std::size_t size) {
+std::uint64_t predicted(const key_memo& table, std::size_t size) {
     const std::uint64_t now = found_by(table.distances(), table.bound());
     return table.fetched() + now - found_by(table.distances(), size);
 }
@@ -253,14 +253,14 @@ TEST(stack_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
     for (const std::size_t chunk_size : {1U, 7U, 100U, 1'000U}) {
         for (const std::size_t bound : {10U, 100U, 300U}) {
             const std::vector<key> stream = zipf(900, 20'000, 0.9, 1);
-            memo table(bound);
+            key_memo table(bound);
             const std::uint64_t fetched = run(table, stream, chunk_size);
             EXPECT_EQ(table.fetched(), fetched);
             EXPECT_TRUE(table.distances().exact());
             std::set<key> distinct(stream.begin(), stream.end());
             EXPECT_EQ(table.distances().fetched_again(), fetched - distinct.size());
             for (const std::size_t size : {1U, 5U, 50U, 99U, 100U, 101U, 200U, 600U, 2'000U}) {
-                memo other(size);
+                key_memo other(size);
                 EXPECT_EQ(predicted(table, size), run(other, stream, chunk_size))
                     << "chunks of " << chunk_size << ", a run at " << bound << " asked about " << size;
             }
@@ -269,7 +269,7 @@ TEST(stack_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
 }
 
 TEST(stack_distances, count_the_keys_that_were_fetched_twice) {
-    memo table(2);
+    key_memo table(2);
     run(table, {1, 2, 3, 4, 1, 2, 1, 2, 3, 4, 1, 9}, 2); // 1 2 | 3 4 | 1 2 | 1 2 | 3 4 | 1 9
     EXPECT_EQ(table.fetched(), 10U);
     EXPECT_EQ(table.distances().fetched_again(), 5U);
@@ -278,7 +278,7 @@ TEST(stack_distances, count_the_keys_that_were_fetched_twice) {
 }
 
 TEST(stack_distances, of_what_was_declared_out_of_date_are_not_those_of_evicted_keys) {
-    memo table(10);
+    key_memo table(10);
     run(table, {1, 2, 3}, 3);
     table.forget(table.find(1));
     table.forget_key(2);
@@ -308,7 +308,7 @@ TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_size
         {"a loop over 30,000", loop(30'000, 300'000), 20'000},
     };
     for (const stream_of& one : streams) {
-        memo table(one.bound);
+        key_memo table(one.bound);
         run(table, one.keys, 2'000);
         EXPECT_FALSE(table.distances().exact());
         EXPECT_TRUE(table.distances().consistent());
@@ -318,7 +318,7 @@ TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_size
                     0.05 * static_cast<double>(table.fetched()))
             << one.name;
         for (const std::size_t size : {one.bound / 2, one.bound, one.bound * 2}) {
-            memo other(size);
+            key_memo other(size);
             const auto fetched = static_cast<double>(run(other, one.keys, 2'000));
             const auto estimate = static_cast<double>(predicted(table, size));
             RecordProperty(std::string(one.name) + " at " + std::to_string(size), std::to_string(estimate / fetched));

@@ -2,40 +2,39 @@
 #include <memoized_prefetch/memoized_prefetch.hpp>
 
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace mp = memoized_prefetch;
 
 struct airport {
     std::string code;
 };
-using airport_memo = mp::memo_table<std::string, std::shared_ptr<const airport>>;
-
-struct airports {
-    int queries = 0;
-    template <class Take>
-    void fetch(const std::vector<std::string>& asked, Take&& take) {
-        ++queries;
-        for (const std::string& code : asked) {
-            take(std::make_shared<const airport>(airport{code}));
-        }
-    }
-    static std::string key_of(const std::shared_ptr<const airport>& row) { return row->code; }
-    static bool valid(const std::shared_ptr<const airport>&, const std::string&) { return true; }
+struct flight {
+    std::string origin_code;
+    std::shared_ptr<const airport> origin = {};
 };
 
 int main() {
-    airport_memo memo(100);
-    airports source;
+    int queries = 0;
+    mp::memo airports{&airport::code,
+                      [&queries](std::span<const std::string> codes) {
+                          ++queries;
+                          std::vector<airport> rows;
+                          for (const std::string& code : codes) {
+                              rows.push_back({code});
+                          }
+                          return rows;
+                      },
+                      {.entries = 100}};
+    mp::prefetcher<flight> flights{mp::to_one(airports, &flight::origin_code, &flight::origin)};
     for (int chunk = 0; chunk < 2; ++chunk) {
-        mp::key_resolution<airport_memo> rows(memo);
-        const mp::slot_id jfk = rows.ask("JFK", 0);
-        rows.resolve(source);
-        if (rows.handle(jfk)->code != "JFK") {
+        std::vector<flight> rows{{"JFK"}, {"EWR"}, {"JFK"}};
+        flights.process_chunk(rows);
+        if (rows[2].origin->code != "JFK" || rows[2].origin != rows[0].origin) {
             return 1;
         }
-        mp::counters count;
-        rows.commit({&count, 1});
     }
-    return source.queries == 1 ? 0 : 1;
+    return queries == 1 ? 0 : 1;
 }

@@ -1,0 +1,25 @@
+/// What happens when a rule of the library is broken: an exception, or without exceptions an end with the message.
+#pragma once
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace memoized_prefetch::detail {
+
+/// Where nothing may be thrown: a destructor found that what follows would read freed memory.
+[[noreturn, gnu::cold, gnu::noinline]] inline void give_up(const char* what) noexcept {
+    std::fputs(what, stderr);
+    std::fputc('\n', stderr);
+    std::abort();
+}
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void misuse(const char* what) {
+#if defined(__cpp_exceptions)
+    throw std::logic_error(what);
+#else
+    give_up(what);
+#endif
+}
+
+} // namespace memoized_prefetch::detail
