@@ -72,7 +72,7 @@ class links {
     static_assert(
         !std::same_as<Source, detail::not_told>,
         "memoized_prefetch: the source key cannot be told from this callback: let it take std::span<const Source>");
-    static_assert(memo_key<Source, Traits>,
+    static_assert(std::same_as<Source, detail::not_told> || memo_key<Source, Traits>,
                   "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
 
 public:

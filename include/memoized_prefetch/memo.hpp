@@ -342,8 +342,8 @@ private:
 template <class Row, class Key, class Traits = key_traits<Key>>
 class memo {
     static_assert(!std::same_as<Row, detail::not_told>,
-                  "memoized_prefetch: row and key cannot be told from this callable; write memo<Row, Key>{...}");
-    static_assert(memo_key<Key, Traits>,
+                  "memoized_prefetch: row and key cannot be told from this callable: write memo<Row, Key>{...}");
+    static_assert(std::same_as<Key, detail::not_told> || memo_key<Key, Traits>,
                   "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
 
 public:
@@ -381,18 +381,37 @@ public:
     /// Rows for a forward range of keys, which may be optional; without objects.
     template <class Keys>
     pinned_rows<memo> resolve(Keys&& keys) {
+        constexpr bool keys_of_memo = [] {
+            if constexpr (std::ranges::forward_range<Keys>) {
+                return detail::gives_key<std::ranges::range_reference_t<Keys>, Key>;
+            }
+            return false;
+        }();
         static_assert(
-            std::ranges::forward_range<Keys> && detail::gives_key<std::ranges::range_reference_t<Keys>, Key>,
+            keys_of_memo,
             "memoized_prefetch: resolve takes a forward range of this memo's keys, or of std::optional of them");
-        check_not_in_callback();
-        return pinned_rows<memo>(*this, keys);
+        if constexpr (keys_of_memo) {
+            check_not_in_callback();
+            return pinned_rows<memo>(*this, keys);
+        } else {
+            std::abort();
+        }
     }
 
     /// These are all rows there are: other keys are known to have none and are not fetched, until `clear` or `invalidate`.
     /// Replaces what was remembered. False when they are more than the memo may hold: the first ones are remembered then, and
     /// other keys are fetched as usual. O(rows). When it throws, nothing has changed.
     template <class Rows>
-    bool put_all(Rows&& rows);
+    bool put_all(Rows&& rows) {
+        constexpr bool rows_of_memo = range_of_rows<Rows, Row>;
+        static_assert(rows_of_memo, "memoized_prefetch: put_all takes a range of this memo's rows");
+        if constexpr (rows_of_memo) {
+            check_not_in_callback();
+            return put_rows(std::forward<Rows>(rows));
+        } else {
+            return false;
+        }
+    }
 
     /// The key's row, or its absence, is forgotten; handles that were given out stay as they are. O(1).
     void invalidate(const Key& key) {
@@ -463,6 +482,9 @@ private:
         }
     }
 
+    template <class Rows>
+    bool put_rows(Rows&& rows);
+
     void check_not_in_callback() const {
         if (m_in_callback) {
             detail::misuse("memoized_prefetch: a fetch callback used the memo that had called it");
@@ -505,9 +527,7 @@ memo(KeyOf, Fetch, memo_size<typename detail::signature<KeyOf>::argument>, prefe
 
 template <class Row, class Key, class Traits>
 template <class Rows>
-bool memo<Row, Key, Traits>::put_all(Rows&& rows) {
-    static_assert(range_of_rows<Rows, Row>, "memoized_prefetch: put_all takes a range of this memo's rows");
-    check_not_in_callback();
+bool memo<Row, Key, Traits>::put_rows(Rows&& rows) {
     struct entry {
         Key key;
         std::uint32_t tag;

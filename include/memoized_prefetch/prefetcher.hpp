@@ -495,32 +495,40 @@ private:
     template <class Chunk>
     pinned_chunk<Object> run_range(Chunk&& chunk) {
         static_assert(std::ranges::forward_range<Chunk>, "memoized_prefetch: a chunk is a forward range of objects");
-        using element = std::ranges::range_reference_t<Chunk>;
-        constexpr bool objects =
-            std::convertible_to<std::remove_reference_t<element>*, Object*> && std::is_lvalue_reference_v<element>;
-        static_assert(!objects || std::is_lvalue_reference_v<Chunk> || std::ranges::view<std::remove_cvref_t<Chunk>>,
-                      "memoized_prefetch: this chunk would be gone with what is attached to it: give it a name");
-        if constexpr (objects && std::ranges::contiguous_range<Chunk> &&
-                      std::same_as<std::remove_reference_t<element>, Object>) {
-            return run(objects_type(std::span<Object>(chunk)));
-        } else {
-            std::vector<Object*> pointers;
-            if constexpr (objects) {
-                for (Object& one : chunk) {
-                    pointers.push_back(&one);
-                }
+        if constexpr (std::ranges::forward_range<Chunk>) {
+            using element = std::ranges::range_reference_t<Chunk>;
+            constexpr bool by_value = std::same_as<std::remove_cvref_t<element>, Object>;
+            static_assert(!by_value || std::is_lvalue_reference_v<Chunk> ||
+                              std::ranges::view<std::remove_cvref_t<Chunk>>,
+                          "memoized_prefetch: this chunk would be gone with what is attached to it: give it a name");
+            if constexpr (std::ranges::contiguous_range<Chunk> && std::same_as<element, Object&>) {
+                return run(objects_type(std::span<Object>(chunk)));
             } else {
-                constexpr bool to_objects = requires(element one) {
-                    { *one } -> std::convertible_to<Object&>;
-                };
-                static_assert(to_objects, "memoized_prefetch: a chunk's elements are lvalues of the object type, not "
-                                          "const, or pointers to such");
-                for (auto&& one : chunk) {
-                    pointers.push_back(&static_cast<Object&>(*one));
-                }
+                return run_pointers(chunk);
             }
-            return run(objects_type(std::span<Object* const>(pointers)));
+        } else {
+            std::abort();
         }
+    }
+    template <class Chunk>
+    pinned_chunk<Object> run_pointers(Chunk& chunk) {
+        using element = std::ranges::range_reference_t<Chunk>;
+        constexpr bool objects = std::is_lvalue_reference_v<element> && std::convertible_to<element, Object&>;
+        constexpr bool to_objects = requires(element one) {
+            { *one } -> std::convertible_to<Object&>;
+        };
+        static_assert(objects || to_objects,
+                      "memoized_prefetch: a chunk's elements are lvalues of the object type, not "
+                      "const, or pointers to such");
+        std::vector<Object*> pointers;
+        for (auto&& one : chunk) {
+            if constexpr (objects) {
+                pointers.push_back(&static_cast<Object&>(one));
+            } else if constexpr (to_objects) {
+                pointers.push_back(&static_cast<Object&>(*one));
+            }
+        }
+        return run(objects_type(std::span<Object* const>(pointers)));
     }
 
     pinned_chunk<Object> run(const objects_type& objects) {

@@ -58,7 +58,7 @@ TEST(memo, bounded_by_bytes_evicts_by_what_rows_weigh) {
     rows.queries.clear();
     static_cast<void>(authors.resolve(ids{2, 3, 1}));
     EXPECT_EQ((queries{{1}}), rows.queries);
-    EXPECT_THROW((mp::memo{&author::pk, rows.fetch(), {.bytes = 100}}), std::logic_error);
+    EXPECT_MISUSE((mp::memo{&author::pk, rows.fetch(), {.bytes = 100}}), "bounded by bytes needs size_of");
 }
 
 TEST(memo, put_all_makes_other_keys_known_missing) {

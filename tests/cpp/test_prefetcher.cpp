@@ -195,6 +195,7 @@ TEST(prefetcher, stats_tell_what_each_relation_did) {
     EXPECT_EQ(4U, shop.book_categories.stats().fetched);
 }
 
+#if defined(__cpp_exceptions)
 TEST(prefetcher, a_failed_fetch_changes_no_object_and_no_memo) {
     bookshop shop;
     std::vector<book> first{{200, 2, {}}};
@@ -211,3 +212,4 @@ TEST(prefetcher, a_failed_fetch_changes_no_object_and_no_memo) {
     EXPECT_EQ("Woolf", chunk[0].author->name);
     EXPECT_EQ((ids{20, 10, 20}), pks(chunk[0].categories));
 }
+#endif

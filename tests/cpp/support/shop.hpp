@@ -13,6 +13,19 @@
 #include <utility>
 #include <vector>
 
+/// A broken rule of the library: an exception, or without exceptions the end of the process, with the message.
+#if defined(__cpp_exceptions)
+#define EXPECT_MISUSE(statement, words)                                                                                \
+    try {                                                                                                              \
+        statement;                                                                                                     \
+        ADD_FAILURE() << "nothing was thrown";                                                                         \
+    } catch (const std::logic_error& error) {                                                                          \
+        EXPECT_NE(std::string::npos, std::string(error.what()).find(words)) << error.what();                           \
+    }
+#else
+#define EXPECT_MISUSE(statement, words) EXPECT_DEATH(statement, words)
+#endif
+
 namespace shop {
 
 namespace mp = memoized_prefetch;
