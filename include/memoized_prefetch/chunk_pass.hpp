@@ -75,6 +75,14 @@ void read_keys(Objects& objects, std::size_t width, Take&& take) {
 
 } // namespace detail
 
+/// What resolves the keys of a chunk in a table; another kind of table has another one.
+template <class Memo>
+struct resolution_of {
+    using type = key_resolution<Memo>;
+};
+template <class Memo>
+using resolution_of_t = typename resolution_of<Memo>::type;
+
 /// Attaches the row that an object's own key names. Several object models, with several relations each, may share a pass:
 /// they then share the fetch.
 ///
@@ -87,7 +95,7 @@ public:
     using handle_type = typename Memo::handle_type;
     using allocator_type = typename Memo::allocator_type;
     template <class T>
-    using vector_of = typename key_resolution<Memo>::template vector_of<T>;
+    using vector_of = typename resolution_of_t<Memo>::template vector_of<T>;
 
     explicit to_one_pass(Memo& memo) : m_rows(memo) {}
 
@@ -157,7 +165,7 @@ private:
         std::size_t begin;      // of the objects' positions
         std::uint32_t relation; // number of their first relation
     };
-    key_resolution<Memo> m_rows;
+    resolution_of_t<Memo> m_rows;
     vector_of<collected> m_groups;
     vector_of<slot_id> m_positions;      // object by object, relation by relation
     vector_of<std::uint64_t> m_requests; // by relation
@@ -175,7 +183,7 @@ public:
     using handle_type = typename Memo::handle_type;
     using allocator_type = typename Memo::allocator_type;
     template <class T>
-    using vector_of = typename key_resolution<Memo>::template vector_of<T>;
+    using vector_of = typename resolution_of_t<Memo>::template vector_of<T>;
 
     to_many_pass(Links& links, Memo& memo) : m_pinned(links), m_generation(links.generation()), m_rows(memo) {}
     to_many_pass(const to_many_pass&) = delete;
@@ -404,7 +412,7 @@ private:
 
     pinned<Links> m_pinned;
     std::uint64_t m_generation;
-    key_resolution<Memo> m_rows;
+    resolution_of_t<Memo> m_rows;
     key_set<source_type, typename Links::traits_type, allocator_type> m_sources;
     vector_of<slot_id> m_positions; // by object: its source
     vector_of<slot_id> m_slots;     // by source: its entry

@@ -82,6 +82,7 @@ public:
     using handle_type = typename Memo::handle_type;
     using memo_type = Memo;
     using table_type = link_table<Source, target_type, Traits>;
+    static constexpr bool thread_safe = false;
 
     /// `fetch`: as of `fetches_links`. Links whose source was not asked for are dropped.
     template <class Fetch>

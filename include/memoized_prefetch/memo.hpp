@@ -86,6 +86,8 @@ public:
     row_preparer(const row_preparer&) = delete;
     row_preparer& operator=(const row_preparer&) = delete;
     virtual void prepare(std::span<Row* const> rows) = 0;
+    /// Whether several threads may prepare rows at once.
+    [[nodiscard]] virtual bool thread_safe() const noexcept = 0;
 
 protected:
     row_preparer() = default;
@@ -185,13 +187,16 @@ class memo_rows {
 public:
     using handle = std::shared_ptr<const Row>;
 
-    memo_rows(std::unique_ptr<row_reader<Row, Key>> reader, memo_size<Row> size, row_preparer<Row>* preparer)
-        : m_reader(std::move(reader)), m_size(std::move(size)), m_preparer(preparer) {
-        if (m_size.bytes != unbounded && !m_size.size_of) {
-            misuse("memoized_prefetch: a memo that is bounded by bytes needs size_of, which gives the bytes of a row");
-        }
+    template <class KeyOf, class Fetch>
+    memo_rows(KeyOf key_of, Fetch fetch, memo_size<Row> size)
+        : memo_rows(reader_of(std::move(key_of), std::move(fetch)), std::move(size), nullptr) {}
+    template <class KeyOf, class Fetch, class Handles>
+    memo_rows(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
+        : memo_rows(reader_of(std::move(key_of), std::move(fetch)), std::move(size), preparer_of(nested)) {
+        static_assert(
+            gives_fresh_rows<Fetch>(),
+            "memoized_prefetch: rows that pass through a prefetcher are given by value or by pointer to non-const");
     }
-
     [[nodiscard]] std::size_t entries() const noexcept {
         return m_size.entries.value_or(m_size.bytes == unbounded ? default_entries : unbounded);
     }
@@ -217,9 +222,91 @@ public:
     [[nodiscard]] std::size_t weight(const handle& row) const {
         return m_size.bytes == unbounded ? 0 : entry_bytes + (row ? m_size.size_of(*row) : 0);
     }
-    [[nodiscard]] row_preparer<Row>* preparer() const noexcept { return m_preparer; }
+
+    struct whole_row {
+        Key key;
+        std::uint32_t tag;
+        handle row;
+        std::size_t weight;
+    };
+    /// All rows of a range, the first of each key, ready to be remembered.
+    template <class Traits, class Rows>
+    [[nodiscard]] std::vector<whole_row> read_all(Rows&& rows) {
+        std::vector<whole_row> all;
+        std::vector<Row*> fresh;
+        key_set<Key, Traits> seen;
+        auto keep = [&](handle row, Row* raw) {
+            if (!row) {
+                return;
+            }
+            Key key = m_reader->key_of(*row);
+            if (m_preparer != nullptr && raw == nullptr) {
+                misuse("memoized_prefetch: rows that pass through a prefetcher must not be const already");
+            }
+            if (seen.add(key) == all.size()) { // else it is the second row with that key
+                const std::uint32_t tag = memo_table<Key, handle, Traits>::tag_of(key);
+                all.push_back({std::move(key), tag, std::move(row), 0});
+                fresh.push_back(raw);
+            }
+        };
+        share_rows<Row>(std::forward<Rows>(rows), keep);
+        if (m_preparer != nullptr) {
+            // A part at a time: what the rows lead to may be more than its memo can hold.
+            constexpr std::size_t part = 2'000;
+            for (std::size_t at = 0; at < fresh.size(); at += part) {
+                m_preparer->prepare(std::span(fresh).subspan(at, std::min(part, fresh.size() - at)));
+            }
+        }
+        for (whole_row& one : all) {
+            one.weight = weight(one.row);
+        }
+        return all;
+    }
 
 private:
+    memo_rows(std::unique_ptr<row_reader<Row, Key>> reader, memo_size<Row> size, row_preparer<Row>* preparer)
+        : m_reader(std::move(reader)), m_size(std::move(size)), m_preparer(preparer) {
+        if (m_size.bytes != unbounded && !m_size.size_of) {
+            misuse("memoized_prefetch: a memo that is bounded by bytes needs size_of, which gives the bytes of a row");
+        }
+    }
+
+    template <class KeyOf, class Fetch>
+    static std::unique_ptr<row_reader<Row, Key>> reader_of(KeyOf key_of, Fetch fetch) {
+        constexpr bool keyed = key_of_row<KeyOf, Row, Key>;
+        static_assert(keyed,
+                      "memoized_prefetch: the first argument of a memo gives the key of a row, as &Row::id does");
+        constexpr bool fetches = fetches_rows<Fetch, Row, Key>;
+        static_assert(fetches,
+                      "memoized_prefetch: a memo's fetch callback takes std::span<const Key> and gives a range of Row");
+        if constexpr (keyed && fetches) {
+            return std::make_unique<row_reader_of<Row, Key, KeyOf, Fetch>>(std::move(key_of), std::move(fetch));
+        } else {
+            return nullptr;
+        }
+    }
+    template <class Handles>
+    static row_preparer<Row>* preparer_of(prefetcher<Row, Handles>& nested) {
+        constexpr bool shared = std::same_as<Handles, shared_handles>;
+        static_assert(shared,
+                      "memoized_prefetch: rows of a memo outlive every pin: attach std::shared_ptr<const T> to them");
+        if constexpr (shared) {
+            return &nested;
+        } else {
+            return nullptr;
+        }
+    }
+    template <class Fetch>
+    static constexpr bool gives_fresh_rows() {
+        if constexpr (fetches_rows<Fetch, Row, Key>) {
+            using rows = std::invoke_result_t<Fetch&, std::span<const Key>>;
+            return std::convertible_to<element_of<rows>, Row> ||
+                   std::convertible_to<element_of<rows>, std::shared_ptr<Row>>;
+        } else {
+            return true; // said before
+        }
+    }
+
     // A node, its cells in the index, and the counts of a shared_ptr.
     static constexpr std::size_t entry_bytes = sizeof(Key) + sizeof(handle) + 48;
 
@@ -258,6 +345,10 @@ concept gives_key = converts_to_key<Given, Key> || requires(Given&& given) {
     {static_cast<bool>(given)};
     { *std::forward<Given>(given) } -> converts_to_key<Key>;
 };
+template <class Keys, class Key>
+inline constexpr bool range_of_keys = false;
+template <std::ranges::forward_range Keys, class Key>
+inline constexpr bool range_of_keys<Keys, Key> = gives_key<std::ranges::range_reference_t<Keys>, Key>;
 /// The key in what a callable gives: a value, or an optional one.
 template <class Key, class Given>
 [[nodiscard]] key_reading<Key> reading_of(Given&& given) {
@@ -351,22 +442,19 @@ public:
     using key_type = Key;
     using handle_type = std::shared_ptr<const Row>;
     using table_type = memo_table<Key, handle_type, Traits>;
+    static constexpr bool thread_safe = false;
 
     /// `key_of`: gives a row's key. `fetch`: called with a `std::span<const Key>`, gives a range of rows, in any order. Rows
     /// that were not asked for are dropped, of two with one key the second; keys without a row are remembered as such.
     /// What `fetch` throws comes out where it was called, and the memo is as before.
     template <class KeyOf, class Fetch>
     memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
-        : memo(reader_of(std::move(key_of), std::move(fetch)), std::move(size), nullptr) {}
+        : memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
 
     /// Rows just fetched pass through `nested`, once, before they become const and shared.
     template <class KeyOf, class Fetch, class Handles>
     memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
-        : memo(reader_of(std::move(key_of), std::move(fetch)), std::move(size), preparer_of(nested)) {
-        static_assert(
-            gives_fresh_rows<Fetch>(),
-            "memoized_prefetch: rows that pass through a prefetcher are given by value or by pointer to non-const");
-    }
+        : memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {}
     template <class KeyOf, class Fetch, class Handles>
     memo(KeyOf, Fetch, memo_size<Row>, prefetcher<Row, Handles>&&) = delete; // it would be gone at once
 
@@ -381,12 +469,7 @@ public:
     /// Rows for a forward range of keys, which may be optional; without objects.
     template <class Keys>
     pinned_rows<memo> resolve(Keys&& keys) {
-        constexpr bool keys_of_memo = [] {
-            if constexpr (std::ranges::forward_range<Keys>) {
-                return detail::gives_key<std::ranges::range_reference_t<Keys>, Key>;
-            }
-            return false;
-        }();
+        constexpr bool keys_of_memo = detail::range_of_keys<Keys, Key>;
         static_assert(
             keys_of_memo,
             "memoized_prefetch: resolve takes a forward range of this memo's keys, or of std::optional of them");
@@ -439,47 +522,10 @@ public:
 
 private:
     friend detail::memo_access;
-    using reader = detail::row_reader<Row, Key>;
+    using rows_type = detail::memo_rows<Row, Key>;
 
-    memo(std::unique_ptr<reader> rows, memo_size<Row> size, detail::row_preparer<Row>* preparer)
-        : m_rows(std::move(rows), std::move(size), preparer), m_table(m_rows.entries()) {
+    explicit memo(rows_type rows) : m_rows(std::move(rows)), m_table(m_rows.entries()) {
         m_table.set_weight_bound(m_rows.bytes());
-    }
-
-    template <class KeyOf, class Fetch>
-    static std::unique_ptr<reader> reader_of(KeyOf key_of, Fetch fetch) {
-        constexpr bool keyed = key_of_row<KeyOf, Row, Key>;
-        static_assert(keyed,
-                      "memoized_prefetch: the first argument of a memo gives the key of a row, as &Row::id does");
-        constexpr bool fetches = fetches_rows<Fetch, Row, Key>;
-        static_assert(fetches,
-                      "memoized_prefetch: a memo's fetch callback takes std::span<const Key> and gives a range of Row");
-        if constexpr (keyed && fetches) {
-            return std::make_unique<detail::row_reader_of<Row, Key, KeyOf, Fetch>>(std::move(key_of), std::move(fetch));
-        } else {
-            return nullptr;
-        }
-    }
-    template <class Handles>
-    static detail::row_preparer<Row>* preparer_of(prefetcher<Row, Handles>& nested) {
-        constexpr bool shared = std::same_as<Handles, shared_handles>;
-        static_assert(shared,
-                      "memoized_prefetch: rows of a memo outlive every pin: attach std::shared_ptr<const T> to them");
-        if constexpr (shared) {
-            return &nested;
-        } else {
-            return nullptr;
-        }
-    }
-    template <class Fetch>
-    static constexpr bool gives_fresh_rows() {
-        if constexpr (fetches_rows<Fetch, Row, Key>) {
-            using rows = std::invoke_result_t<Fetch&, std::span<const Key>>;
-            return std::convertible_to<detail::element_of<rows>, Row> ||
-                   std::convertible_to<detail::element_of<rows>, std::shared_ptr<Row>>;
-        } else {
-            return true; // said before
-        }
     }
 
     template <class Rows>
@@ -506,7 +552,7 @@ private:
     };
     [[nodiscard]] row_source source() noexcept { return {this}; }
 
-    detail::memo_rows<Row, Key> m_rows;
+    rows_type m_rows;
     table_type m_table;
     counters m_count;
     bool m_in_callback = false;
@@ -528,57 +574,23 @@ memo(KeyOf, Fetch, memo_size<typename detail::signature<KeyOf>::argument>, prefe
 template <class Row, class Key, class Traits>
 template <class Rows>
 bool memo<Row, Key, Traits>::put_rows(Rows&& rows) {
-    struct entry {
-        Key key;
-        std::uint32_t tag;
-        handle_type row;
-        std::size_t weight;
-    };
-    std::vector<entry> entries;
-    std::vector<Row*> fresh;
-    key_set<Key, Traits> seen;
-    auto keep = [&](handle_type row, Row* raw) {
-        if (!row) {
-            return;
-        }
-        Key key = m_rows.key_of(row);
-        if (seen.add(key) != entries.size()) {
-            return; // the second row with that key
-        }
-        const std::uint32_t tag = table_type::tag_of(key);
-        entries.push_back({std::move(key), tag, std::move(row), 0});
-        fresh.push_back(raw);
-    };
-    detail::share_rows<Row>(std::forward<Rows>(rows), keep);
     const detail::callback_guard guard(m_in_callback);
-    if (m_rows.preparer() != nullptr) {
-        // A part at a time: what the rows lead to may be more than its memo can hold.
-        constexpr std::size_t part = 2'000;
-        for (std::size_t at = 0; at < fresh.size(); at += part) {
-            m_rows.preparer()->prepare(std::span(fresh).subspan(at, std::min(part, fresh.size() - at)));
-        }
-    }
+    auto all = m_rows.template read_all<Traits>(std::forward<Rows>(rows));
     std::size_t weight = 0;
     std::size_t fit = 0;
-    for (entry& one : entries) {
-        one.weight = m_rows.weight(one.row);
-        weight += one.weight;
-        fit +=
-            fit == static_cast<std::size_t>(&one - entries.data()) && fit < m_table.bound() && weight <= m_rows.bytes()
-                ? 1U
-                : 0U;
+    while (fit < all.size() && fit < m_table.bound() && (weight += all[fit].weight) <= m_rows.bytes()) {
+        ++fit;
     }
     m_table.reserve_more(fit);
     // From here on nothing throws.
     m_table.clear();
     for (std::size_t at = 0; at < fit; ++at) {
-        entry& one = entries[at];
-        const slot_id slot = m_table.add_row(std::move(one.key), one.tag, std::move(one.row));
-        m_table.weigh(slot, one.weight);
+        const slot_id slot = m_table.add_row(std::move(all[at].key), all[at].tag, std::move(all[at].row));
+        m_table.weigh(slot, all[at].weight);
         m_table.loaded(slot);
     }
     m_table.trim();
-    m_knows_all = fit == entries.size();
+    m_knows_all = fit == all.size();
     return m_knows_all;
 }
 

@@ -56,6 +56,11 @@ public:
         return std::exchange(base::payload(slot).handle, std::move(handle));
     }
 
+    /// Takes the handle of one entry that was evicted or erased, for the caller to drop; false when there is none left.
+    bool take_buried(Handle& into) noexcept {
+        return base::release_one([&](slot_id slot) { into = std::exchange(base::payload(slot).handle, Handle{}); });
+    }
+
     /// Calls `visit(key, handle)` for everything the table still holds, until it returns non-zero; returns that.
     template <class Visit>
     int visit(Visit&& visit) const {

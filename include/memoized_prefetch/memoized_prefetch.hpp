@@ -3,3 +3,4 @@
 
 #include <memoized_prefetch/collection_pass.hpp>
 #include <memoized_prefetch/prefetcher.hpp>
+#include <memoized_prefetch/shared_memo.hpp>

@@ -13,6 +13,8 @@
 
 #include <memoized_prefetch/links.hpp>
 
+#include <mutex>
+
 namespace memoized_prefetch {
 
 /// What a prefetcher may attach: `std::shared_ptr<const Row>` only, to be kept as long as one likes, ...
@@ -435,7 +437,12 @@ public:
     }
 
     /// What each relation did, in the order in which they were given. Queries and evictions are counted by memos and links.
-    [[nodiscard]] std::span<const counters> stats() const noexcept { return m_counts; }
+    [[nodiscard]] std::vector<counters> stats() const {
+        const std::scoped_lock lock(m_counting);
+        return m_counts;
+    }
+    /// Whether several threads may use it at once, each with objects of its own: all its memos are shared ones.
+    [[nodiscard]] bool thread_safe() const noexcept override { return m_thread_safe; }
 
 private:
     template <class Row, class Key, class Traits>
@@ -469,6 +476,7 @@ private:
             }
             joined->add(m_counts.size(), std::move(relation.key_of), std::move(relation.attach));
             m_counts.emplace_back();
+            m_thread_safe = m_thread_safe && Memo::thread_safe;
         }
     }
     template <class Links, class KeyOf, class Attach>
@@ -487,6 +495,7 @@ private:
             m_tables.push_back(std::make_unique<detail::to_many_table<Object, Links, KeyOf, Attach>>(
                 relation.links, m_counts.size(), std::move(relation.key_of), std::move(relation.attach)));
             m_counts.emplace_back();
+            m_thread_safe = m_thread_safe && Links::thread_safe;
         }
     }
 
@@ -542,8 +551,11 @@ private:
         for (const auto& step : chunk.m_steps) {
             step->attach(objects);
         }
-        for (const auto& step : chunk.m_steps) {
-            step->commit(m_counts);
+        {
+            const std::scoped_lock lock(m_counting);
+            for (const auto& step : chunk.m_steps) {
+                step->commit(m_counts);
+            }
         }
         chunk.m_committed = true;
         return chunk;
@@ -551,6 +563,8 @@ private:
 
     std::vector<std::unique_ptr<detail::table_relations<Object>>> m_tables;
     std::vector<counters> m_counts;
+    mutable std::mutex m_counting; // of several threads that share memos; free otherwise
+    bool m_thread_safe = true;
 };
 
 } // namespace memoized_prefetch

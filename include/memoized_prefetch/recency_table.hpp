@@ -59,6 +59,7 @@ public:
 
     /// Bounds the sum of the entries' weights too. Before the first entry; from then on every one is to be weighed.
     void set_weight_bound(std::size_t bound) noexcept { m_weight_bound = bound; }
+    [[nodiscard]] std::size_t weight_bound() const noexcept { return m_weight_bound; }
     [[nodiscard]] bool weighs() const noexcept { return m_weight_bound != unbounded; }
     /// What a living entry weighs, told once. Does nothing unless the table weighs.
     void weigh(slot_id slot, std::size_t weight) noexcept {
@@ -195,6 +196,11 @@ public:
 
     /// Forgets everything; pinned values live on until their pins end.
     void clear() noexcept {
+        forget_all();
+        release_buried();
+    }
+    /// The same, and leaves what is to be destroyed to `release_buried`.
+    void forget_all() noexcept {
         next_generation();
         m_distances.forget_all();
         for (slot_id slot = m_oldest; slot != no_slot;) {
@@ -202,20 +208,12 @@ public:
             erase(slot);
             slot = newer;
         }
-        release_buried();
     }
 
     /// Destroys what was evicted and erased. Runs foreign code when destructors do; the table is whole all the while.
     void release_buried() noexcept {
         while (m_buried != no_slot) {
-            const slot_id slot = m_buried;
-            m_buried = m_nodes[slot].older;
-            m_nodes[slot].state = node_state::releasing;
-            static_cast<Derived*>(this)->release_payload(slot);
-            [[maybe_unused]] const Key gone = std::exchange(m_nodes[slot].key, Key{});
-            m_nodes[slot].state = node_state::vacant;
-            m_nodes[slot].older = m_vacant;
-            m_vacant = slot;
+            release_one([&](slot_id slot) { static_cast<Derived*>(this)->release_payload(slot); });
         }
     }
 
@@ -289,6 +287,23 @@ protected:
         link_newest(slot);
         ++m_size;
         return slot;
+    }
+
+    /// Releases one buried node, if there is one, by `release(slot)`, which takes its payload out.
+    template <class Release>
+    bool release_one(Release&& release) noexcept {
+        if (m_buried == no_slot) {
+            return false;
+        }
+        const slot_id slot = m_buried;
+        m_buried = m_nodes[slot].older;
+        m_nodes[slot].state = node_state::releasing;
+        release(slot);
+        [[maybe_unused]] const Key gone = std::exchange(m_nodes[slot].key, Key{});
+        m_nodes[slot].state = node_state::vacant;
+        m_nodes[slot].older = m_vacant;
+        m_vacant = slot;
+        return true;
     }
 
     [[nodiscard]] Payload& payload(slot_id slot) noexcept { return m_nodes[slot].payload; }

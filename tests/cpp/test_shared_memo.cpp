@@ -1,0 +1,200 @@
+// The interface that shared_memo has in common with memo, and what several threads see. Run under ThreadSanitizer too.
+#include "support/shop.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <thread>
+
+using namespace shop;
+using ids = std::vector<id>;
+using queries = std::vector<ids>;
+
+namespace {
+/// Threads that go on together once `count` of them have arrived.
+class meeting {
+public:
+    explicit meeting(int count) : m_missing(count) {}
+    void arrive() {
+        std::unique_lock lock(m_mutex);
+        if (--m_missing == 0) {
+            m_all.notify_all();
+        }
+        m_all.wait(lock, [&] { return m_missing <= 0; });
+    }
+
+private:
+    std::mutex m_mutex;
+    std::condition_variable m_all;
+    int m_missing;
+};
+
+template <class Body>
+void in_threads(int count, Body&& body) {
+    std::vector<std::thread> threads;
+    for (int number = 0; number < count; ++number) {
+        threads.emplace_back([&body, number] { body(number); });
+    }
+    for (std::thread& one : threads) {
+        one.join();
+    }
+}
+auto authors_by_id() {
+    return [](std::span<const id> keys) {
+        std::vector<author> rows;
+        for (const id key : keys) {
+            if (key % 10 != 9) {
+                rows.push_back({key, std::to_string(key)});
+            }
+        }
+        return rows;
+    };
+}
+} // namespace
+
+TEST(shared_memo, is_used_like_a_memo) {
+    table<author> rows{{1, "Woolf"}, {2, "Joyce"}, {3, "Svevo"}};
+    mp::shared_memo authors{&author::pk, rows.fetch(), {.entries = 2}};
+    link_rows link_table{{{100, 20}}};
+    mp::shared_memo categories{&category::pk, [](std::span<const id>) { return std::vector<category>{{20}}; }};
+    mp::links book_categories{link_table.fetch(), categories};
+    mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author),
+                               mp::to_one(authors, &book::translator_id, &book::translator),
+                               mp::to_many(book_categories, &book::pk, &book::categories)};
+    EXPECT_FALSE(books.thread_safe());
+    std::vector<book> chunk{{100, 1, 2}, {200, 3, {}}, {300, 1, 9}};
+    books.process_chunk(chunk);
+    EXPECT_EQ("Woolf", chunk[2].author->name);
+    EXPECT_EQ(chunk[0].author, chunk[2].author);
+    EXPECT_EQ(nullptr, chunk[2].translator);
+    EXPECT_EQ(20, chunk[0].categories.at(0)->pk);
+    EXPECT_EQ(2U, authors.stats().size);
+    EXPECT_EQ(4U, authors.stats().misses);
+    EXPECT_EQ(2U, authors.stats().evicted);
+    rows.queries.clear();
+    EXPECT_EQ(nullptr, authors.resolve(ids{9})[0]) << "remembered as missing";
+    EXPECT_TRUE(rows.queries.empty());
+    authors.invalidate(9);
+    EXPECT_EQ(nullptr, authors.resolve(ids{9})[0]);
+    EXPECT_EQ((queries{{9}}), rows.queries);
+    EXPECT_FALSE(authors.put_all(std::vector<author>{{1}, {2}, {3}}));
+    EXPECT_TRUE(authors.put_all(std::vector<author>{{1, "a"}, {2}}));
+    EXPECT_EQ(nullptr, authors.resolve(ids{3})[0]);
+    EXPECT_EQ("a", authors.resolve(ids{1})[0]->name);
+    EXPECT_EQ(1U, rows.queries.size());
+    authors.clear();
+    EXPECT_EQ(0U, authors.stats().size);
+    rows.before = [&] { authors.clear(); };
+    EXPECT_THROW(static_cast<void>(authors.resolve(ids{1})), std::logic_error);
+    rows.before = nullptr;
+    EXPECT_NE(nullptr, authors.resolve(ids{1})[0]);
+}
+
+TEST(shared_memo, nested_prefetchers_lead_to_shared_memos_only) {
+    mp::shared_memo authors{&author::pk, authors_by_id()};
+    mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author)};
+    const auto fetch_books = [](std::span<const id> keys) { return std::vector<book>{{keys[0], keys[0] + 1}}; };
+    mp::shared_memo memo{&book::pk, fetch_books, {}, books};
+    EXPECT_EQ(8, memo.resolve(ids{7})[0]->author->pk);
+    mp::memo own{&author::pk, authors_by_id()};
+    mp::prefetcher<book> own_books{mp::to_one(own, &book::author_id, &book::author)};
+    EXPECT_THROW((mp::shared_memo{&book::pk, fetch_books, {}, own_books}), std::logic_error);
+}
+
+TEST(shared_memo, two_threads_that_miss_one_key_fetch_it_once) {
+    meeting both_ask(2);
+    std::atomic<int> fetches = 0;
+    mp::shared_memo authors{&author::pk, [&](std::span<const id> keys) {
+                                ++fetches;
+                                // The other thread asks for these keys, too, while they are being fetched.
+                                both_ask.arrive();
+                                std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                                return std::vector<author>{{keys[0], "fetched"}};
+                            }};
+    std::shared_ptr<const author> found[2];
+    in_threads(2, [&](int number) {
+        if (number == 1) {
+            both_ask.arrive(); // once the first one is in its callback
+        }
+        found[number] = authors.resolve(ids{1, 2}).handle(0);
+    });
+    EXPECT_EQ(1, fetches);
+    EXPECT_EQ("fetched", found[0]->name);
+    EXPECT_EQ(found[0], found[1]);
+    EXPECT_EQ(2U, authors.stats().misses);
+    EXPECT_EQ(2U, authors.stats().hits);
+}
+
+TEST(shared_memo, who_waited_for_a_fetch_that_fails_fetches_again) {
+    meeting both_ask(2);
+    std::atomic<int> fetches = 0;
+    mp::shared_memo authors{&author::pk, [&](std::span<const id>) -> std::vector<author> {
+                                if (++fetches == 1) {
+                                    both_ask.arrive();
+                                    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                                    throw std::runtime_error("no connection");
+                                }
+                                return {{1, "Woolf"}};
+                            }};
+    in_threads(2, [&](int number) {
+        if (number == 0) {
+            EXPECT_THROW(static_cast<void>(authors.resolve(ids{1})), std::runtime_error);
+        } else {
+            both_ask.arrive();
+            EXPECT_EQ("Woolf", authors.resolve(ids{1})[0]->name);
+        }
+    });
+    EXPECT_EQ(2, fetches);
+}
+
+TEST(shared_memo, callbacks_of_different_keys_run_at_once) {
+    meeting in_callbacks(2); // a lock around them would never let both arrive
+    mp::shared_memo authors{&author::pk, [&](std::span<const id> keys) {
+                                in_callbacks.arrive();
+                                return std::vector<author>{{keys[0], ""}};
+                            }};
+    in_threads(2, [&](int number) { EXPECT_EQ(number, authors.resolve(ids{number})[0]->pk); });
+}
+
+TEST(shared_memo, many_threads_agree) {
+    std::atomic<std::size_t> asked = 0;
+    mp::shared_memo authors{&author::pk,
+                            [&](std::span<const id> keys) {
+                                asked += keys.size();
+                                return authors_by_id()(keys);
+                            },
+                            {.entries = 5'000}};
+    mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author)};
+    EXPECT_TRUE(books.thread_safe());
+    constexpr int threads = 4;
+    constexpr std::size_t chunks = 60;
+    constexpr std::size_t chunk_size = 200;
+    in_threads(threads, [&](int number) {
+        std::mt19937 random(static_cast<unsigned>(number));
+        for (std::size_t round = 0; round < chunks; ++round) {
+            std::vector<book> chunk;
+            for (std::size_t at = 0; at < chunk_size; ++at) {
+                chunk.push_back({0, static_cast<id>(random() % 8'000)});
+            }
+            books.process_chunk(chunk);
+            for (const book& one : chunk) {
+                ASSERT_EQ(one.author_id % 10 != 9, one.author != nullptr);
+                ASSERT_TRUE(!one.author || one.author->pk == one.author_id);
+            }
+            if (round % 16 == 15) {
+                authors.invalidate(static_cast<id>(random() % 8'000));
+            }
+            if (round == 40 && number == 0) {
+                authors.clear();
+            }
+        }
+    });
+    const mp::memo_stats stats = authors.stats();
+    EXPECT_LE(stats.size, 5'000U);
+    EXPECT_EQ(asked, stats.misses);
+    EXPECT_EQ(threads * chunks * chunk_size, stats.requests);
+    EXPECT_EQ(stats.misses, stats.fetched + stats.missing);
+}
