@@ -171,13 +171,13 @@ private:
 /// Set while a callback runs: it may not come back to the memo or the links that called it.
 class callback_guard {
 public:
-    explicit callback_guard(bool& running) noexcept : m_running(running) { m_running = true; }
+    explicit callback_guard(bool& running) noexcept : m_running(&running) { *m_running = true; }
     callback_guard(const callback_guard&) = delete;
     callback_guard& operator=(const callback_guard&) = delete;
-    ~callback_guard() { m_running = false; }
+    ~callback_guard() { *m_running = false; }
 
 private:
-    bool& m_running;
+    bool* m_running;
 };
 
 /// Where a memo's rows come from: the reader, the prefetcher that they pass through, and what they weigh.

@@ -171,6 +171,7 @@ public:
     explicit shared_resolution(Table& table) noexcept : m_table(table) {}
     shared_resolution(const shared_resolution&) = delete;
     shared_resolution& operator=(const shared_resolution&) = delete;
+    ~shared_resolution() = default;
 
     slot_id ask(key_type key, std::uint32_t relation) {
         const slot_id position = m_keys.add(std::move(key));

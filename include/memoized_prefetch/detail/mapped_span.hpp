@@ -32,8 +32,9 @@ public:
         iterator& operator-=(difference_type by) noexcept { return *this += -by; }
         iterator& operator++() noexcept { return *this += 1; }
         iterator& operator--() noexcept { return *this -= 1; }
-        iterator operator++(int) noexcept { return iterator(m_at++); }
-        iterator operator--(int) noexcept { return iterator(m_at--); }
+        // Returning const would be no iterator by the standard's concepts.
+        iterator operator++(int) noexcept { return iterator(m_at++); } // NOLINT(cert-dcl21-cpp)
+        iterator operator--(int) noexcept { return iterator(m_at--); } // NOLINT(cert-dcl21-cpp)
         friend iterator operator+(iterator at, difference_type by) noexcept { return at += by; }
         friend iterator operator+(difference_type by, iterator at) noexcept { return at += by; }
         friend iterator operator-(iterator at, difference_type by) noexcept { return at -= by; }

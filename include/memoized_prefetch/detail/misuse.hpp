@@ -9,8 +9,7 @@ namespace memoized_prefetch::detail {
 
 /// Where nothing may be thrown: a destructor found that what follows would read freed memory.
 [[noreturn, gnu::cold, gnu::noinline]] inline void give_up(const char* what) noexcept {
-    std::fputs(what, stderr);
-    std::fputc('\n', stderr);
+    static_cast<void>(std::fprintf(stderr, "%s\n", what)); // what fails here is on its way to abort
     std::abort();
 }
 
