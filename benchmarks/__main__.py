@@ -56,7 +56,7 @@ def main() -> int:
         report.write(done, ROOT / "docs")
         report.quote(done, ROOT / "README.md")
         print("\ndocs/benchmarks.md, docs/benchmarks.svg and the table in README.md are these figures now.")
-    else:
+    elif not (arguments.docs or arguments.readme):
         print("\nA part only, or at another scale: docs/ and README.md stay as they are.")
     return 0 if all(verdict.passed for _, verdict in done.verdicts()) else 1
 
