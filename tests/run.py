@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -80,7 +80,9 @@ def heading(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def run_cpp(group: Group, arguments: list[str]) -> None:
+def run_cpp(group: Group, arguments: list[str], url: str) -> None:
+    """`url`: of the PostgreSQL for the adapter's tests, which exist where there is one when they are configured."""
+    environment = {"DATABASE_URL": url}
     build = ROOT / "build" / "test" / "cpp"
     report = REPORTS / "cpp.xml"
     report.unlink(missing_ok=True)
@@ -90,7 +92,9 @@ def run_cpp(group: Group, arguments: list[str]) -> None:
     log = build / "configure.log"
     build.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
-        configured = subprocess.run(configure, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False)
+        configured = subprocess.run(
+            configure, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, check=False, env={**os.environ, **environment}
+        )
     if configured.returncode:
         print(log.read_text())
         group.fail("configuring")
@@ -98,11 +102,11 @@ def run_cpp(group: Group, arguments: list[str]) -> None:
     for line in log.read_text().splitlines():
         if line.startswith("-- Skipped: "):
             group.skipped[line] = line[len("-- Skipped: ") :]
-    if call(["cmake", "--build", str(build), "-j", JOBS]):
+    if call(["cmake", "--build", str(build), "-j", JOBS], **environment):
         group.fail("building")
         return
     ctest = ["ctest", "--test-dir", str(build), "--output-on-failure", "--progress", "-j", JOBS]
-    code = call([*ctest, "--output-junit", str(report), *arguments])
+    code = call([*ctest, "--output-junit", str(report), *arguments], **environment)
     if report.exists():
         group.read(report)
     if code and not group.failed:
@@ -154,6 +158,18 @@ def postgresql() -> Iterator[str]:
         with uninterrupted():
             stop_server(data)
             shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def server_for(group: Group) -> Iterator[str]:
+    """The same; without a server the group fails, and the URL is empty."""
+    with ExitStack() as until_the_end:
+        try:
+            url = until_the_end.enter_context(postgresql())
+        except ServerError as error:
+            group.fail(str(error))
+            url = ""
+        yield url
 
 
 def stop_server(data: Path) -> None:
@@ -242,17 +258,14 @@ def main(arguments: list[str]) -> int:
     interrupted = False
     try:
         if only_cpp or not arguments:
-            with group("C++") as cpp:
-                run_cpp(cpp, arguments[1:])
+            with group("C++") as cpp, server_for(cpp) as url:
+                run_cpp(cpp, arguments[1:], url)
         if not only_cpp:
             with group("Python on SQLite") as python:
                 run_python(python, arguments, DATABASE_URL="")
-            with group("Python on PostgreSQL") as python:
-                try:
-                    with postgresql() as url:
-                        run_python(python, arguments, DATABASE_URL=url)
-                except ServerError as error:
-                    python.fail(str(error))
+            with group("Python on PostgreSQL") as python, server_for(python) as url:
+                if url:
+                    run_python(python, arguments, DATABASE_URL=url)
     except KeyboardInterrupt:
         interrupted = True
         groups[-1].fail("interrupted")

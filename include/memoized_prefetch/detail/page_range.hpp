@@ -1,0 +1,73 @@
+/// A table in pages ordered by key, for the adapters: each page is a query of its own, so that no statement stays open.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <iterator>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace memoized_prefetch::detail {
+
+/// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; moving from it is fine.
+/// `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key, after null the first ones.
+template <class Row, class Key, class KeyOf, class Read>
+class page_range {
+public:
+    class iterator {
+    public:
+        using iterator_concept = std::input_iterator_tag;
+        using value_type = std::vector<Row>;
+        using difference_type = std::ptrdiff_t;
+
+        explicit iterator(page_range& pages) noexcept : m_pages(&pages) {}
+        [[nodiscard]] std::vector<Row>& operator*() const noexcept { return m_pages->m_page; }
+        iterator& operator++() {
+            m_pages->next();
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        bool operator==(std::default_sentinel_t) const noexcept { return m_pages->m_ended; }
+
+    private:
+        page_range* m_pages;
+    };
+
+    page_range(Read read, KeyOf key_of, std::size_t size)
+        : m_read(std::move(read)), m_key_of(std::move(key_of)), m_size(size) {}
+
+    /// Starts from the first page, whenever it is called.
+    [[nodiscard]] iterator begin() {
+        m_after.reset();
+        m_last_was_read = false;
+        next();
+        return iterator(*this);
+    }
+    [[nodiscard]] static std::default_sentinel_t end() noexcept { return {}; }
+
+private:
+    void next() {
+        m_page.clear();
+        m_ended = true;
+        if (m_last_was_read) {
+            return;
+        }
+        m_read(m_after ? &*m_after : nullptr, m_page);
+        m_last_was_read = m_page.size() < m_size;
+        m_ended = m_page.empty();
+        if (!m_ended) {
+            m_after.emplace(std::invoke(m_key_of, std::as_const(m_page.back())));
+        }
+    }
+
+    Read m_read;
+    KeyOf m_key_of;
+    std::size_t m_size;
+    std::optional<Key> m_after; // the last key read; the page itself may have been moved from
+    std::vector<Row> m_page;
+    bool m_last_was_read = false;
+    bool m_ended = true;
+};
+
+} // namespace memoized_prefetch::detail

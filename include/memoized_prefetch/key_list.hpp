@@ -1,0 +1,91 @@
+/// Keys as one parameter of a statement, however many they are, so that the statement stays the same and is prepared once:
+///
+///   SQLite:      where id in (select value from json_each(?))     json_array(keys)      [1,2]  ["a","b"]
+///   PostgreSQL:  where id = any($1)                               array_literal(keys)   {1,2}  {"a","b"}
+///
+/// The adapters use these; they are here for callbacks over other clients. O(the length of the text).
+/// A text with a NUL in it is a std::logic_error.
+#pragma once
+
+#include <memoized_prefetch/detail/misuse.hpp>
+#include <memoized_prefetch/uuid.hpp>
+
+#include <charconv>
+#include <concepts>
+#include <limits>
+#include <span>
+
+namespace memoized_prefetch {
+
+/// What a database may be asked for: integers, text, UUIDs.
+template <class Key>
+concept sql_key =
+    (std::integral<Key> && !std::same_as<Key, bool>) || std::same_as<Key, std::string> || std::same_as<Key, uuid>;
+
+namespace detail {
+
+/// `quote`: appends a text as a quoted element.
+template <sql_key Key, class Quote>
+[[nodiscard]] std::string joined(std::span<const Key> keys, char first, char last, Quote quote) {
+    std::string list(1, first);
+    for (const Key& key : keys) {
+        if (list.size() > 1) {
+            list += ',';
+        }
+        if constexpr (std::integral<Key>) {
+            std::array<char, std::numeric_limits<Key>::digits10 + 3>
+                digits; // NOLINT(*-member-init): written before read
+            list.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), key).ptr);
+        } else if constexpr (std::same_as<Key, uuid>) {
+            quote(list, key.text());
+        } else {
+            // SQLite's JSON would cut it off there, and the row be remembered as missing; PostgreSQL has no such text.
+            if (key.find('\0') != std::string::npos) {
+                misuse("memoized_prefetch: a text with a NUL in it cannot be sent as a key");
+            }
+            quote(list, key);
+        }
+    }
+    return list += last;
+}
+
+} // namespace detail
+
+/// A JSON array. UUIDs are written with hyphens; for a column of 32 digits: `select replace(value, '-', '') from json_each(?)`.
+template <sql_key Key>
+[[nodiscard]] std::string json_array(std::span<const Key> keys) {
+    return detail::joined(keys, '[', ']', [](std::string& list, const std::string& text) {
+        constexpr std::string_view digits = "0123456789abcdef";
+        list += '"';
+        for (const char c : text) {
+            if (c == '"' || c == '\\') {
+                list += '\\';
+                list += c;
+            } else if (static_cast<unsigned char>(c) < 0x20) {
+                list += "\\u00";
+                list += digits[static_cast<unsigned char>(c) / 16];
+                list += digits[static_cast<unsigned char>(c) % 16];
+            } else {
+                list += c;
+            }
+        }
+        list += '"';
+    });
+}
+
+/// A PostgreSQL array in its text form; its type is that of the place where the parameter stands.
+template <sql_key Key>
+[[nodiscard]] std::string array_literal(std::span<const Key> keys) {
+    return detail::joined(keys, '{', '}', [](std::string& list, const std::string& text) {
+        list += '"';
+        for (const char c : text) {
+            if (c == '"' || c == '\\') {
+                list += '\\';
+            }
+            list += c;
+        }
+        list += '"';
+    });
+}
+
+} // namespace memoized_prefetch

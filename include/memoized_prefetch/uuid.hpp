@@ -1,0 +1,68 @@
+/// A UUID as a key: 16 bytes, where its text would be 36 characters on the heap.
+#pragma once
+
+#include <memoized_prefetch/key_traits.hpp>
+
+#include <array>
+#include <bit>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace memoized_prefetch {
+
+struct uuid {
+    std::array<std::uint8_t, 16> bytes = {};
+
+    /// 32 hexadecimal digits of either case, with hyphens anywhere between them or without; nothing if it is not that.
+    [[nodiscard]] static std::optional<uuid> parse(std::string_view text) noexcept {
+        uuid result;
+        std::size_t digits = 0;
+        for (const char c : text) {
+            if (c == '-') {
+                continue;
+            }
+            const int value = c >= '0' && c <= '9'   ? c - '0'
+                              : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                              : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                                     : -1;
+            if (value < 0 || digits == 32) {
+                return std::nullopt;
+            }
+            std::uint8_t& byte = result.bytes[digits++ / 2];
+            byte = static_cast<std::uint8_t>(byte * 16 + value);
+        }
+        return digits == 32 ? std::optional(result) : std::nullopt;
+    }
+    /// In the usual form: lower case, 8-4-4-4-12 digits.
+    [[nodiscard]] std::string text() const {
+        constexpr std::string_view digits = "0123456789abcdef";
+        std::string result;
+        result.reserve(36);
+        for (std::size_t at = 0; at < bytes.size(); ++at) {
+            if (at == 4 || at == 6 || at == 8 || at == 10) {
+                result += '-';
+            }
+            result += digits[bytes[at] / 16];
+            result += digits[bytes[at] % 16];
+        }
+        return result;
+    }
+
+    friend auto operator<=>(const uuid&, const uuid&) noexcept = default;
+};
+
+template <>
+struct key_traits<uuid> {
+    // Of a UUID that starts with the time, the end tells rows apart; of others any part does.
+    static std::uint64_t hash(const uuid& key) noexcept {
+        const auto halves = std::bit_cast<std::array<std::uint64_t, 2>>(key.bytes);
+        return halves[0] * 0x9E3779B97F4A7C15U ^ std::rotl(halves[1], 32);
+    }
+    static bool equal(const uuid& stored, const uuid& asked) noexcept { return stored == asked; }
+};
+
+} // namespace memoized_prefetch
