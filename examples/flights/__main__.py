@@ -10,10 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from flights import data, database
 from flights.interrupt import Interrupted, interruptible, uninterrupted
@@ -36,15 +36,20 @@ class DemoError(Exception):
 
 def main() -> int:
     arguments = parse_arguments()
+    return run_to_its_end("script/demo", lambda: run(arguments.scale, arguments.postgres))
+
+
+def run_to_its_end(program: str, demo: Callable[[], None]) -> int:
+    """Run a demo, and give the exit code; errors that the user can do something about are said in a line."""
     sys.stdout.reconfigure(line_buffering=True)  # in order with stderr, also in a file
     interruptible()
     try:
-        run(arguments.scale, arguments.postgres)
+        demo()
     except Interrupted as interrupted:
         print("\nStopped, and cleaned up.", file=sys.stderr)
         return 128 + interrupted.signum
     except (DemoError, data.DataError, database.DatabaseError) as error:
-        print(f"\nscript/demo: {error}", file=sys.stderr)
+        print(f"\n{program}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -64,6 +69,20 @@ def positive(text: str) -> int:
 
 
 def run(years: int, embedded: bool) -> None:
+    jobs = [
+        ("stream them with Django's prefetch_related", SECONDS_TO_STREAM["django"] * years),
+        ("stream them with MemoizedPrefetch, and compare", SECONDS_TO_STREAM["memoized"] * years),
+    ]
+    with loaded_database(years, embedded, jobs):
+        compare(stream("django"), stream("memoized"))
+
+
+@contextlib.contextmanager
+def loaded_database(years: int, embedded: bool, jobs: list[tuple[str, float]]) -> Iterator[str]:
+    """Set Django up on a database with the flights, and give its URL or the path of its file.
+
+    `jobs`: what the caller is going to do with it, and how many seconds that takes; said beforehand.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     file = CACHE / f"flights-{years}.sqlite3"
     url = os.environ.get("DATABASE_URL", "")
@@ -72,12 +91,12 @@ def run(years: int, embedded: bool) -> None:
         raise DemoError(msg)
     with contextlib.ExitStack() as until_the_end:
         if embedded:
-            announce(years, "an embedded PostgreSQL", start=True)
+            announce(years, "an embedded PostgreSQL", jobs, start=True)
             # Not in the checkout: started by root, the server runs as another user, who may have no access there.
             directory = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix=f"{database.SCHEMA}_"))
             url = until_the_end.enter_context(database.embedded_postgres(directory))
         elif url:
-            announce(years, database.without_password(url), schema=True)
+            announce(years, database.without_password(url), jobs, schema=True)
         set_up_django(url or str(file))
         from django.db import connection
 
@@ -87,19 +106,27 @@ def run(years: int, embedded: bool) -> None:
             until_the_end.enter_context(database.own_schema())
             load.load(CSV_FILES, years)
         elif load.is_loaded(years):
-            announce(years, str(file.relative_to(ROOT)), loaded=True)
+            announce(years, str(file.relative_to(ROOT)), jobs, loaded=True)
         else:
-            announce(years, str(file.relative_to(ROOT)))
+            announce(years, str(file.relative_to(ROOT)), jobs)
             connection.close()
             file.unlink(missing_ok=True)
             load.load(CSV_FILES, years)
-        compare(stream("django"), stream("memoized"))
+        yield url or str(file)
 
 
-def announce(years: int, place: str, *, start: bool = False, schema: bool = False, loaded: bool = False) -> None:
+def announce(
+    years: int,
+    place: str,
+    jobs: list[tuple[str, float]],
+    *,
+    start: bool = False,
+    schema: bool = False,
+    loaded: bool = False,
+) -> None:
     """Say what is about to happen, and how long it takes."""
     flights = data.COUNTS_PER_YEAR["flights"]
-    steps = []
+    steps: list[tuple[str, float]] = []
     if not loaded and not CSV_FILES.exists():
         steps.append((f"get the data, 8 MB of CSV files, from {data.REQUIREMENT}", SECONDS_TO_FETCH))
     if start:
@@ -109,8 +136,7 @@ def announce(years: int, place: str, *, start: bool = False, schema: bool = Fals
         steps.append((f"use the flights loaded earlier, {place}", 0))
     else:
         steps.append((f"load the flights into {place}", SECONDS_TO_LOAD * years))
-    steps.append(("stream them with Django's prefetch_related", SECONDS_TO_STREAM["django"] * years))
-    steps.append(("stream them with MemoizedPrefetch, and compare", SECONDS_TO_STREAM["memoized"] * years))
+    steps += jobs
 
     print(f"The {flights:,} flights that left New York in 2013, each with its two airports, its")
     print("plane, its airline, and the airlines that serve its destination.")

@@ -1,4 +1,5 @@
 #include "adapter_suite.hpp"
+#include "flights_example.hpp"
 
 #include <memoized_prefetch/postgresql.hpp>
 
@@ -126,4 +127,21 @@ TEST(postgresql, numbers_are_read_as_they_were_written) {
     EXPECT_TRUE(std::isnan(rows[0][0]));
     EXPECT_EQ((std::array{-std::numeric_limits<double>::infinity(), 0.1, 1e300, -1.0}),
               (std::array{rows[0][1], rows[0][2], rows[0][3], rows[0][4]}));
+}
+
+TEST(postgresql, the_flights_example_reports_what_python_does) {
+    postgresql_server server;
+    struct own_schema { // the example has a connection of its own, which sees no temporary tables
+        postgresql_server& server;
+        const std::string name = "memoized_prefetch_" + server.value("select pg_backend_pid()");
+        explicit own_schema(postgresql_server& on) : server(on) {
+            server.exec("create schema " + name + "; set search_path = " + name);
+        }
+        own_schema(const own_schema&) = delete;
+        own_schema& operator=(const own_schema&) = delete;
+        ~own_schema() { server.exec("drop schema " + name + " cascade"); }
+    } const schema(server);
+    server.exec(flights::tables);
+    EXPECT_EQ(flights::report, flights::output_of("PGOPTIONS='-c search_path=" + schema.name +
+                                                  "' '" EXAMPLES "/flights_postgresql' \"$DATABASE_URL\" 2>/dev/null"));
 }

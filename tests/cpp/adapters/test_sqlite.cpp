@@ -1,4 +1,5 @@
 #include "adapter_suite.hpp"
+#include "flights_example.hpp"
 
 #include <memoized_prefetch/sqlite.hpp>
 
@@ -36,6 +37,7 @@ public:
         }
         return count;
     }
+    [[nodiscard]] std::string path() const { return m_path.string(); }
     SQLite::Database& database() { return m_database; }
 
 private:
@@ -97,4 +99,10 @@ TEST(sqlite, pages_and_fetches_go_by_the_index) {
                            "where name <> 'x') as page where isbn > 'a' order by isbn limit 10");
     EXPECT_NE(std::string::npos, page.find("SEARCH b USING INDEX")) << page;
     EXPECT_EQ(std::string::npos, page.find("TEMP B-TREE")) << page;
+}
+
+TEST(sqlite, the_flights_example_reports_what_python_does) {
+    sqlite_file file;
+    file.exec(flights::tables);
+    EXPECT_EQ(flights::report, flights::output_of(EXAMPLES "/flights_sqlite '" + file.path() + "' 2>/dev/null"));
 }
