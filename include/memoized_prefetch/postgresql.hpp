@@ -14,7 +14,7 @@
 ///
 /// Why libpq and not libpqxx: a libpqxx connection has one transaction object at a time, which each fetch would have to be
 /// handed, and its versions 6 and 7 have different ones; libpq is below every client and has been the same for long.
-/// A callback over libpqxx is short: see docs/cpp.md.
+/// A callback over libpqxx is short, with `array_literal(keys)` of key_list.hpp as its parameter.
 #pragma once
 
 #include <memoized_prefetch/detail/page_range.hpp>
@@ -237,14 +237,16 @@ template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
 
 /// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
 /// `sql`: a select without `order by` and `limit`. `key`: the name of a column of it, unique and not null, with an index;
-/// `key_of` gives it of a row. Each page is a statement of its own: outside of a transaction, what is inserted or deleted
-/// meanwhile is seen or not, no row twice. Text is ordered by the column's collation.
+/// `key_of` gives it of a row. `size`: rows of a page. `start`: the key behind which to start, as of a run that was stopped.
+/// Each page is a statement of its own, run to its end: what is inserted or deleted meanwhile is seen or not, no row twice.
+/// Text is ordered by the column's collation.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(PGconn* connection, const std::string& sql, const std::string& key, Map map, KeyOf key_of,
-                         std::size_t size = 2'000) {
-    using row_type = std::remove_cvref_t<std::invoke_result_t<Map&, const row&>>;
-    using key_type = std::remove_cvref_t<std::invoke_result_t<KeyOf&, const row_type&>>;
+                         std::size_t size = 2'000,
+                         std::optional<memoized_prefetch::detail::page_key<Map, row, KeyOf>> start = {}) {
+    using row_type = memoized_prefetch::detail::page_row<Map, row>;
+    using key_type = memoized_prefetch::detail::page_key<Map, row, KeyOf>;
     static_assert(sql_key<key_type>, "memoized_prefetch: pages are ordered by an integer, a std::string or a uuid");
     const std::string select = "select * from (" + sql + ") as page";
     const std::string end = " order by " + key + " limit " + std::to_string(size);
@@ -263,8 +265,8 @@ requires std::invocable<Map&, const row&>
             .run("; a page", after == nullptr ? nullptr : &parameter,
                  [&](const row& current) { page.push_back(std::invoke(map, current)); });
     };
-    return memoized_prefetch::detail::page_range<row_type, key_type, KeyOf, decltype(read)>(std::move(read),
-                                                                                            std::move(key_of), size);
+    return memoized_prefetch::detail::page_range<row_type, key_type, KeyOf, decltype(read)>(
+        std::move(read), std::move(key_of), size, std::move(start));
 }
 
 } // namespace memoized_prefetch::postgresql

@@ -195,14 +195,15 @@ template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
 
 /// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
 /// `sql`: a select without `order by` and `limit`. `key`: the name of a column of it, unique and not null, with an index;
-/// `key_of` gives it of a row. Each page is a statement of its own, run to its end: what is inserted or deleted meanwhile is
-/// seen or not, no row twice.
+/// `key_of` gives it of a row. `size`: rows of a page. `start`: the key behind which to start, as of a run that was stopped.
+/// Each page is a statement of its own, run to its end: what is inserted or deleted meanwhile is seen or not, no row twice.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(SQLite::Database& database, const std::string& sql, const std::string& key, Map map,
-                         KeyOf key_of, std::size_t size = 2'000) {
-    using row_type = std::remove_cvref_t<std::invoke_result_t<Map&, const row&>>;
-    using key_type = std::remove_cvref_t<std::invoke_result_t<KeyOf&, const row_type&>>;
+                         KeyOf key_of, std::size_t size = 2'000,
+                         std::optional<memoized_prefetch::detail::page_key<Map, row, KeyOf>> start = {}) {
+    using row_type = memoized_prefetch::detail::page_row<Map, row>;
+    using key_type = memoized_prefetch::detail::page_key<Map, row, KeyOf>;
     static_assert(sql_key<key_type>, "memoized_prefetch: pages are ordered by an integer, a std::string or a uuid");
     const std::string select = "select * from (" + sql + ") as page";
     const std::string end = " order by " + key + " limit " + std::to_string(size);
@@ -225,8 +226,8 @@ requires std::invocable<Map&, const row&>
             page.push_back(std::invoke(map, current));
         });
     };
-    return memoized_prefetch::detail::page_range<row_type, key_type, KeyOf, decltype(read)>(std::move(read),
-                                                                                            std::move(key_of), size);
+    return memoized_prefetch::detail::page_range<row_type, key_type, KeyOf, decltype(read)>(
+        std::move(read), std::move(key_of), size, std::move(start));
 }
 
 } // namespace memoized_prefetch::sqlite

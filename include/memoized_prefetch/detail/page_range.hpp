@@ -5,10 +5,17 @@
 #include <functional>
 #include <iterator>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace memoized_prefetch::detail {
+
+/// What a mapper makes of the adapter's row, and what the key of that is.
+template <class Map, class Source>
+using page_row = std::remove_cvref_t<std::invoke_result_t<Map&, const Source&>>;
+template <class Map, class Source, class KeyOf>
+using page_key = std::remove_cvref_t<std::invoke_result_t<KeyOf&, const page_row<Map, Source>&>>;
 
 /// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; moving from it is fine.
 /// `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key, after null the first ones.
@@ -34,12 +41,12 @@ public:
         page_range* m_pages;
     };
 
-    page_range(Read read, KeyOf key_of, std::size_t size)
-        : m_read(std::move(read)), m_key_of(std::move(key_of)), m_size(size) {}
+    page_range(Read read, KeyOf key_of, std::size_t size, std::optional<Key> start)
+        : m_read(std::move(read)), m_key_of(std::move(key_of)), m_size(size), m_start(std::move(start)) {}
 
     /// Starts from the first page, whenever it is called.
     [[nodiscard]] iterator begin() {
-        m_after.reset();
+        m_after = m_start;
         m_last_was_read = false;
         next();
         return iterator(*this);
@@ -64,6 +71,7 @@ private:
     Read m_read;
     KeyOf m_key_of;
     std::size_t m_size;
+    std::optional<Key> m_start;
     std::optional<Key> m_after; // the last key read; the page itself may have been moved from
     std::vector<Row> m_page;
     bool m_last_was_read = false;

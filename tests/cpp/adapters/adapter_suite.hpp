@@ -322,6 +322,19 @@ TYPED_TEST_P(adapter, pages_go_by_text_and_by_uuids) {
     EXPECT_EQ((std::vector<mp::uuid>{some_uuid, other_uuid}), uuids);
 }
 
+TYPED_TEST_P(adapter, pages_go_on_behind_the_key_of_a_run_that_was_stopped) {
+    auto pages = this->db.pages("select id, name from author", "id", this->author_of, &author::pk, 2U, 1);
+    for (int times = 0; times < 2; ++times) {
+        std::vector<id> keys;
+        for (auto& page : pages) {
+            for (const author& one : page) {
+                keys.push_back(one.pk);
+            }
+        }
+        EXPECT_EQ((std::vector<id>{2, std::numeric_limits<id>::max()}), keys);
+    }
+}
+
 TYPED_TEST_P(adapter, rows_that_come_and_go_between_pages_do_not_disturb_them) {
     std::vector<id> keys;
     for (auto& page : this->db.pages("select id, name from author", "id", this->author_of, &author::pk, 1)) {
@@ -333,16 +346,14 @@ TYPED_TEST_P(adapter, rows_that_come_and_go_between_pages_do_not_disturb_them) {
     EXPECT_EQ((std::vector<id>{-3, 2, 5, std::numeric_limits<id>::max()}), keys);
 }
 
-REGISTER_TYPED_TEST_SUITE_P(adapter, fetches_rows_by_integers, fetches_rows_by_any_text,
-                            refuses_text_with_a_nul_which_would_be_cut_off, fetches_rows_by_uuids,
-                            sends_any_number_of_keys_at_once, fetches_links_in_their_order,
-                            streams_and_prefetches_on_one_connection, prepares_a_statement_once_and_takes_it_away,
-                            says_at_once_that_a_statement_is_wrong,
-                            refuses_statements_that_would_compare_a_key_with_the_whole_list,
-                            errors_name_the_statement_and_the_number_of_keys_and_change_nothing,
-                            values_that_do_not_fit_are_errors_that_name_the_column,
-                            what_a_mapper_throws_leaves_statement_and_memo_as_they_were,
-                            pages_hold_every_row_once_in_the_order_of_the_key, pages_go_by_text_and_by_uuids,
-                            rows_that_come_and_go_between_pages_do_not_disturb_them);
+REGISTER_TYPED_TEST_SUITE_P(
+    adapter, fetches_rows_by_integers, fetches_rows_by_any_text, refuses_text_with_a_nul_which_would_be_cut_off,
+    fetches_rows_by_uuids, sends_any_number_of_keys_at_once, fetches_links_in_their_order,
+    streams_and_prefetches_on_one_connection, prepares_a_statement_once_and_takes_it_away,
+    says_at_once_that_a_statement_is_wrong, refuses_statements_that_would_compare_a_key_with_the_whole_list,
+    errors_name_the_statement_and_the_number_of_keys_and_change_nothing,
+    values_that_do_not_fit_are_errors_that_name_the_column, what_a_mapper_throws_leaves_statement_and_memo_as_they_were,
+    pages_hold_every_row_once_in_the_order_of_the_key, pages_go_by_text_and_by_uuids,
+    pages_go_on_behind_the_key_of_a_run_that_was_stopped, rows_that_come_and_go_between_pages_do_not_disturb_them);
 
 } // namespace adapters

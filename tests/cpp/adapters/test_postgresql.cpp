@@ -38,8 +38,8 @@ public:
     auto links(const std::string& sql) {
         return mp::postgresql::fetch_links<Source, Target>(connection(), sql);
     }
-    auto pages(const std::string& sql, const std::string& key, auto map, auto key_of, std::size_t size = 2'000) {
-        return mp::postgresql::pages(connection(), sql, key, map, key_of, size);
+    auto pages(const std::string& sql, const std::string& key, auto map, auto key_of, auto... more) {
+        return mp::postgresql::pages(connection(), sql, key, map, key_of, more...);
     }
     int statements() { return std::stoi(value("select count(*) from pg_prepared_statements")); }
     PGconn* connection() { return m_connection.get(); }

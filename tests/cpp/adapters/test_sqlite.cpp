@@ -27,8 +27,8 @@ public:
     auto links(const std::string& sql) {
         return mp::sqlite::fetch_links<Source, Target>(m_database, sql);
     }
-    auto pages(const std::string& sql, const std::string& key, auto map, auto key_of, std::size_t size = 2'000) {
-        return mp::sqlite::pages(m_database, sql, key, map, key_of, size);
+    auto pages(const std::string& sql, const std::string& key, auto map, auto key_of, auto... more) {
+        return mp::sqlite::pages(m_database, sql, key, map, key_of, more...);
     }
     int statements() {
         int count = 0;
