@@ -179,7 +179,7 @@ public:
     chunk& operator=(chunk&&) = delete;
     ~chunk() { close(); }
 
-    void to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse);
+    void to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::dict lent);
     void to_many(nb::handle links, nb::handle memo, nb::handle objects, const to_many_relation& relation,
                  bool remembered, nb::handle fetch_links, nb::handle fetch_rows, nb::handle load_deferred);
     void collections(nb::handle objects, const to_many_relation& relation, bool remembered, nb::handle fetch_rows,
@@ -225,7 +225,7 @@ void chunk::run(std::unique_ptr<Pass> pass, Run&& run) {
 }
 
 /// `levels`: [(instances, [ToOne, ...], remembered), ...], all leading to the memo's table.
-void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::handle reverse) {
+void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handle load_deferred, nb::dict lent) {
     py_vector<to_one_instances> instances;
     py_vector<object_ref> own_relations;
     py_vector<const to_one_relation*> all_relations;
@@ -240,7 +240,7 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
         }
         const bool remembered = nb::cast<bool>(level[2]);
         instances.emplace_back(open(level[0]), std::move(relations), nb::cast<py_memo&>(memo), remembered,
-                               load_deferred, remembered || reverse.is_none() ? nullptr : reverse.ptr());
+                               load_deferred, lent.ptr());
     }
     run(std::make_unique<finished_to_one>(memo), [&](finished_to_one& finished) {
         for (to_one_instances& level : instances) {
@@ -488,12 +488,13 @@ nb::list group_by_class(nb::handle objects) {
 }
 
 /// Takes reverse one-to-one caches out again that still hold the instance that was put in.
-void detach_reverse(nb::list attached) {
-    for (nb::handle one : attached) {
-        const object_ref cache = fields_cache_of(nb::object(one[0]).ptr());
-        PyObject* name = PyTuple_GET_ITEM(one.ptr(), 1);
+void detach_reverse(nb::dict lent) {
+    for (nb::handle place : lent.keys()) {
+        const nb::object one = lent[place];
+        const object_ref cache = fields_cache_of(PyTuple_GET_ITEM(one.ptr(), 0));
+        PyObject* name = PyTuple_GET_ITEM(place.ptr(), 1);
         PyObject* now = PyDict_GetItemWithError(cache.get(), name);
-        if (now == PyTuple_GET_ITEM(one.ptr(), 2)) {
+        if (now == PyTuple_GET_ITEM(one.ptr(), 1)) {
             checked(PyDict_DelItem(cache.get(), name));
         } else if (now == nullptr && PyErr_Occurred() != nullptr) {
             throw_python_error();
@@ -507,10 +508,10 @@ void bind_chunk(nb::module_& module) {
     nb::class_<chunk>(module, "Chunk", "What one chunk pins while it is processed; `close` ends it.")
         .def(nb::init<>())
         .def("to_one", &chunk::to_one, nb::arg("memo"), nb::arg("levels"), nb::arg("fetch"), nb::arg("load_deferred"),
-             nb::arg("reverse").none(),
+             nb::arg("lent"),
              nb::sig("def to_one(self, memo: Memo, levels: list[tuple[Sequence[Any], list[ToOne], bool]], "
                      "fetch: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None], "
-                     "reverse: list[tuple[Any, str, Any]] | None) -> None"),
+                     "lent: dict[tuple[int, str], tuple[Any, Any]]) -> None"),
              "Attaches the rows that keys of the instances name, with one call of `fetch` for those not in memory.")
         .def("to_many", &chunk::to_many, nb::arg("links"), nb::arg("memo"), nb::arg("objects"), nb::arg("relation"),
              nb::arg("remembered"), nb::arg("fetch_links"), nb::arg("fetch_rows"), nb::arg("load_deferred"),
@@ -546,8 +547,8 @@ void bind_chunk(nb::module_& module) {
     module.def("group_by_class", &group_by_class, nb::arg("objects"),
                nb::sig("def group_by_class(objects: Sequence[Any]) -> list[tuple[type, Sequence[Any]]]"),
                "The instances of each class, in first-seen order.");
-    module.def("detach_reverse", &detach_reverse, nb::arg("attached"),
-               nb::sig("def detach_reverse(attached: list[tuple[Any, str, Any]]) -> None"),
+    module.def("detach_reverse", &detach_reverse, nb::arg("lent"),
+               nb::sig("def detach_reverse(lent: dict[tuple[int, str], tuple[Any, Any]]) -> None"),
                "Removes reverse one-to-one caches that `to_one` set.");
 }
 

@@ -60,9 +60,9 @@ object_ref own_attribute::attached(PyObject* object) const {
 }
 
 to_one_instances::to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations,
-                                   const py_memo& memo, bool remembered, nb::handle load_deferred, PyObject* reverse)
+                                   const py_memo& memo, bool remembered, nb::handle load_deferred, PyObject* lent)
     : m_opened(std::move(objects)), m_relations(std::move(relations)), m_memo(memo),
-      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_reverse(reverse), m_remembered(remembered) {
+      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_lent(lent), m_remembered(remembered) {
     for (const to_one_relation* relation : m_relations) {
         m_any_native = m_any_native || !relation->loose;
     }
@@ -102,6 +102,9 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
         }
         if (attached && (!m_remembered || still_attached(relation, attached, dict.get()))) {
             readings[number] = {key_state::attached, {}};
+            if (m_remembered && relation.reverse_name && is_instance_of_model(attached.get())) {
+                keep_reverse(attached.get(), relation.reverse_name.get(), object);
+            }
         } else {
             readings[number] = reading_of(relation.key.read_from(dict.get()), relation.translated);
         }
@@ -147,13 +150,32 @@ void to_one_instances::attach(std::size_t at, std::span<const object_ref* const>
     }
 }
 
+/// A row leads back to the instance that was attached to last, as under Django, where each has a row of its own; but while
+/// a chunk is the current one it leads to the chunk's own instance, whichever remembered one was attached to later.
 void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* object) const {
-    if (m_reverse != nullptr) {
-        const object_ref set = checked(PyTuple_Pack(3, row, name, object));
-        checked(PyList_Append(m_reverse, set.get()));
-    }
     const object_ref cache = fields_cache_of(row);
+    const object_ref id = checked(PyLong_FromVoidPtr(row));
+    const object_ref place = checked(PyTuple_Pack(2, id.get(), name));
+    if (!m_remembered) {
+        const object_ref lent = checked(PyTuple_Pack(2, row, object));
+        checked(PyDict_SetItem(m_lent, place.get(), lent.get()));
+    } else if (PyObject* lent = PyDict_GetItemWithError(m_lent, place.get())) {
+        if (PyDict_GetItemWithError(cache.get(), name) == PyTuple_GET_ITEM(lent, 1)) {
+            return;
+        }
+    }
+    if (PyErr_Occurred() != nullptr) {
+        throw_python_error();
+    }
     checked(PyDict_SetItem(cache.get(), name, object));
+}
+
+/// A remembered row leads back to the remembered instance again when the chunk's own that stood there meanwhile is gone.
+void to_one_instances::keep_reverse(PyObject* row, PyObject* name, PyObject* object) const {
+    const object_ref cache = fields_cache_of(row);
+    if (PyDict_SetDefault(cache.get(), name, object) == nullptr) {
+        throw_python_error();
+    }
 }
 
 to_many_instances::to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links* links,

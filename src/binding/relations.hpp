@@ -87,9 +87,10 @@ struct opened_instances {
 class to_one_instances {
 public:
     /// `remembered`: the instances come from a memo, so what is attached to them may have been changed since.
-    /// `reverse`: a list that collects (row, name, instance) for every reverse one-to-one cache that was set, or null.
+    /// `lent`: a dict {(id(row), name): (row, instance)} of the reverse one-to-one caches that lead to a chunk's own instances;
+    /// those of the instances are added unless they are remembered.
     to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations, const py_memo& memo,
-                     bool remembered, nb::handle load_deferred, PyObject* reverse);
+                     bool remembered, nb::handle load_deferred, PyObject* lent);
 
     [[nodiscard]] std::size_t size() const noexcept { return m_opened.objects.size(); }
     [[nodiscard]] std::size_t width() const noexcept { return m_relations.size(); }
@@ -104,12 +105,13 @@ public:
 private:
     [[nodiscard]] bool still_attached(const to_one_relation& relation, const object_ref& row, PyObject* dict) const;
     void attach_reverse(PyObject* row, PyObject* name, PyObject* object) const;
+    void keep_reverse(PyObject* row, PyObject* name, PyObject* object) const;
 
     opened_instances m_opened;
     py_vector<const to_one_relation*> m_relations;
     const py_memo& m_memo;
     object_ref m_load_deferred;
-    PyObject* m_reverse;
+    PyObject* m_lent;
     bool m_remembered;
     bool m_any_native = false;
 };

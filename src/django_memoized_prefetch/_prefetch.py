@@ -55,7 +55,7 @@ ANY = object()
 MAX_APART = 4
 
 # Reverse one-to-one caches: row, name, and the object of a chunk.
-Lent = list[tuple[Any, str, Any]]
+Lent = dict[tuple[int, str], tuple[Any, Any]]
 
 
 class MemoizedPrefetch:
@@ -356,7 +356,7 @@ class MemoizedPrefetch:
         self._forget_now(changes)
 
     def _forget_now(self, changes: list[Change]) -> None:
-        borrowed = {(id(row), name) for _, lent in list(self._reverse.values()) for row, name, _ in list(lent)}
+        borrowed = {place for _, lent in list(self._reverse.values()) for place in list(lent)}
         self._memory.forget(changes, self._attachments_of_memory(), borrowed)
 
     def _forget_late(self, changes: list[Change]) -> None:
@@ -596,12 +596,11 @@ class MemoizedPrefetch:
         by_objects: dict[int, tuple[Sequence[Any], list[Any], bool]] = {}
         for level in group:
             by_objects.setdefault(id(level.objects), (level.objects, [], level.remembered))[1].append(level.engine())
-        reverse = None if all(level.remembered for level in group) else self._lent()
-        pins.to_one(first.memo, list(by_objects.values()), fetch, load, reverse)
+        pins.to_one(first.memo, list(by_objects.values()), fetch, load, self._lent())
 
     def _lent(self) -> Lent:
         user = current_user()
-        return self._reverse.setdefault(id(user), (ref(user), []))[1]
+        return self._reverse.setdefault(id(user), (ref(user), {}))[1]
 
     def _attach_to_many(self, level: Level, pins: Chunk, count: QueryCount) -> None:
         rows, relation, instance = level.rows, level.attachment.relation, level.objects[0]

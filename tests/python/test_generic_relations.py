@@ -14,7 +14,7 @@ from django.db import models
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.everything.models import City, Locker, Note, Person, Play, Tag
 from tests.python.everything.rows import NOTED, fill_theatre, identifier
-from tests.python.graph import assert_chunks_alike, assert_same_error, outcome
+from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error, outcome
 from tests.python.oracle import captured_queries, no_queries
 
 SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
@@ -300,3 +300,43 @@ def test_an_unsaved_object_has_no_notes(theatre: None) -> None:
         assert_chunks_alike(chunk, lambda: ["notes"])
     else:
         assert_same_error(chunk, lambda: ["notes"])
+
+
+def lockers_with_holders() -> list[Locker]:
+    lockers = []
+    for rank in range(3):
+        holder = Person.objects.create(name=f"person {rank}")
+        lockers.append(Locker.objects.create(name="a locker", rank=rank, holder=holder))
+    return lockers
+
+
+def all_lockers() -> list[Locker]:
+    return list(Locker.objects.order_by("rank"))
+
+
+@SIZES
+@pytest.mark.parametrize("lookups", [["holder", "notes__target__holder"], ["notes__target__holder", "holder"]])
+def test_a_holder_leads_back_to_the_locker_of_the_chunk(size: int | None, lookups: list[str]) -> None:
+    """The remembered locker that its notes are about has the same holder."""
+    for locker in lockers_with_holders():
+        note_on(Locker, locker.pk)
+    prefetch = MemoizedPrefetch(*lookups, lru_cache_size=size)
+    for _ in range(2):
+        lockers = prefetch.process_chunk(all_lockers())
+        with no_queries():
+            for locker in lockers:
+                assert locker.holder.locker is locker
+    assert_chunks_alike(all_lockers, lambda: lookups, size=size)
+
+
+@SIZES
+def test_when_the_chunk_is_over_a_holder_leads_back_to_the_remembered_locker_again(size: int | None) -> None:
+    lockers = lockers_with_holders()
+    note_on(Locker, lockers[1].pk, writer=lockers[0].holder)
+    lookups = ["holder", "holder__note_set__target__holder"]
+    prefetch = MemoizedPrefetch(*lookups, lru_cache_size=size)
+    for places in ([0], [1], [0], [2], [0, 1], [0]):
+        ours, theirs = ([all_lockers()[place] for place in places] for _ in range(2))
+        prefetch.process_chunk(ours)
+        models.prefetch_related_objects(theirs, *lookups)
+        Comparison().graphs(ours, theirs)
