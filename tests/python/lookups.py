@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import django
+from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window
 from django.db.models.functions import RowNumber
@@ -56,7 +57,10 @@ class Rows:
 
     @property
     def is_ordered(self) -> bool:
-        return bool(self.make().ordered)
+        try:
+            return bool(self.make().ordered)
+        except FieldError:
+            return False  # refused when the lookup is made
 
     def __repr__(self) -> str:
         text = f"{self.model.__name__}.{self.manager}.all()"
