@@ -30,7 +30,8 @@ void check_reference(const std::string& line, const std::filesystem::path& docum
     const std::string header = text_of(document.parent_path() / match[1].str());
     const std::string names = match[2];
     for (std::sregex_iterator at(names.begin(), names.end(), name), end; at != end; ++at) {
-        const std::regex declared("(class|struct|concept|using|auto|string|>|\\]\\]|error) (" + (*at)[1].str() + ")\\b");
+        const std::regex declared("(class|struct|concept|using|auto|string|>|\\]\\]|error) (" + (*at)[1].str() +
+                                  ")\\b");
         if (!std::regex_search(header, declared)) {
             throw std::runtime_error(match[1].str() + " declares no " + (*at)[1].str());
         }
