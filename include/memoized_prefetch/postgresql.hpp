@@ -105,6 +105,7 @@ public:
           m_name(std::move(other.m_name)) {}
     statement(const statement&) = delete;
     statement& operator=(const statement&) = delete;
+    statement& operator=(statement&&) = delete;
     /// The server forgets it, unless a transaction has failed: then it goes with the connection.
     ~statement() {
         if (m_connection != nullptr) {

@@ -151,7 +151,7 @@ def changes(
             found.append(("annotate", (), {"extra_1": F("rank") + 1}))
         elif kind == "distinct":
             found.append(("distinct", (), {}))
-        elif kind == "exists":
+        elif kind == "exists" and hasattr(model, "rank"):
             found.append(("annotate", (), {"extra_2": Exists(model._base_manager.filter(rank__gt=OuterRef("rank")))}))
         elif kind == "window":
             order = [F("rank").asc(), *(F(name).asc() for name in key_columns(model))]
