@@ -638,6 +638,7 @@ class MemoizedPrefetch:
                 with count.on(level.alias):
                     found, by_value = fetch_linked(relation, source, attachment.not_attached(level.objects))
                 translated.update(by_value)
+                level.read_anew = found
                 return found
             if found is None:
                 with count.on(level.alias):
@@ -822,6 +823,7 @@ class Level:
         self._translated = translated
         self._unattached: Sequence[Any] = ()
         self._fresh: Sequence[Any] | None = None
+        self.read_anew: Sequence[Any] = ()
         self.seen_again: int | None = None  # when Django comes to the lookup that repeats this one
         attachment.prepare(objects[0])
         if attachment.kind not in (ATTRIBUTE, GENERIC_ONE):
@@ -907,7 +909,12 @@ class Level:
                 return []
             if self.attachment.asks_relation and not hasattr(self.objects[0], self.lookup.attribute):
                 raise unknown_attribute(self.model, self.lookup.attribute, self.lookup.where, further[0].path)
-        return self.attachment.follow(self._fresh or self.objects)
+        objects = self.attachment.follow(self._fresh or self.objects)
+        if self.read_anew:
+            # As they were read: of several instances of one row Django gives what refers to it to the last.
+            order = {id(row): number for number, row in enumerate(self.read_anew)}
+            objects.sort(key=lambda row: order.get(id(row), -1))
+        return objects
 
 
 def raise_repeated(repeated: dict[int, Lookup], number: int | None) -> None:

@@ -139,6 +139,20 @@ def test_what_a_link_says_of_its_target(size: int | None) -> None:
 
 
 @SIZES
+@pytest.mark.parametrize("order", ["pk", "-pk"])
+@pytest.mark.parametrize("to_attr", [None, "unordered_cast"])
+def test_several_instances_of_one_row(to_attr: str | None, order: str, size: int | None) -> None:
+    """A row that is read with its link has an instance for each: what refers to it is given the one that was read last."""
+    alike(
+        lambda: list(Play.objects.order_by(order)),
+        lambda: Prefetch("cast", Person.objects.annotate(of_play=F("roles__play")), to_attr=to_attr),
+        f"{to_attr or 'cast'}__written",
+        size=size,
+        more_queries=1,
+    )
+
+
+@SIZES
 def test_ordered_targets_and_hidden_rows(size: int | None) -> None:
     alike(plays, lambda: Prefetch("genres", Genre.objects.order_by("name")), size=size, more_queries=1)
     alike(plays, lambda: Prefetch("genres", Genre.objects.order_by()), size=size, more_queries=1)
