@@ -1,10 +1,20 @@
 #include "relations.hpp"
 
+#include <array>
+
 namespace memoized_prefetch::binding {
 
 namespace {
 
 bool dict_contains(PyObject* dict, PyObject* name) { return checked(PyDict_Contains(dict, name)) != 0; }
+
+object_ref attached_in(const object_ref& fields_cache, const to_one_relation& relation) {
+    object_ref row = object_ref::borrow(PyDict_GetItemWithError(fields_cache.get(), relation.attach_name.get()));
+    if (!row && PyErr_Occurred() != nullptr) {
+        throw_python_error();
+    }
+    return row;
+}
 
 /// A loaded key value as the engine takes it: only None is null.
 key_reading<py_key> reading_of(object_ref value) {
@@ -73,17 +83,61 @@ void to_one_instances::close() {
     m_opened.caches.assign(size(), object_ref());
 }
 
+/// Opens several objects step by step, each step for all of them: it asks for the memory that the next step reads. Remembered
+/// rows are in no cache, and an object's own steps wait for one another.
+void to_one_instances::open(std::size_t begin) {
+    const std::size_t end = std::min(begin + opened_at_once, size());
+    std::array<object_ref, opened_at_once> states;
+    for (std::size_t at = begin; at < end; ++at) {
+        prefetch_object(m_opened.objects[at]);
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        prefetch_attributes(m_opened.objects[at]);
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        m_opened.dicts[at] = checked(PyObject_GenericGetDict(m_opened.objects[at], nullptr));
+        prefetch_items(m_opened.dicts[at].get());
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        states[at - begin] = state_of(m_opened.objects[at], m_opened.dicts[at].get());
+        prefetch_object(states[at - begin].get());
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        prefetch_attributes(states[at - begin].get());
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        m_opened.caches[at] = fields_cache_of_state(m_opened.objects[at], states[at - begin].get());
+        prefetch_items(m_opened.caches[at].get());
+    }
+    if (!m_remembered) {
+        return; // nothing has been attached as a rule
+    }
+    for (const to_one_relation* relation : m_relations) {
+        if (relation->loose || relation->to_attr) {
+            continue;
+        }
+        std::array<object_ref, opened_at_once> rows;
+        for (std::size_t at = begin; at < end; ++at) {
+            rows[at - begin] = attached_in(m_opened.caches[at], *relation);
+            if (rows[at - begin]) {
+                prefetch_object(rows[at - begin].get());
+            }
+        }
+        for (const object_ref& row : rows) {
+            if (row) {
+                prefetch_attributes(row.get());
+            }
+        }
+    }
+}
+
 void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) {
     PyObject* object = m_opened.objects[at];
-    if (at + 4 < size()) {
-        __builtin_prefetch(m_opened.objects[at + 4]);
+    if (m_any_native && !m_opened.caches[at]) {
+        open(at);
     }
-    object_ref& cache = m_opened.caches[at];
-    object_ref& dict = m_opened.dicts[at];
-    if (m_any_native && !cache) {
-        dict = checked(PyObject_GenericGetDict(object, nullptr));
-        cache = fields_cache_of(object, dict.get());
-    }
+    const object_ref& cache = m_opened.caches[at];
+    const object_ref& dict = m_opened.dicts[at];
     const bool none_attached = m_any_native && PyDict_GET_SIZE(cache.get()) == 0;
     for (std::size_t number = 0; number < m_relations.size(); ++number) {
         const to_one_relation& relation = *m_relations[number];
@@ -95,10 +149,7 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
         if (relation.to_attr.tells()) {
             attached = relation.to_attr.attached(object);
         } else if (!none_attached) {
-            attached = object_ref::borrow(PyDict_GetItemWithError(cache.get(), relation.attach_name.get()));
-            if (!attached && PyErr_Occurred() != nullptr) {
-                throw_python_error();
-            }
+            attached = attached_in(cache, relation);
         }
         if (attached && (!m_remembered || still_attached(relation, attached, dict.get()))) {
             readings[number] = {key_state::attached, {}};

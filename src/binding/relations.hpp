@@ -103,6 +103,8 @@ public:
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
 
 private:
+    static constexpr std::size_t opened_at_once = 32;
+    void open(std::size_t begin);
     [[nodiscard]] bool still_attached(const to_one_relation& relation, const object_ref& row, PyObject* dict) const;
     void attach_reverse(PyObject* row, PyObject* name, PyObject* object) const;
     void keep_reverse(PyObject* row, PyObject* name, PyObject* object) const;

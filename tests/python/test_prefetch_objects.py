@@ -142,7 +142,7 @@ def test_what_a_link_says_of_its_target(size: int | None) -> None:
 @pytest.mark.parametrize("order", ["pk", "-pk"])
 @pytest.mark.parametrize("to_attr", [None, "unordered_cast"])
 def test_several_instances_of_one_row(to_attr: str | None, order: str, size: int | None) -> None:
-    """A row that is read with its link has an instance for each: what refers to it is given the one that was read last."""
+    """A row that is read with its link has an instance for each: what refers to it is given the last that was read."""
     alike(
         lambda: list(Play.objects.order_by(order)),
         lambda: Prefetch("cast", Person.objects.annotate(of_play=F("roles__play")), to_attr=to_attr),
