@@ -127,6 +127,8 @@ class Attachment:
             self._set_up_collection(lookup.config)
         elif self.kind == GENERIC_ONE:
             self._set_up_generic(lookup)
+        elif self.kind == DJANGO:
+            self._check_querysets()
         if self.kind in (DJANGO, GENERIC_ONE) and lookup.config is not None and relation.target is not None:
             self._check_target(lookup.config.model)
 
@@ -219,7 +221,12 @@ class Attachment:
             self._leave_to_django("a config's queryset, of one model, for a relation to several")
         if lookup.querysets is not None and VERSION < (5, 0):
             self._leave_to_django("before Django 5.0 it takes no queryset")
-        for queryset in lookup.querysets or ():
+        self._check_querysets()
+
+    def _check_querysets(self) -> None:
+        config = self.lookup.config
+        given = self.lookup.querysets or ()
+        for queryset in given if config is None or config.queryset is None else [config.queryset]:
             reason = why_not_remembered(queryset, self.relation)
             if reason is not None or queryset.query.is_sliced:
                 self._leave_to_django(reason or "the queryset is sliced")

@@ -153,6 +153,22 @@ def test_several_instances_of_one_row(to_attr: str | None, order: str, size: int
 
 
 @SIZES
+def test_a_window_over_rows_that_django_attaches_to_remembered_ones(size: int | None) -> None:
+    """The seats of a chunk are numbered together: those of another chunk have other numbers."""
+    numbered = Window(RowNumber(), order_by=[F("rank").asc(), F("hall").asc(), F("number").asc()])
+
+    def lookup() -> Any:
+        return Prefetch("plays__tickets__seat", Seat.objects.annotate(place=numbered))
+
+    prefetch = MemoizedPrefetch(lookup(), lru_cache_size=size)
+    for places in ([1], [0], [2, 1], [0, 1, 2, 3]):
+        ours, theirs = ([list(Genre.objects.order_by("pk"))[place] for place in places] for _ in range(2))
+        prefetch.process_chunk(ours)
+        prefetch_related_objects(theirs, lookup())
+        Comparison().graphs(ours, theirs)
+
+
+@SIZES
 def test_ordered_targets_and_hidden_rows(size: int | None) -> None:
     alike(plays, lambda: Prefetch("genres", Genre.objects.order_by("name")), size=size, more_queries=1)
     alike(plays, lambda: Prefetch("genres", Genre.objects.order_by()), size=size, more_queries=1)
