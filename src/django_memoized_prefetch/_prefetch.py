@@ -531,6 +531,9 @@ class MemoizedPrefetch:
         """
         levels = [level for level in levels if not any(level.must_wait_for(other) for other in levels)]
         first = min(levels, key=lambda level: level.lookup.number)
+        if any(lookup.leads_back and lookup.below for lookup in self._root.all_below()):
+            # What it attaches to the objects that it leads back to is there already for those after it, as under Django.
+            return [level for level in levels if level.lookup is first.lookup and level.asks_like(first)] or [first]
         # What is not the engine's to attach may look at what lookups before it attached, and waits for these.
         own = [level for level in levels if level.attachment.kind not in (ATTRIBUTE, DJANGO)]
         later = frozenset[Any]().union(*(self._later_memos(level.lookup, level.model) for level in own))

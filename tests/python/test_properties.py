@@ -17,11 +17,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import EmptyResultSet, FieldError
 from django.db import models, reset_queries, transaction
 from django.db.models import prefetch_related_objects
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import Person, Play
+from tests.python.everything.models import City, Person, Play
 from tests.python.everything.rows import NOTED, fill_theatre
 from tests.python.graph import Comparison, outcome, relations
 from tests.python.lookups import (
@@ -98,6 +98,57 @@ def chunk_of(queryset: models.QuerySet[Any], places: list[int]) -> list[Any]:
     return chunk
 
 
+def of_people(*lookups: Wanted) -> tuple[Any, ...]:
+    return Person, None, Rows(Person, "_base_manager"), list(lookups)
+
+
+# By a path that leads back to the chunk's own people: what it attaches to them is there for the lookups after it.
+@example(
+    case=of_people(
+        Wanted("roles__person__directed"),
+        Wanted("roles__person__directed", Rows(Play, "objects")),
+        Wanted("roles__understudy", Rows(Person, "objects", lookups=(Wanted("directed", to_attr="some_a"),)), "some_c"),
+        Wanted("directed", Rows(Play, "objects", lookups=(Wanted("genres"), Wanted("city__companies")))),
+    ),
+    seed=1275,
+    rows=4,
+    chunks=[[6, 5, 3, 3, 4, 5], [7, 2, 7, 2, 4], [2, 2, 0], [5]],
+    size=2,
+)
+@example(
+    case=of_people(
+        Wanted("roles__person__directed"),
+        Wanted("roles__person__hometown", to_attr="some_b"),
+        Wanted("directed__cities", Rows(City, "objects", (("filter", (), {"rank": 0}),))),
+    ),
+    seed=1384,
+    rows=5,
+    chunks=[[7, 6, 0, 6, 3], [2, 4, 5, 3, 5, 6, 3, 0], [7, 2, 0, 5, 2, 6, 3, 4], [6]],
+    size=10_000,
+)
+@example(
+    case=of_people(
+        Wanted("locker__holder__directed", Rows(Play, "objects")),
+        Wanted("directed", to_attr="some_a"),
+        Wanted("directed__author", Rows(Person, "objects", (("filter", (), {"rank": 0}),))),
+    ),
+    seed=0,
+    rows=4,
+    chunks=[[0, 0]],
+    size=1,
+)
+@example(
+    case=of_people(
+        Wanted("roles__person__directed"),
+        Wanted("roles__person__directed", to_attr="some_c"),
+        Wanted("hometown", to_attr="some_c"),
+        Wanted("directed__author"),
+    ),
+    seed=0,
+    rows=2,
+    chunks=[[0]],
+    size=1,
+)
 @PROPERTY
 @given(case=cases(), seed=st.integers(0, 10_000), rows=st.integers(2, 5), chunks=CHUNKS, size=SIZES)
 def test_any_lookups(case: tuple[Any, ...], seed: int, rows: int, chunks: list[list[int]], size: int | None) -> None:
