@@ -290,30 +290,28 @@ def by_chance(lookups: list[Wanted]) -> set[str]:
 
 def count_many_to_many(model: type[models.Model], lookups: list[Wanted] | tuple[Wanted, ...], note: Any) -> int:
     """How many of the steps are many-to-many: those whose links and targets are two queries."""
-    targets: dict[str, type[models.Model] | None] = {"": model}
+    # By path; of several lookups with one `to_attr` the first that runs decides what is there.
+    targets: dict[str, set[type[models.Model]]] = {"": {model}}
     found = set()
     nested = 0
     for lookup in lookups:
         path = ""
-        *steps, last = lookup.path.split("__")
-        for step in [*steps, last]:
-            start, source = path, targets[path]
+        for step in lookup.path.split("__"):
+            sources = [source for source in targets[path] if step in relations(source)]
             path = joined(path, step)
-            if source is None:
-                break
-            if path not in targets:
-                target = relations(source).get(step)
-                targets[path] = target if target is not None else note
-            if step in relations(source) and is_link(source, step):
+            here = targets.setdefault(path, set())
+            here.update(target for source in sources if (target := relations(source)[step] or note) is not None)
+            if any(is_link(source, step) for source in sources):
                 found.add(path)
-        else:
-            if lookup.to_attr is not None:
-                targets[joined(start, lookup.to_attr)] = targets[path]
-                if path in found:
-                    found.add(f"{path} as {lookup.to_attr}")
-            for rows in lookup.rows if isinstance(lookup.rows, tuple) else (lookup.rows,):
-                if rows is not None:
-                    nested += count_many_to_many(rows.model, rows.lookups, note)
+        if lookup.to_attr is not None:
+            *start, _ = lookup.path.split("__")
+            attribute = joined("__".join(start), lookup.to_attr)
+            targets.setdefault(attribute, set()).update(targets[path])
+            if path in found:
+                found.add(f"{path} as {lookup.to_attr}")
+        for rows in lookup.rows if isinstance(lookup.rows, tuple) else (lookup.rows,):
+            if rows is not None:
+                nested += count_many_to_many(rows.model, rows.lookups, note)
     return len(found) + nested
 
 
