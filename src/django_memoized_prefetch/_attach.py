@@ -113,7 +113,7 @@ class Attachment:
         self.rows: Rows | None = None
         self.link_identity: tuple[Any, ...] = (self,)
         self.link_name = ""
-        self.asks_relation = False
+        self.asks_relation: bool | None = None
         self.engine: Any = None
         self._queryset_class: Any = None
         self._prepared = False
@@ -322,7 +322,7 @@ class Attachment:
         return alias
 
     def prepare(self, instance: Model) -> None:
-        """Makes what only an instance tells: a manager's class of querysets, and where Django looks for `to_attr`."""
+        """Makes what only an instance tells: a manager's class of querysets, and with it the engine's relation."""
         if self._prepared:
             return
         relation = self.relation
@@ -336,9 +336,13 @@ class Attachment:
             self.engine = self.to_one_engine(instance)
         elif self.kind in (TO_MANY, *COLLECTIONS):
             self.engine = self.to_many_engine(instance)
-        if self.relation.kind in SINGLE and self.lookup.to_attr is not None:
-            self.asks_relation = self.fetched_where(instance)[1] == IN_FIELDS_CACHE
         self._prepared = True
+
+    def look_where(self, instance: Model) -> None:
+        """Finds out where Django looks for `to_attr`."""
+        if self.asks_relation is None:
+            asks = self.relation.kind in SINGLE and self.lookup.to_attr is not None
+            self.asks_relation = asks and self.fetched_where(instance)[1] == IN_FIELDS_CACHE
 
     def fetched_where(self, instance: Model) -> tuple[str, int]:
         """Where Django looks whether the relation was attached before: a name, and what it is the name of."""
@@ -529,7 +533,11 @@ class Attachment:
     @property
     def attached_by_parent(self) -> bool:
         """Whether the rows have what this leads to from the lookup that attached them."""
-        return self.lookup.leads_back and not self.lookup.inner and (self.lookup.to_attr is None or self.asks_relation)
+        return (
+            self.lookup.leads_back
+            and not self.lookup.inner
+            and (self.lookup.to_attr is None or bool(self.asks_relation))
+        )
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
         """The distinct objects that are attached to these."""

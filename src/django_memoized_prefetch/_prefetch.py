@@ -532,7 +532,7 @@ class MemoizedPrefetch:
         levels = [level for level in levels if not any(level.must_wait_for(other) for other in levels)]
         first = min(levels, key=lambda level: level.lookup.number)
         if any(lookup.leads_back and lookup.below for lookup in self._root.all_below()):
-            # What it attaches to the objects that it leads back to is there already for those after it, as under Django.
+            # What it attaches to the objects that it leads back to is there for those after it, as under Django.
             return [level for level in levels if level.lookup is first.lookup and level.asks_like(first)] or [first]
         # What is not the engine's to attach may look at what lookups before it attached, and waits for these.
         own = [level for level in levels if level.attachment.kind not in (ATTRIBUTE, DJANGO)]
@@ -828,7 +828,7 @@ class Level:
         self._fresh: Sequence[Any] | None = None
         self.read_anew: Sequence[Any] = ()
         self.seen_again: int | None = None  # when Django comes to the lookup that repeats this one
-        attachment.prepare(objects[0])
+        attachment.look_where(objects[0])
         if attachment.kind not in (ATTRIBUTE, GENERIC_ONE):
             self.alias = attachment.alias(objects[0])
         if attachment.rows is not None:
@@ -883,6 +883,7 @@ class Level:
 
     def check(self) -> None:
         """Raises what Django raises before it fetches; notes which objects it would fetch for."""
+        self.attachment.prepare(self.objects[0])
         lookup = self.lookup
         again = lookup.seen_again is not None
         if not (again or lookup.to_attr_given or lookup.below):

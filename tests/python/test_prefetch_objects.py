@@ -191,6 +191,17 @@ def test_slices_that_django_refuses() -> None:
     refused(plays, lambda: Prefetch("author", Person.objects.order_by("pk")[:2]))
 
 
+def test_the_first_of_two_errors() -> None:
+    """A slice is refused when it is its turn, not when what it hangs on has been read."""
+    error = refused(
+        people,
+        "written__director__written",
+        lambda: Prefetch("written", Play.objects.all()),
+        lambda: Prefetch("written__cast", Person.objects.order_by("id")[:1]),
+    )
+    assert "already seen" in str(error)
+
+
 def test_rows_of_another_database() -> None:
     fill_theatre(9, 5, "other")
     for path in ("author", "cast", "notes"):
