@@ -19,6 +19,7 @@ from ._engine import Memo, ToMany, ToOne, follow_attribute, follow_to_many, foll
 from ._lookups import Lookup
 from ._queries import (
     RowSource,
+    aggregates,
     base_rows,
     config_rows,
     default_rows,
@@ -183,6 +184,8 @@ class Attachment:
             key_name = relation.target_field.attname
         elif config is not None:
             key_name = config.model._meta.pk.attname
+        for below in self.lookup.below.values():
+            below.leads_back |= below.name == relation.reverse_name  # a one-to-one
         self._read_from(lambda: base_rows(self._target))
         if self.kind != DJANGO:
             self.rows = Rows(self.row_source, key_name, self.lookup.custom_below)
@@ -228,6 +231,8 @@ class Attachment:
         given = self.lookup.querysets or ()
         for queryset in given if config is None or config.queryset is None else [config.queryset]:
             reason = why_not_remembered(queryset, self.relation)
+            if reason is None and self.kind == DJANGO and aggregates(queryset):
+                reason = "the queryset aggregates"  # over what Django joins to ask for the objects
             if reason is not None or queryset.query.is_sliced:
                 self._leave_to_django(reason or "the queryset is sliced")
 

@@ -580,10 +580,15 @@ def why_not_referring(queryset: QuerySet[Any]) -> str | None:
     return f"the queryset is a {queryset.query.combinator}" if queryset.query.combinator else None
 
 
+def aggregates(queryset: QuerySet[Any]) -> bool:
+    query = queryset.query
+    return query.group_by is not None or any(one.contains_aggregate for one in query.annotations.values())
+
+
 def why_not_linked(queryset: QuerySet[Any], relation: Relation) -> str | None:
     """For a many-to-many: why what the queryset says of a row may be different for each link."""
     query = queryset.query
-    if query.group_by is not None or any(annotation.contains_aggregate for annotation in query.annotations.values()):
+    if aggregates(queryset):
         return "the queryset aggregates"
     through = link_fields(relation)[0]._meta.db_table
     for join in query.alias_map.values():

@@ -153,12 +153,19 @@ def test_several_instances_of_one_row(to_attr: str | None, order: str, size: int
 
 
 @SIZES
-def test_a_window_over_rows_that_django_attaches_to_remembered_ones(size: int | None) -> None:
-    """The seats of a chunk are numbered together: those of another chunk have other numbers."""
-    numbered = Window(RowNumber(), order_by=[F("rank").asc(), F("hall").asc(), F("number").asc()])
+@pytest.mark.parametrize(
+    "place",
+    [
+        Window(RowNumber(), order_by=[F("rank").asc(), F("hall").asc(), F("number").asc()]),
+        Count("tickets"),  # of several columns: Django asks by joining the tickets
+    ],
+    ids=["window", "aggregate"],
+)
+def test_what_django_attaches_to_remembered_rows_depends_on_the_chunk(place: Any, size: int | None) -> None:
+    """The seats of a chunk are numbered together, and counted by its tickets."""
 
     def lookup() -> Any:
-        return Prefetch("plays__tickets__seat", Seat.objects.annotate(place=numbered))
+        return Prefetch("plays__tickets__seat", Seat.objects.annotate(place=place))
 
     prefetch = MemoizedPrefetch(lookup(), lru_cache_size=size)
     for places in ([1], [0], [2, 1], [0, 1, 2, 3]):

@@ -137,6 +137,14 @@ def test_two_instances_of_one_row(theatre: None) -> None:
     assert_chunks_alike(twice, lambda: ["written", "locker"])
 
 
+def test_what_a_one_to_one_led_from_is_there(theatre: None) -> None:
+    """The way back is not fetched: Django has nothing against another queryset for it then."""
+    assert_chunks_alike(
+        lambda: list(Opera.objects.order_by("pk")),
+        lambda: ["work_ptr", "work_ptr__opera", Prefetch("work_ptr__opera", Opera.objects.all())],
+    )
+
+
 def test_rows_of_a_memoized_source_are_remembered_with_it(theatre: None) -> None:
     lookups = ["author__written", "author__locker", "author__notes"]
     prefetch = MemoizedPrefetch(*lookups)
