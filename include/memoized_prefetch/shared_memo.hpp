@@ -171,7 +171,11 @@ public:
     explicit shared_resolution(Table& table) noexcept : m_table(table) {}
     shared_resolution(const shared_resolution&) = delete;
     shared_resolution& operator=(const shared_resolution&) = delete;
-    ~shared_resolution() = default;
+    ~shared_resolution() {
+        if (!m_committed) {
+            roll_back();
+        }
+    }
 
     slot_id ask(key_type key, std::uint32_t relation) {
         const slot_id position = m_keys.add(std::move(key));
@@ -221,6 +225,9 @@ public:
         each_shard(m_order, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
             for (const slot_id position : positions) {
                 if (const slot_id slot = part.table.find(m_keys[position], m_tags[position]); slot != no_slot) {
+                    if (m_missed[position]) {
+                        part.table.fetched(slot);
+                    }
                     part.table.use(slot);
                 }
             }
@@ -235,8 +242,21 @@ public:
                 ++(m_handles[position] ? relation.fetched : relation.missing);
             }
         }
+        m_committed = true;
     }
-    void roll_back() noexcept {}
+    /// Takes out again what `resolve` added. Other threads that used it meanwhile have handles of their own.
+    void roll_back() noexcept {
+        each_shard(m_added, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
+            for (const slot_id position : positions) {
+                const slot_id slot = part.table.find(m_keys[position], m_tags[position]);
+                if (slot != no_slot && part.table.handle(slot) == m_handles[position]) {
+                    part.table.erase(slot);
+                }
+            }
+            Table::release(part, lock);
+        });
+        m_added.clear();
+    }
     void unpin() noexcept {}
     std::size_t release() noexcept { return std::exchange(m_evicted, 0); }
 
@@ -373,6 +393,7 @@ private:
         for (const slot_id position : mine) {
             weights.push_back(source.weight(m_handles[position]));
         }
+        m_added.reserve(m_added.size() + mine.size());
         std::size_t at = 0;
         each_shard(mine, [&](auto& part, auto&, std::span<const slot_id> positions) {
             const std::size_t first = at;
@@ -388,7 +409,7 @@ private:
                 const slot_id slot = m_handles[position] ? part.table.add_row(std::move(key), tag, m_handles[position])
                                                          : part.table.add_missing(std::move(key), tag);
                 part.table.weigh(slot, weights[first + one]);
-                part.table.fetched(slot);
+                m_added.push_back(position);
             }
         });
     }
@@ -400,8 +421,10 @@ private:
     vector_of<std::uint32_t> m_tags;      // by position
     vector_of<bool> m_missed;             // by position: fetched by this chunk
     vector_of<std::uint64_t> m_generations;
+    vector_of<slot_id> m_added; // positions
     vector_of<slot_id> m_order; // by shard, least recently used first
     std::size_t m_evicted = 0;
+    bool m_committed = false;
 };
 
 } // namespace detail
@@ -473,15 +496,15 @@ public:
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
             locks.emplace_back(m_table[at].mutex); // in this order by every thread
         }
-        bool whole = true;
-        for (auto& one : all) {
+        std::vector<bool> fits; // of each shard the first rows: no later one takes the place of one that does not fit
+        fits.reserve(all.size());
+        for (const auto& one : all) {
             const std::size_t at = m_table.shard_of(one.tag);
-            auto& table = m_table[at].table;
-            const bool fits = count[at] < table.bound() && weight[at] + one.weight <= table.weight_bound();
-            whole = whole && fits;
-            count[at] += fits ? 1U : table.bound();
+            const auto& table = m_table[at].table;
             weight[at] += one.weight;
+            fits.push_back(++count[at] <= table.bound() && weight[at] <= table.weight_bound());
         }
+        const bool whole = std::find(fits.begin(), fits.end(), false) == fits.end();
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
             m_table[at].table.reserve_more(std::min(all.size(), m_table[at].table.bound()));
         }
@@ -489,9 +512,10 @@ public:
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
             m_table[at].table.forget_all();
         }
-        for (auto& one : all) {
-            auto& table = m_table[m_table.shard_of(one.tag)].table;
-            if (table.size() < table.bound() && table.weight() + one.weight <= table.weight_bound()) {
+        for (std::size_t at = 0; at < all.size(); ++at) {
+            if (fits[at]) {
+                auto& one = all[at];
+                auto& table = m_table[m_table.shard_of(one.tag)].table;
                 const slot_id slot = table.add_row(std::move(one.key), one.tag, std::move(one.row));
                 table.weigh(slot, one.weight);
                 table.loaded(slot);

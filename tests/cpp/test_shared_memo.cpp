@@ -93,6 +93,40 @@ TEST(shared_memo, is_used_like_a_memo) {
     EXPECT_NE(nullptr, authors.resolve(ids{1})[0]);
 }
 
+TEST(shared_memo, is_as_it_was_when_a_chunk_fails_after_its_rows_were_fetched) {
+    table<author> rows{{1}, {2}, {3}};
+    mp::shared_memo authors{&author::pk, rows.fetch(), {.entries = 2}};
+    mp::shared_memo categories{&category::pk, [](std::span<const id>) { return std::vector<category>{}; }};
+    link_rows broken;
+    mp::links links{broken.fetch(), categories};
+    mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author),
+                               mp::to_many(links, &book::pk, &book::categories)};
+    static_cast<void>(authors.resolve(ids{1, 2}));
+    broken.before = [] { throw std::runtime_error("no connection"); };
+    std::vector<book> chunk{{100, 3}, {200, 1}};
+    EXPECT_THROW(books.process_chunk(chunk), std::runtime_error);
+    EXPECT_EQ(2U, authors.stats().size) << "what was fetched was kept, above the bound";
+    EXPECT_EQ(2U, authors.stats().misses);
+    rows.queries.clear();
+    static_cast<void>(authors.resolve(ids{3}));
+    static_cast<void>(authors.resolve(ids{2}));
+    EXPECT_EQ((queries{{3}}), rows.queries) << "2 had been used after 1";
+}
+
+TEST(shared_memo, put_all_of_more_than_fits_keeps_the_first) {
+    table<author> rows{{3}};
+    const auto row_bytes = [](const author& row) { return row.name.size(); };
+    // Sixteen shards with room for one short name each; the long ones come first.
+    mp::shared_memo authors{&author::pk, rows.fetch(), {.bytes = 16 * 100, .size_of = row_bytes}};
+    std::vector<author> all;
+    for (id key = 0; key < 64; ++key) {
+        all.push_back({key, std::string(key < 32 ? 1'000 : 1, 'x')});
+    }
+    EXPECT_FALSE(authors.put_all(all));
+    const std::size_t kept = authors.stats().size;
+    EXPECT_LT(kept, 16U) << "a row took the place of an earlier one that did not fit";
+}
+
 TEST(shared_memo, nested_prefetchers_lead_to_shared_memos_only) {
     mp::shared_memo authors{&author::pk, authors_by_id()};
     mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author)};
