@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test properties matrix django-suites sanitize lint bench bench-check bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test properties matrix django-suites sanitize fuzz lint bench bench-check bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -30,6 +30,9 @@ django-suites: ## Django's own tests through this package, every Django (ARGS="6
 
 sanitize: ## C++ tests under ASan+UBSan and TSan, Python tests under ASan+UBSan
 	script/sanitize
+
+fuzz: ## Fuzz the tables and the C++ library against naive models, with ASan and UBSan, an hour (SECONDS=60)
+	script/fuzz $(SECONDS)
 
 lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck
 	script/lint

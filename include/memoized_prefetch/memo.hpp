@@ -188,11 +188,11 @@ public:
     using handle = std::shared_ptr<const Row>;
 
     template <class KeyOf, class Fetch>
-    memo_rows(KeyOf key_of, Fetch fetch, memo_size<Row> size)
-        : memo_rows(reader_of(std::move(key_of), std::move(fetch)), std::move(size), nullptr) {}
+    memo_rows(KeyOf of, Fetch callback, memo_size<Row> size)
+        : memo_rows(reader_of(std::move(of), std::move(callback)), std::move(size), nullptr) {}
     template <class KeyOf, class Fetch, class Handles>
-    memo_rows(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
-        : memo_rows(reader_of(std::move(key_of), std::move(fetch)), std::move(size), preparer_of(nested)) {
+    memo_rows(KeyOf of, Fetch callback, memo_size<Row> size, prefetcher<Row, Handles>& nested)
+        : memo_rows(reader_of(std::move(of), std::move(callback)), std::move(size), preparer_of(nested)) {
         static_assert(
             gives_fresh_rows<Fetch>(),
             "memoized_prefetch: rows that pass through a prefetcher are given by value or by pointer to non-const");
@@ -272,7 +272,7 @@ private:
     }
 
     template <class KeyOf, class Fetch>
-    static std::unique_ptr<row_reader<Row, Key>> reader_of(KeyOf key_of, Fetch fetch) {
+    static std::unique_ptr<row_reader<Row, Key>> reader_of(KeyOf of, Fetch callback) {
         constexpr bool keyed = key_of_row<KeyOf, Row, Key>;
         static_assert(keyed,
                       "memoized_prefetch: the first argument of a memo gives the key of a row, as &Row::id does");
@@ -280,7 +280,7 @@ private:
         static_assert(fetches,
                       "memoized_prefetch: a memo's fetch callback takes std::span<const Key> and gives a range of Row");
         if constexpr (keyed && fetches) {
-            return std::make_unique<row_reader_of<Row, Key, KeyOf, Fetch>>(std::move(key_of), std::move(fetch));
+            return std::make_unique<row_reader_of<Row, Key, KeyOf, Fetch>>(std::move(of), std::move(callback));
         } else {
             return nullptr;
         }

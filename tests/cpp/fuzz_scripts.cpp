@@ -1,4 +1,4 @@
-// libFuzzer on the body that the unit tests share: cmake -DMEMOIZED_PREFETCH_FUZZ=ON with clang, then run `cpp_fuzz`.
+// libFuzzer on the scripts over the tables that the unit tests share: `make fuzz`.
 #include "support/random_script.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

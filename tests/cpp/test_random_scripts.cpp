@@ -1,5 +1,6 @@
 // Random scripts of chunks, erasures, bounds and changes, against the naive tables. On a failure rapidcheck prints the seed
 // and the smallest script that fails; RC_PARAMS="seed=..." repeats it.
+#include "support/corpus.hpp"
 #include "support/random_script.hpp"
 
 #include <gtest/gtest.h>
@@ -40,17 +41,10 @@ TEST(random_scripts, long_ones_agree_with_the_naive_tables) {
 }
 
 TEST(random_scripts, of_the_fuzzer_are_replayed) {
-    // What the fuzzer found worth keeping: each reaches something that the others do not.
-    const std::vector<std::vector<std::uint8_t>> corpus{
-        {},
-        {0},
-        {10, 3, 1, 2, 3, 6, 0, 12, 0, 0},                         // cleared while a chunk is open
-        {10, 2, 1, 2, 10, 2, 2, 3, 12, 0, 0, 12, 0, 1},           // two open, the first abandoned
-        {3, 7, 2, 1, 2, 7, 3, 7, 2, 3, 4, 11, 2, 1, 3, 12, 0, 1}, // links, a bound, links again
-        {0, 7, 1, 5, 9, 5, 0, 7, 2, 5, 5},                        // a stale row
-        {0, 1, 3, 1, 2, 3, 0, 7, 2, 1, 2},                        // a chunk within a query
-    };
-    for (const auto& script : corpus) {
+    const auto corpus = support::corpus_of("scripts");
+    EXPECT_GT(corpus.size(), 10U);
+    for (const auto& [name, script] : corpus) {
+        SCOPED_TRACE(name);
         EXPECT_NO_THROW(random_script::run(script));
     }
 }

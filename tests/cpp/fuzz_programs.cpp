@@ -1,0 +1,7 @@
+// libFuzzer on the programs that the unit tests share: `make fuzz`. The first byte says which kind of memo they use.
+#include "support/random_program.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    support::run_program({data, size}); // a difference ends the process
+    return 0;
+}
