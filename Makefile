@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test properties matrix django-suites sanitize fuzz lint bench bench-check bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties matrix django-suites sanitize fuzz lint bench bench-check bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -16,6 +16,12 @@ demo-cpp: ## The same flights in a C++ program of 80 lines, its numbers compared
 
 test: ## C++ tests, Python tests on SQLite and PostgreSQL
 	script/test
+
+test-cpp: ## C++ tests alone, on a machine without Python
+	script/test-cpp
+
+test-cpp-all: ## The same with g++ and clang, in C++20 and C++23, debug and release, and under sanitizers of both
+	script/test-cpp debug cpp23 release asan tsan clang-debug clang-cpp23 clang-release clang-asan clang-tsan
 
 properties: ## Any lookups and histories against Django: 10,000 and 1,000 of them (PROPERTY_EXAMPLES=500)
 	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} script/test tests/python/test_properties.py tests/python/test_state_machine.py

@@ -231,20 +231,15 @@ public:
             one.key = one.what == action::invalidate ? next(author_keys) : 0;
             break;
         }
-        switch (next(4)) {
-        case 0:
+        const id mishaps = next(6);
+        if (mishaps == 0 || mishaps == 1) {
             one.fails = static_cast<failing>(next(6));
             one.fails_in = next_size(all_tables);
             one.fails_at = one.fails == failing::fetch ? 0 : next(6);
-            break;
-        case 1:
-            if (depth < 2) {
-                one.during_fetch_of = next_size(all_tables);
-                one.during = std::make_shared<const operation>(next_operation(depth + 1));
-            }
-            break;
-        default:
-            break;
+        }
+        if ((mishaps == 1 || mishaps == 2) && depth < 2) {
+            one.during_fetch_of = next_size(all_tables);
+            one.during = std::make_shared<const operation>(next_operation(depth + 1));
         }
         return one;
     }
