@@ -52,6 +52,8 @@ struct mp::key_traits<hashed> {
 void memos() {
     mp::prefetcher<book> nested;
     mp::prefetcher<book, mp::raw_pointers> raw;
+    mp::prefetcher<author> nested_in_authors;
+    mp::prefetcher<author, mp::raw_pointers> raw_in_authors;
     // refused: a memo's fetch callback takes std::span<const Key> and gives a range of Row
     mp::memo{&author::pk, RIGHT(rows_of<author>()) WRONG([](const std::vector<id>&) { return std::vector<author>{}; })};
     // refused: a memo's fetch callback takes std::span<const Key> and gives a range of Row
@@ -68,6 +70,10 @@ void memos() {
     mp::memo<book, id>{&book::pk, rows_of<std::shared_ptr<RIGHT(book) WRONG(const book)>>(), {}, nested};
     // refused: deleted
     mp::memo<book, id>{&book::pk, rows_of<book>(), {}, RIGHT(nested) WRONG(mp::prefetcher<book>{})};
+    // refused: rows of a memo outlive every pin: attach std::shared_ptr<const T> to them
+    mp::shared_memo<author, id>{&author::pk, rows_of<author>(), {}, RIGHT(nested_in_authors) WRONG(raw_in_authors)};
+    // refused: deleted
+    mp::shared_memo<book, id>{&book::pk, rows_of<book>(), {}, RIGHT(nested) WRONG(mp::prefetcher<book>{})};
 }
 
 void uses(mp::memo<author, id>& authors, [[maybe_unused]] const std::vector<author>& rows) {
@@ -80,6 +86,16 @@ void uses(mp::memo<author, id>& authors, [[maybe_unused]] const std::vector<auth
     RIGHT(const auto pinned =) authors.resolve(std::vector<int>{});
     // refused: put_all takes a range of this memo's rows
     authors.put_all(RIGHT(rows) WRONG(std::vector<id>{}));
+}
+
+void shared_uses(mp::shared_memo<author, id>& authors) {
+    // refused: deleted
+    RIGHT(auto& same) WRONG(auto same) = authors;
+    static_cast<void>(same);
+    // refused: ignoring
+    RIGHT(const auto pinned =) authors.resolve(std::vector<int>{});
+    // refused: deleted
+    static_cast<void>(mp::to_one(RIGHT(authors) WRONG(mp::shared_memo{&author::pk, rows_of<author>()}), &book::author_id, &book::author));
 }
 
 void relations(mp::memo<author, id>& authors, mp::links<id, mp::memo<category, id>>& links) {

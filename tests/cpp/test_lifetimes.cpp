@@ -21,8 +21,18 @@ concept copies_or_moves = std::is_copy_constructible_v<Memo> || std::is_move_con
     std::is_copy_assignable_v<Memo> || std::is_move_assignable_v<Memo>;
 using author_memo = mp::memo<author, id>;
 using category_links = mp::links<id, mp::memo<category, id>>;
-static_assert(!copies_or_moves<author_memo> && !copies_or_moves<category_links> &&
-              !copies_or_moves<mp::prefetcher<book>>);
+using shared_author_memo = mp::shared_memo<author, id>;
+static_assert(!copies_or_moves<author_memo> && !copies_or_moves<shared_author_memo> &&
+              !copies_or_moves<category_links> && !copies_or_moves<mp::prefetcher<book>> &&
+              !copies_or_moves<mp::pinned_rows<author_memo>>);
+// A pinned chunk may be handed on; there is one of it.
+static_assert(std::is_move_constructible_v<mp::pinned_chunk<book>> &&
+              !std::is_copy_constructible_v<mp::pinned_chunk<book>> &&
+              !std::is_move_assignable_v<mp::pinned_chunk<book>>);
+// What is shared cannot be changed.
+using resolved_authors = mp::pinned_rows<author_memo>;
+static_assert(std::same_as<const author*, decltype(std::declval<const resolved_authors&>()[0])> &&
+              std::same_as<std::shared_ptr<const author>, decltype(std::declval<const resolved_authors&>().handle(0))>);
 } // namespace
 
 TEST(lifetimes, a_handle_outlives_eviction_and_memo) {
@@ -135,4 +145,18 @@ TEST(lifetimes, a_memo_must_outlive_its_pins) {
             memo.reset();
         },
         "a memo was destroyed while rows of it were pinned");
+}
+
+TEST(lifetimes, links_must_outlive_their_pins) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_DEATH(
+        {
+            bookshop shop;
+            auto links = std::make_unique<category_links>(shop.category_links.fetch(), shop.categories);
+            mp::prefetcher<book> books{mp::to_many(*links, &book::pk, &book::categories)};
+            std::vector<book> chunk(1);
+            const auto pinned = books.pin_chunk(chunk);
+            links.reset();
+        },
+        "links were destroyed while some of them were pinned");
 }

@@ -87,10 +87,30 @@ TEST(shared_memo, is_used_like_a_memo) {
     EXPECT_EQ(1U, rows.queries.size());
     authors.clear();
     EXPECT_EQ(0U, authors.stats().size);
-    rows.before = [&] { authors.clear(); };
-    EXPECT_THROW(static_cast<void>(authors.resolve(ids{1})), std::logic_error);
-    rows.before = nullptr;
-    EXPECT_NE(nullptr, authors.resolve(ids{1})[0]);
+}
+
+TEST(shared_memo, a_callback_may_not_use_the_memo_that_called_it) {
+    table<author> rows{{1, "Woolf"}};
+    mp::shared_memo authors{&author::pk, rows.fetch()};
+    mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author)};
+    std::vector<book> chunk{{100, 1}};
+    const std::function<void()> uses[] = {
+        [&] { static_cast<void>(authors.resolve(ids{1})); },
+        [&] { authors.clear(); },
+        [&] { authors.invalidate(1); },
+        [&] { authors.put_all(std::vector<author>{}); },
+        [&] { books.process_chunk(chunk); },
+        [&] { static_cast<void>(books.pin_chunk(chunk)); },
+    };
+    for (const auto& use : uses) {
+        rows.before = use;
+        EXPECT_MISUSE(books.process_chunk(chunk), "used the memo that had called it");
+        EXPECT_EQ(0U, authors.stats().size);
+    }
+    rows.before = [&] { std::thread([&] { authors.clear(); }).join(); };
+    books.process_chunk(chunk); // another thread is free to
+    EXPECT_EQ("Woolf", chunk[0].author->name);
+    EXPECT_EQ(0U, authors.stats().size) << "what was cleared while it was fetched serves this chunk only";
 }
 
 TEST(shared_memo, is_as_it_was_when_a_chunk_fails_after_its_rows_were_fetched) {
