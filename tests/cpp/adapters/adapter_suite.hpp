@@ -194,7 +194,7 @@ TYPED_TEST_P(adapter, streams_and_prefetches_on_one_connection) {
                                mp::to_one(publishers, &book::publisher_id, &book::publisher)};
     std::string names;
     for (std::vector<book>& page :
-         this->db.pages("select id, author_id, publisher_id from book", "id", this->book_of, &book::pk, 2)) {
+         this->db.pages("select id, author_id, publisher_id from book", "id", this->book_of, &book::pk, 2U)) {
         books.process_chunk(page);
         for (const book& one : page) {
             names += (one.author ? one.author->name : "-") + " " + (one.publisher ? one.publisher->name : "-") + "; ";
@@ -309,14 +309,14 @@ TYPED_TEST_P(adapter, pages_hold_every_row_once_in_the_order_of_the_key) {
 TYPED_TEST_P(adapter, pages_go_by_text_and_by_uuids) {
     std::set<std::string> texts;
     for (auto& page : this->db.pages("select code, weight, parent, open from category", "code", this->category_of,
-                                     &category::code, 3)) {
+                                     &category::code, 3U)) {
         for (const category& one : page) {
             EXPECT_TRUE(texts.insert(one.code).second);
         }
     }
     EXPECT_EQ(std::set<std::string>(codes.begin(), codes.end()), texts);
     std::vector<mp::uuid> uuids;
-    for (auto& page : this->db.pages("select id, name from publisher", "id", this->publisher_of, &publisher::pk, 1)) {
+    for (auto& page : this->db.pages("select id, name from publisher", "id", this->publisher_of, &publisher::pk, 1U)) {
         uuids.push_back(page.at(0).pk);
     }
     EXPECT_EQ((std::vector<mp::uuid>{some_uuid, other_uuid}), uuids);
@@ -337,7 +337,7 @@ TYPED_TEST_P(adapter, pages_go_on_behind_the_key_of_a_run_that_was_stopped) {
 
 TYPED_TEST_P(adapter, rows_that_come_and_go_between_pages_do_not_disturb_them) {
     std::vector<id> keys;
-    for (auto& page : this->db.pages("select id, name from author", "id", this->author_of, &author::pk, 1)) {
+    for (auto& page : this->db.pages("select id, name from author", "id", this->author_of, &author::pk, 1U)) {
         keys.push_back(page.at(0).pk);
         if (keys.size() == 1) {
             this->db.exec("insert into author values (-9, 'before'), (5, 'behind'); delete from author where id = 1");
