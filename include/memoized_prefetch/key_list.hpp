@@ -35,7 +35,9 @@ template <sql_key Key, class Quote>
         if constexpr (std::integral<Key>) {
             std::array<char, std::numeric_limits<Key>::digits10 + 3>
                 digits; // NOLINT(*-member-init): written before read
-            list.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), key).ptr);
+            const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), key).ptr;
+            // Not by two pointers: built by clang 14 as C++23, libstdc++ 12 then copies the whole list, 20 s for 100,000 keys.
+            list.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
         } else if constexpr (std::same_as<Key, uuid>) {
             quote(list, key.text());
         } else {
