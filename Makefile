@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties matrix django-suites sanitize fuzz lint bench bench-check bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties matrix django-suites sanitize fuzz lint bench bench-check bench-cpp bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -54,6 +54,12 @@ bench-scaling: ## Draw the time per row by rows, memo and chunk size: docs/scali
 bench-check: ## Instructions of the hot paths by callgrind: none more than 5 % above the baseline (UPDATE=1 rewrites it)
 	script/bootstrap --bench
 	.venv/bin/python -m benchmarks.instructions $(if $(UPDATE),--update)
+
+bench-cpp: ## The C++ core against other caches, half an hour (ARGS="--keys int64 --entries 1000 1000000")
+	script/bootstrap --bench
+	cmake --preset bench-cpp -DCMAKE_CXX_COMPILER=$${CXX:-c++}
+	cmake --build --preset bench-cpp
+	.venv/bin/python -m benchmarks.cpp build/bench-cpp/benchmarks/cpp/resolve $(ARGS)
 
 memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")
 	script/bootstrap

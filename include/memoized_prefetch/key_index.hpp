@@ -12,6 +12,7 @@
 /// processes another chunk). `find` notices by the version and starts again, as CPython's dict does.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 #include <cstddef>
@@ -68,10 +69,23 @@ public:
         }
     }
 
+    /// The first id under `tag`, which is nearly always the one that `find` finds: a billionth of two keys share a tag.
+    [[nodiscard]] slot_id candidate(std::uint32_t tag) const noexcept {
+        if (m_cells.empty()) {
+            return no_slot;
+        }
+        for (std::size_t at = home_of(tag);; at = next(at)) {
+            const cell here = m_cells[at];
+            if (here.id == no_slot || here.tag == tag) {
+                return here.id;
+            }
+        }
+    }
+
     /// Starts to load what `find` will look at first.
-    void prefetch(std::uint64_t hash) const noexcept {
+    void prefetch(std::uint32_t tag) const noexcept {
         if (!m_cells.empty()) {
-            __builtin_prefetch(&m_cells[home_of(tag_of(hash))]);
+            __builtin_prefetch(&m_cells[home_of(tag)]);
         }
     }
 
@@ -101,13 +115,20 @@ public:
         for (std::size_t at = next(hole); m_cells[at].id != no_slot; at = next(at)) {
             const std::size_t home = home_of(m_cells[at].tag);
             // A cell may move back into the hole unless its home lies behind the hole.
-            if (((at - home) & mask()) >= ((at - hole) & mask())) {
+            if (((at - home) & m_mask) >= ((at - hole) & m_mask)) {
                 m_cells[hole] = m_cells[at];
                 hole = at;
             }
         }
         m_cells[hole] = {};
         --m_count;
+        ++m_version;
+    }
+
+    /// Removes all ids and keeps the room.
+    void erase_all() noexcept {
+        std::fill(m_cells.begin(), m_cells.end(), cell{});
+        m_count = 0;
         ++m_version;
     }
 
@@ -128,8 +149,7 @@ private:
         // The upper bits of the tag; 64-bit so that a shift by 32 (a single cell) is defined.
         return static_cast<std::size_t>(static_cast<std::uint64_t>(tag) >> m_shift);
     }
-    [[nodiscard]] std::size_t mask() const noexcept { return m_cells.size() - 1; }
-    [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & mask(); }
+    [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & m_mask; }
 
     void place(cell_vector& cells, cell added) const noexcept {
         const std::size_t wrap = cells.size() - 1;
@@ -149,10 +169,12 @@ private:
             }
         }
         m_cells.swap(fresh);
+        m_mask = size - 1;
         ++m_version;
     }
 
     cell_vector m_cells;
+    std::size_t m_mask = 0; // cells less one
     std::size_t m_count = 0;
     std::uint64_t m_version = 0;
     unsigned m_shift = 32;

@@ -3,7 +3,9 @@
 
 #include <memoized_prefetch/key_index.hpp>
 #include <memoized_prefetch/key_traits.hpp>
+#include <memoized_prefetch/roomy_array.hpp>
 
+#include <algorithm>
 #include <span>
 #include <utility>
 #include <vector>
@@ -12,6 +14,9 @@ namespace memoized_prefetch {
 
 template <class Key, class Traits = key_traits<Key>, class Allocator = std::allocator<std::byte>>
 class key_set {
+    template <class T>
+    using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
+
 public:
     /// The position of `key`, which is added at the end when it is new.
     slot_id add(Key key) {
@@ -19,9 +24,12 @@ public:
         if (const slot_id known = find(tag, key); known != no_slot) {
             return known;
         }
+        if (m_keys.size() == m_room) {
+            reserve(std::max<std::size_t>(16, 2 * m_room));
+        }
         const auto position = static_cast<slot_id>(m_keys.size());
-        m_index.reserve(m_keys.size() + 1);
         m_keys.push_back(std::move(key));
+        m_tags.append(tag);
         m_index.insert(tag, position);
         return position;
     }
@@ -33,23 +41,50 @@ public:
 
     /// Makes room for `count` keys in all.
     void reserve(std::size_t count) {
-        m_keys.reserve(count);
-        m_index.reserve(count);
+        if (count > m_room) {
+            m_keys.reserve(count);
+            m_tags.reserve(count);
+            m_index.reserve(count);
+            m_room = count;
+        }
     }
+    /// How many keys there is room for.
+    [[nodiscard]] std::size_t room() const noexcept { return m_room; }
 
     /// Replaces the key at `position` by one that is equal to it.
     void replace(slot_id position, Key key) noexcept { std::swap(m_keys[position], key); }
+    /// Moves the key at `position` out; the set is only to be cleared then.
+    [[nodiscard]] Key take(slot_id position) noexcept { return std::move(m_keys[position]); }
+
+    /// Takes all keys out and keeps the room.
+    void clear() noexcept {
+        constexpr std::size_t few = 16; // cells per key from which on it is less work to empty the keys' own cells
+        if (m_index.bytes() > few * sizeof(std::uint64_t) * m_keys.size()) {
+            for (slot_id position = 0; position < m_keys.size(); ++position) {
+                m_index.erase(m_tags[position], position);
+            }
+        } else {
+            m_index.erase_all();
+        }
+        m_tags.clear();
+        m_keys.clear();
+    }
 
     [[nodiscard]] std::size_t size() const noexcept { return m_keys.size(); }
     [[nodiscard]] const Key& operator[](slot_id position) const noexcept { return m_keys[position]; }
+    [[nodiscard]] std::span<const Key> keys() const noexcept { return m_keys; }
+    /// By position: what the tables that these keys are looked up in would make of their hashes.
+    [[nodiscard]] std::span<const std::uint32_t> tags() const noexcept { return {m_tags.data(), m_tags.size()}; }
 
 private:
     [[nodiscard]] slot_id find(std::uint32_t tag, const Key& key) const {
         return m_index.find(tag, [&](slot_id id) { return Traits::equal(m_keys[id], key); });
     }
 
-    std::vector<Key, typename std::allocator_traits<Allocator>::template rebind_alloc<Key>> m_keys;
+    vector_of<Key> m_keys;
+    roomy_array<std::uint32_t, Allocator> m_tags;
     key_index<Allocator> m_index;
+    std::size_t m_room = 0;
 };
 
 } // namespace memoized_prefetch

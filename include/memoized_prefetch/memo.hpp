@@ -391,30 +391,25 @@ private:
     friend Memo;
     template <class Keys>
     pinned_rows(Memo& memo, Keys& keys) : m_memo(memo), m_pass(detail::memo_access::table(memo)) {
-        keys_of<Keys> objects{std::ranges::begin(keys), static_cast<std::size_t>(std::ranges::distance(keys)),
-                              m_handles};
-        m_handles.resize(objects.size());
+        keys_of<Keys> objects{std::ranges::begin(keys), static_cast<std::size_t>(std::ranges::distance(keys))};
         auto source = detail::memo_access::source(memo);
         m_pass.collect(objects);
         m_pass.resolve(source);
-        objects.at = std::ranges::begin(keys);
-        m_pass.attach(0, objects);
+        m_handles = m_pass.rows();
         counters count;
         m_pass.commit({&count, 1});
         detail::memo_access::count(memo, count);
     }
 
-    /// Object model: the keys themselves, read and attached to in order.
+    /// Object model: the keys themselves, read in order.
     template <class Keys>
     struct keys_of {
         std::ranges::iterator_t<Keys> at;
         std::size_t count;
-        std::vector<const handle_type*>& handles;
 
         [[nodiscard]] std::size_t size() const noexcept { return count; }
         [[nodiscard]] static std::size_t width() noexcept { return 1; }
         void read(std::size_t, std::span<key_reading<key_type>> out) { out[0] = detail::reading_of<key_type>(*at++); }
-        void attach(std::size_t i, std::span<const handle_type* const> rows) { handles[i] = rows[0]; }
     };
 
     struct row_of {
@@ -425,7 +420,7 @@ private:
     using row_pointers = detail::mapped_span<const handle_type*, row_of>;
 
     Memo& m_memo;
-    std::vector<const handle_type*> m_handles; // within the pass
+    std::span<const handle_type* const> m_handles; // within the pass
     to_one_pass<typename Memo::table_type> m_pass;
 };
 

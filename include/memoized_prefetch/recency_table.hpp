@@ -1,7 +1,7 @@
 /// recency_table: what memo_table and link_table have in common: keys in a dense array, found by hash, kept in the order
 /// of their last use, pinned by running chunks, and bounded.
 ///
-///   m_index --> m_nodes: [ key | payload | newer | older | pins | state ]
+///   m_index --> m_nodes: [ key | payload | newer | older | tag | pins | mark | state ]      stay where they are
 ///                             newest <-> ... <-> oldest          in the table, on the recency list
 ///                             buried --> buried                  taken out, still to be released
 ///                             vacant --> vacant                  free for the next entry
@@ -21,13 +21,17 @@
 
 #include <memoized_prefetch/key_index.hpp>
 #include <memoized_prefetch/key_traits.hpp>
+#include <memoized_prefetch/roomy_array.hpp>
+#include <memoized_prefetch/stable_array.hpp>
 #include <memoized_prefetch/stack_distances.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -37,6 +41,10 @@ template <class Table>
 class pinned;
 
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
+
+/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this: then allocating it anew is
+/// nothing beside the chunk itself, and it would be much to keep.
+inline constexpr std::size_t most_kept = 16'384;
 
 template <class Derived, class Key, class Payload, class Traits, class Allocator>
 class recency_table {
@@ -88,8 +96,38 @@ public:
         return key_index<Allocator>::tag_of(Traits::hash(key));
     }
 
-    /// Starts to load what `find` will look at first.
-    void prefetch(const Key& key) const noexcept(noexcept(Traits::hash(key))) { m_index.prefetch(Traits::hash(key)); }
+    /// Looks up many keys, a batch of them at once: loads the batch's cells, then its nodes, and only then compares. In a table
+    /// of a million that halves the time of a look-up; loading ahead in the same way for `use` or `trim` was no gain. Of the keys, `tags` are the hashes. Calls `found(at, slot)` for each in turn, with `no_slot` for those that are not there. `found` must not change the table; comparing may.
+    template <class Found>
+    void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) const {
+        constexpr std::size_t batch = 16; // about as many loads as a core has under way
+        std::array<slot_id, batch> candidates;
+        for (std::size_t at = 0; at < std::min(batch, tags.size()); ++at) {
+            m_index.prefetch(tags[at]);
+        }
+        for (std::size_t begin = 0; begin < tags.size(); begin += batch) {
+            const std::size_t end = std::min(begin + batch, tags.size());
+            for (std::size_t at = begin; at < end; ++at) {
+                candidates[at - begin] = m_index.candidate(tags[at]);
+                if (candidates[at - begin] != no_slot) {
+                    prefetch_node(candidates[at - begin]);
+                }
+            }
+            for (std::size_t at = end; at < std::min(end + batch, tags.size()); ++at) {
+                m_index.prefetch(tags[at]);
+            }
+            const std::uint64_t seen = version();
+            for (std::size_t at = begin; at < end; ++at) {
+                slot_id slot = candidates[at - begin];
+                if (version() != seen) {
+                    slot = find(keys[at], tags[at]); // the candidates are those of another table by now
+                } else if (slot != no_slot && (!Traits::equal(m_nodes[slot].key, keys[at]) || version() != seen)) {
+                    slot = find(keys[at], tags[at]);
+                }
+                found(at, slot);
+            }
+        }
+    }
 
     [[nodiscard]] const Key& key(slot_id slot) const noexcept { return m_nodes[slot].key; }
     [[nodiscard]] bool living(slot_id slot) const noexcept { return m_nodes[slot].state == node_state::living; }
@@ -100,7 +138,7 @@ public:
 
     /// Bytes allocated for entries and their index; what keys and values refer to is not counted.
     [[nodiscard]] std::size_t bytes() const noexcept {
-        return m_nodes.capacity() * sizeof(node) + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes();
+        return m_nodes.bytes() + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes();
     }
     /// What tables of other sizes would have fetched. Knows of what `use`, `load`, `fetched` and `forget` are told.
     [[nodiscard]] const stack_distances<Allocator>& distances() const noexcept { return m_distances; }
@@ -120,6 +158,14 @@ public:
         if (slot != m_newest) {
             unlink(slot);
             link_newest(slot);
+        }
+    }
+    /// A chunk uses these entries, the last one first; `no_slot` is passed over.
+    void use_all(std::span<const slot_id> newest_first) noexcept {
+        for (std::size_t left = newest_first.size(); left-- > 0;) {
+            if (newest_first[left] != no_slot) {
+                use(newest_first[left]);
+            }
         }
     }
     /// The entry was fetched by the chunk that is about to use it; `no_slot`: it was not added.
@@ -220,10 +266,7 @@ public:
     /// Makes room for `count` more entries; nothing is changed when it throws.
     void reserve_more(std::size_t count) {
         m_index.reserve(m_size + count);
-        // Vacant nodes are not counted off: at most as much room again as the evictions of one chunk.
-        if (m_nodes.capacity() - m_nodes.size() < count) {
-            m_nodes.reserve(std::max(m_nodes.size() + count, m_nodes.capacity() + m_nodes.capacity() / 2));
-        }
+        m_nodes.reserve(m_nodes.size() + count - std::min(count, m_vacant_count));
         if (weighs()) {
             m_weights.resize(m_nodes.capacity());
         }
@@ -243,15 +286,17 @@ public:
             }
         }
         std::size_t in_table = 0;
-        for (const node& entry : m_nodes) {
-            in_table += entry.state == node_state::living ? 1U : 0U;
+        std::size_t vacant = 0;
+        for (std::size_t slot = 0; slot < m_nodes.size(); ++slot) {
+            in_table += m_nodes[slot].state == node_state::living ? 1U : 0U;
+            vacant += m_nodes[slot].state == node_state::vacant ? 1U : 0U;
         }
         std::size_t weight = 0;
         for (const std::size_t one : m_weights) {
             weight += one;
         }
         return before == m_oldest && listed == m_size && in_table == m_size && m_index.size() == m_size &&
-               weight == m_weight && m_distances.consistent();
+               vacant == m_vacant_count && weight == m_weight && m_distances.consistent();
     }
 
 protected:
@@ -262,7 +307,8 @@ protected:
         slot_id newer = no_slot;
         slot_id older = no_slot; // the next one, on the lists of buried and of vacant nodes
         std::uint32_t tag = 0;
-        std::uint32_t pins : 29 = 0;
+        std::uint32_t pins : 28 = 0;
+        bool mark : 1 = false; // the derived table's: of its own, it would take as much as a pointer
         node_state state : 3 = node_state::vacant;
     };
 
@@ -270,10 +316,11 @@ protected:
     ~recency_table() = default;
 
     /// Adds an entry, the most recently used one, under a key that is not there. Needs the room of `reserve_more`.
-    slot_id add(Key key, std::uint32_t tag, Payload payload) noexcept {
+    slot_id add(Key key, std::uint32_t tag, Payload payload, bool mark = false) noexcept {
         slot_id slot = m_vacant;
         if (slot != no_slot) {
             m_vacant = m_nodes[slot].older;
+            --m_vacant_count;
         } else {
             slot = static_cast<slot_id>(m_nodes.size());
             m_nodes.emplace_back(); // within the capacity
@@ -282,6 +329,7 @@ protected:
         entry.key = std::move(key);
         entry.payload = std::move(payload);
         entry.tag = tag;
+        entry.mark = mark;
         entry.state = node_state::living;
         m_index.insert(tag, slot);
         link_newest(slot);
@@ -303,26 +351,29 @@ protected:
         m_nodes[slot].state = node_state::vacant;
         m_nodes[slot].older = m_vacant;
         m_vacant = slot;
+        ++m_vacant_count;
         return true;
     }
 
     [[nodiscard]] Payload& payload(slot_id slot) noexcept { return m_nodes[slot].payload; }
     [[nodiscard]] const Payload& payload(slot_id slot) const noexcept { return m_nodes[slot].payload; }
+    [[nodiscard]] bool mark(slot_id slot) const noexcept { return m_nodes[slot].mark; }
+    void set_mark(slot_id slot, bool mark) noexcept { m_nodes[slot].mark = mark; }
 
     /// Calls `visit(payload)` for every node that still has one.
     template <class Visit>
     void visit_payloads(Visit&& visit) {
-        for (node& entry : m_nodes) {
-            if (entry.state != node_state::vacant) {
-                visit(entry.payload);
+        for (std::size_t slot = 0; slot < m_nodes.size(); ++slot) {
+            if (m_nodes[slot].state != node_state::vacant) {
+                visit(m_nodes[slot].payload);
             }
         }
     }
     template <class Visit>
     int visit_nodes(Visit&& visit) const {
-        for (const node& entry : m_nodes) {
-            if (entry.state != node_state::vacant) {
-                if (const int stop = visit(entry.key, entry.payload)) {
+        for (std::size_t slot = 0; slot < m_nodes.size(); ++slot) {
+            if (m_nodes[slot].state != node_state::vacant) {
+                if (const int stop = visit(m_nodes[slot].key, m_nodes[slot].payload)) {
                     return stop;
                 }
             }
@@ -333,6 +384,14 @@ protected:
 private:
     template <class>
     friend class pinned;
+    using slot_array = roomy_array<slot_id, Allocator>;
+
+    /// A node may lie on two cache lines.
+    void prefetch_node(slot_id slot) const noexcept {
+        const node* const at = &m_nodes[slot];
+        __builtin_prefetch(at);
+        __builtin_prefetch(&at->tag);
+    }
 
     void bury(slot_id slot) noexcept {
         m_nodes[slot].state = node_state::buried;
@@ -354,13 +413,15 @@ private:
 
     key_index<Allocator> m_index;
     stack_distances<Allocator> m_distances;
-    std::vector<node, typename std::allocator_traits<Allocator>::template rebind_alloc<node>> m_nodes;
+    stable_array<node, Allocator> m_nodes;
     std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> m_weights;
+    slot_array m_spare_pins; // for the next one of `pinned`
     std::size_t m_size = 0;
     std::size_t m_bound;
     std::size_t m_weight = 0;
     std::size_t m_weight_bound = unbounded;
     std::size_t m_passes = 0;
+    std::size_t m_vacant_count = 0;
     std::uint64_t m_generation = 0;
     std::uint64_t m_fetched = 0;
     std::size_t m_largest = 0;
@@ -374,7 +435,9 @@ private:
 template <class Table>
 class pinned {
 public:
-    explicit pinned(Table& table) noexcept : m_table(&table) { ++m_table->m_passes; }
+    explicit pinned(Table& table) noexcept : m_table(&table), m_slots(std::move(table.m_spare_pins)) {
+        ++m_table->m_passes;
+    }
     pinned(const pinned&) = delete;
     pinned& operator=(const pinned&) = delete;
     pinned(pinned&&) = delete;
@@ -382,13 +445,16 @@ public:
     ~pinned() {
         release();
         --m_table->m_passes;
+        if (m_slots.capacity() > m_table->m_spare_pins.capacity() && m_slots.capacity() <= most_kept) {
+            std::swap(m_table->m_spare_pins, m_slots);
+        }
     }
 
     /// Makes room for `count` more pins.
     void reserve_more(std::size_t count) { m_slots.reserve(m_slots.size() + count); }
     /// Needs the room of `reserve_more`.
     void add(slot_id slot) noexcept {
-        m_slots.push_back(slot);
+        m_slots.append(slot);
         m_table->pin(slot);
     }
     [[nodiscard]] Table& table() const noexcept { return *m_table; }
@@ -410,11 +476,8 @@ public:
     }
 
 private:
-    using slot_vector =
-        std::vector<slot_id,
-                    typename std::allocator_traits<typename Table::allocator_type>::template rebind_alloc<slot_id>>;
     Table* m_table;
-    slot_vector m_slots;
+    typename Table::slot_array m_slots;
 };
 
 } // namespace memoized_prefetch

@@ -188,6 +188,8 @@ public:
         m_keys.reserve(count);
         m_relations.reserve(count);
     }
+    /// Room for those who use this.
+    [[nodiscard]] auto& buffers() noexcept { return m_buffers; }
     [[nodiscard]] std::size_t size() const noexcept { return m_keys.size(); }
     [[nodiscard]] const key_type& key(slot_id position) const noexcept { return m_keys[position]; }
     [[nodiscard]] const handle_type& handle(slot_id position) const noexcept { return m_handles[position]; }
@@ -425,6 +427,7 @@ private:
     vector_of<slot_id> m_order; // by shard, least recently used first
     std::size_t m_evicted = 0;
     bool m_committed = false;
+    chunk_buffers<key_type, handle_type, typename Table::traits_type, allocator_type> m_buffers;
 };
 
 } // namespace detail

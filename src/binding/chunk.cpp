@@ -50,6 +50,7 @@ public:
 
     [[nodiscard]] py_key key_of(const object_ref& row) const { return py_key::of(m_memo.key.load(row.get())); }
 
+    static constexpr bool exchanges_rows = true; // replace_row: by a thread, or by what comparing and attaching run
     [[nodiscard]] bool valid(const object_ref& row, const py_key& key) const { return m_memo.is_row(row.get(), key); }
 
 private:

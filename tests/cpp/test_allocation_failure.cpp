@@ -27,32 +27,33 @@ std::vector<book> many_books(id first, id count) {
 } // namespace
 
 TEST(allocation_failure, leaves_a_memo_as_it_was) {
-    memo_of<author, traits, bombing> memo(40);
     row_source<author> source = authors_numbered_to(90);
-    std::vector<book> first = many_books(1, 30);
-    attach_authors(memo, source, first);
-    const auto before = contents(memo);
     mp::counters count[2];
 
     std::uint64_t failures = 0;
-    std::vector<book> books;
-    for (std::uint64_t nth = 1;; ++nth) {
-        books = many_books(20, 200);
+    for (bool failed = true; failed;) {
+        memo_of<author, traits, bombing> memo(40); // anew: what a failed chunk allocated is there for the next one
+        std::vector<book> first = many_books(1, 30);
+        attach_authors(memo, source, first);
+        const auto before = contents(memo);
+        const std::uint64_t nth = failures + 1;
+        std::vector<book> books = many_books(20, 200);
         try {
             const allocations::armed bomb(nth);
             attach_authors(memo, source, books, count);
-            break;
+            failed = false;
         } catch (const std::bad_alloc&) {
             ++failures;
             ASSERT_EQ(contents(memo), before) << "allocation " << nth;
             ASSERT_EQ(count[0].requests, 0U) << "allocation " << nth;
+            attach_authors(memo, source, books);
         }
+        for (const book& one : books) {
+            ASSERT_EQ(one.by.row->pk, *one.author_id) << "after allocation " << nth;
+        }
+        ASSERT_EQ(memo.size(), 40U);
     }
     EXPECT_GT(failures, 20U) << "without a failure the test is vacuous";
-    for (const book& one : books) {
-        EXPECT_EQ(one.by.row->pk, *one.author_id);
-    }
-    EXPECT_EQ(memo.size(), 40U);
     EXPECT_EQ(count[0].requests, 200U);
 }
 

@@ -114,6 +114,7 @@ public:
         support::user_calls::step();
         return row->pk;
     }
+    static constexpr bool exchanges_rows = true;
     bool valid(const handle& row, const id& key) const {
         support::user_calls::step();
         return !row->deleted && row->pk == key;

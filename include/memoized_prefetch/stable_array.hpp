@@ -1,0 +1,56 @@
+/// stable_array: a growing array whose elements stay where they are.
+///
+///   m_blocks: [ block ][ block ][ block ]       512 elements a block; element i is [i / 512][i % 512]
+///
+/// Growing copies nothing and leaves no room unused but in the last block: with a table's nodes in a std::vector, which grows
+/// by half, a memo that is being filled took up to 20 bytes more per entry, and a reference to a node was good until the next
+/// entry only. The price is a second load per access, of a block's address, which lies in the cache.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace memoized_prefetch {
+
+template <class T, class Allocator = std::allocator<std::byte>>
+class stable_array {
+public:
+    [[nodiscard]] T& operator[](std::size_t at) noexcept { return m_blocks[at / block_size][at % block_size]; }
+    [[nodiscard]] const T& operator[](std::size_t at) const noexcept {
+        return m_blocks[at / block_size][at % block_size];
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return m_size; }
+    [[nodiscard]] std::size_t capacity() const noexcept { return m_blocks.size() * block_size; }
+    /// Bytes allocated.
+    [[nodiscard]] std::size_t bytes() const noexcept {
+        return m_blocks.capacity() * sizeof(block) + capacity() * sizeof(T);
+    }
+
+    /// Makes room for `count` elements in all; no element is changed when it throws.
+    void reserve(std::size_t count) {
+        while (capacity() < count) {
+            block fresh;
+            fresh.reserve(block_size);
+            m_blocks.push_back(std::move(fresh));
+        }
+    }
+    /// Needs the room of `reserve`.
+    T& emplace_back() noexcept {
+        block& last = m_blocks[m_size / block_size];
+        ++m_size;
+        return last.emplace_back();
+    }
+
+private:
+    template <class Element>
+    using vector_of = std::vector<Element, typename std::allocator_traits<Allocator>::template rebind_alloc<Element>>;
+    using block = vector_of<T>;
+    static constexpr std::size_t block_size = 512;
+
+    vector_of<block> m_blocks;
+    std::size_t m_size = 0;
+};
+
+} // namespace memoized_prefetch
