@@ -101,7 +101,7 @@ public:
     template <class Found>
     void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) const {
         constexpr std::size_t batch = 16; // about as many loads as a core has under way
-        std::array<slot_id, batch> candidates;
+        std::array<slot_id, batch> candidates{};
         for (std::size_t at = 0; at < std::min(batch, tags.size()); ++at) {
             m_index.prefetch(tags[at]);
         }
@@ -119,9 +119,9 @@ public:
             const std::uint64_t seen = version();
             for (std::size_t at = begin; at < end; ++at) {
                 slot_id slot = candidates[at - begin];
-                if (version() != seen) {
-                    slot = find(keys[at], tags[at]); // the candidates are those of another table by now
-                } else if (slot != no_slot && (!Traits::equal(m_nodes[slot].key, keys[at]) || version() != seen)) {
+                // Once comparing has changed the table, the candidates are another one's.
+                if (version() != seen ||
+                    (slot != no_slot && (!Traits::equal(m_nodes[slot].key, keys[at]) || version() != seen))) {
                     slot = find(keys[at], tags[at]);
                 }
                 found(at, slot);
