@@ -1,6 +1,6 @@
 /// roomy_array: an array of plain values whose room is made before they are put in. Emptying it keeps the room.
 ///
-/// In place of std::vector::push_back, which looks whether it has to grow: with half a dozen arrays per key that was a quarter
+/// In place of std::vector::push_back, which looks whether it has to grow: with half a dozen arrays per key that was a tenth
 /// of the instructions of resolving a chunk.
 #pragma once
 
