@@ -184,8 +184,9 @@ class Attachment:
             key_name = relation.target_field.attname
         elif config is not None:
             key_name = config.model._meta.pk.attname
+        self.lookup.reads_rows = relation.reverse_name is not None  # a one-to-one
         for below in self.lookup.below.values():
-            below.leads_back |= below.name == relation.reverse_name  # a one-to-one
+            below.leads_back |= below.name == relation.reverse_name
         self._read_from(lambda: base_rows(self._target))
         if self.kind != DJANGO:
             self.rows = Rows(self.row_source, key_name, self.lookup.custom_below)
@@ -216,6 +217,7 @@ class Attachment:
             self._read_from(lambda: base_rows(self._target))
         else:
             self._read_from(lambda: related_rows(self.relation))
+        self.lookup.reads_rows = self.relation.kind != GENERIC_MANY
         for below in self.lookup.below.values():
             below.leads_back |= below.name == self.relation.field.name and bool(self.relation.reverse_name)
 

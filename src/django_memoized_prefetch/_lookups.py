@@ -44,6 +44,8 @@ class Lookup:
         self.seen_again: int | None = None  # with another queryset, by the lookup of that number
         self.inner = False
         self.only_inner = False  # and not given as a lookup of its own as well
+        self.inner_of: Lookup | None = None  # the lookup whose queryset it came with
+        self.reads_rows = False  # Django reads its rows at once, and attaches what their queryset's lookups ask for
         self.leads_back = False  # from rows to the object that they refer to, to which they are attached
         self.automatic = False  # it comes from a manager's own queryset
 
@@ -57,6 +59,14 @@ class Lookup:
         if self.config is None:
             return "MemoizedPrefetch"
         return f"MemoizedPrefetchConfig({self.config.model.__name__}, {self.config.attributes!r})"
+
+    @property
+    def done_within(self) -> bool:
+        """Whether Django attaches it while it reads the rows, and does not note that it has been there."""
+        of = self.inner_of
+        while of is not None and not of.reads_rows:
+            of = of.inner_of
+        return of is not None
 
     @property
     def attribute(self) -> str:
@@ -147,6 +157,7 @@ class Lookup:
                 path = f"{lookup.path}{LOOKUP_SEP}{to}" if lookup.path else to
                 lookup.below[to] = Lookup(path, through, None if to == through else to, next(_numbers))
                 lookup.below[to].inner = inner and lookup is self
+                lookup.below[to].inner_of = self if inner else None
             parent, lookup = lookup, lookup.below[to]
             lookup.only_inner = inner and parent is self and (fresh or lookup.only_inner)
         return lookup, fresh

@@ -400,6 +400,36 @@ def test_one_path_with_two_querysets() -> None:
     alike(plays, lambda: Prefetch("author", Person.objects.filter(rank=1)), "author__written")
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_path_that_was_in_a_queryset_and_is_given_again(checked: bool) -> None:
+    """Django notes no lookup that it has done while it read the rows of a reverse relation: it may be given again."""
+
+    def of_plays(*inner: Any) -> Any:
+        return Play.objects.prefetch_related(*inner)
+
+    def author() -> Any:
+        return Prefetch("author", Person.objects.all())
+
+    for lookups in [
+        lambda: [Prefetch("written", of_plays(author())), Prefetch("written__author", Person.objects.all())],
+        lambda: [
+            Prefetch("written", of_plays(Prefetch("cast", Person.objects.prefetch_related("hometown")))),
+            Prefetch("written__cast__hometown", City.objects.all()),
+        ],
+    ]:
+        MemoizedPrefetch(*lookups(), model=Person if checked else None)
+        assert_chunks_alike(people, lookups, more_queries=1)
+    # A many-to-many's are lookups like others.
+    for lookups in [
+        lambda: [
+            Prefetch("cast", Person.objects.prefetch_related("hometown")),
+            Prefetch("cast__hometown", City.objects.all()),
+        ],
+        lambda: [Prefetch("tags", Tag.objects.prefetch_related("works")), Prefetch("tags__works", Work.objects.all())],
+    ]:
+        assert_same_error(plays, lookups)
+
+
 def test_two_lookups_for_one_attribute() -> None:
     refused(
         plays,
