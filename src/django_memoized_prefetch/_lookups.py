@@ -42,6 +42,7 @@ class Lookup:
         self.generic = False  # a GenericPrefetch
         self.ends = False  # a lookup ends here, and not only goes on
         self.seen_again: int | None = None  # with another queryset, by the lookup of that number
+        self.again_of: Lookup | None = None  # the lookup whose queryset that one came with
         self.inner = False
         self.only_inner = False  # and not given as a lookup of its own as well
         self.inner_of: Lookup | None = None  # the lookup whose queryset it came with
@@ -61,12 +62,18 @@ class Lookup:
         return f"MemoizedPrefetchConfig({self.config.model.__name__}, {self.config.attributes!r})"
 
     @property
-    def done_within(self) -> bool:
-        """Whether Django attaches it while it reads the rows, and does not note that it has been there."""
+    def repeated(self) -> bool:
+        """
+        Whether Django comes to it again. It does not note what it has attached while it read the rows of a reverse
+        relation: only lookups of the same rows' queryset come to that again.
+        """
         of = self.inner_of
         while of is not None and not of.reads_rows:
             of = of.inner_of
-        return of is not None
+        again = self.again_of
+        while again is not None and again is not of:
+            again = again.inner_of
+        return self.seen_again is not None and (of is None or again is of)
 
     @property
     def attribute(self) -> str:
@@ -128,7 +135,7 @@ class Lookup:
         lookup.ends = True
         if not fresh:
             if prefetch.queryset is not None and lookup.seen_again is None:
-                lookup.seen_again = next(_numbers)
+                lookup.seen_again, lookup.again_of = next(_numbers), self if inner else None
             return
         lookup.querysets, lookup.automatic = querysets, automatic
         lookup.to_attr_given, lookup.generic = bool(prefetch.to_attr), hasattr(prefetch, "querysets")

@@ -419,7 +419,7 @@ class MemoizedPrefetch:
         for below in list(lookup.below.values()):
             attachment = self._attachment(below, model)
             attachment.check_to_attr()
-            if below.seen_again is not None and not below.done_within:
+            if below.repeated:
                 raise seen_again(below)
             if attachment.row_model is not None and not below.automatic:
                 self._check_below(below, attachment.row_model)
@@ -885,7 +885,7 @@ class Level:
         """Raises what Django raises before it fetches; notes which objects it would fetch for."""
         self.attachment.prepare(self.objects[0])
         lookup = self.lookup
-        again = lookup.seen_again is not None and not lookup.done_within
+        again = lookup.repeated
         if not (again or lookup.to_attr_given or lookup.below):
             return
         fresh = self._unattached = self.attachment.not_attached(self.objects)

@@ -419,8 +419,12 @@ def test_a_path_that_was_in_a_queryset_and_is_given_again(checked: bool) -> None
     ]:
         MemoizedPrefetch(*lookups(), model=Person if checked else None)
         assert_chunks_alike(people, lookups, more_queries=1)
-    # A many-to-many's are lookups like others.
+    # In one queryset it may not, and a many-to-many's are lookups like others.
     for lookups in [
+        lambda: [Prefetch("author__written", of_plays("cast", Prefetch("cast", Person.objects.all())))],
+        lambda: [
+            Prefetch("cast", Person.objects.prefetch_related("friends", Prefetch("friends", Person.objects.all())))
+        ],
         lambda: [
             Prefetch("cast", Person.objects.prefetch_related("hometown")),
             Prefetch("cast__hometown", City.objects.all()),
