@@ -130,6 +130,7 @@ class Attachment:
             self._set_up_generic(lookup)
         elif self.kind == DJANGO:
             self._check_querysets()
+            self._note_way_back()
         if self.kind in (DJANGO, GENERIC_ONE) and lookup.config is not None and relation.target is not None:
             self._check_target(lookup.config.model)
 
@@ -217,9 +218,14 @@ class Attachment:
             self._read_from(lambda: base_rows(self._target))
         else:
             self._read_from(lambda: related_rows(self.relation))
-        self.lookup.reads_rows = self.relation.kind != GENERIC_MANY
-        for below in self.lookup.below.values():
-            below.leads_back |= below.name == self.relation.field.name and bool(self.relation.reverse_name)
+        self._note_way_back()
+
+    def _note_way_back(self) -> None:
+        """Of a reverse relation: the field by which its rows refer to the objects leads back to these."""
+        if self.relation.field is not None and self.relation.kind != GENERIC_MANY:
+            self.lookup.reads_rows = True
+            for below in self.lookup.below.values():
+                below.leads_back |= below.name == self.relation.field.name
 
     def _set_up_generic(self, lookup: Lookup) -> None:
         if lookup.config is not None and (lookup.config.queryset is not None or lookup.config.overrides_queryset):

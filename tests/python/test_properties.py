@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Person, Play
+from tests.python.everything.models import City, Person, Play, Seat
 from tests.python.everything.rows import NOTED, fill_theatre
 from tests.python.graph import Comparison, outcome, relations
 from tests.python.lookups import (
@@ -147,6 +147,22 @@ def of_people(*lookups: Wanted) -> tuple[Any, ...]:
     seed=0,
     rows=2,
     chunks=[[0]],
+    size=1,
+)
+@example(
+    case=(
+        Seat,
+        None,
+        Rows(Seat, "_base_manager"),
+        [
+            Wanted("tickets"),
+            Wanted("tickets__seat__subscriber", Rows(Person, "objects"), "some_a"),
+            Wanted("subscriber", Rows(Person, "objects"), "some_a"),
+        ],
+    ),
+    seed=0,
+    rows=2,
+    chunks=[[1]],
     size=1,
 )
 @PROPERTY
