@@ -218,7 +218,12 @@ std::vector<operation<Memo>> operations() {
          true},
         {"resolve",
          [](one_shop& one) {
-             const auto rows = one.authors.resolve(keys{1, {}, 30, 97});
+             keys asked{1, {}, 30, 97};
+             asked.resize(100, 98); // more places, and below more keys, than the memo has room for from before
+             for (id more = 100; more < 150; ++more) {
+                 asked.push_back(more);
+             }
+             const auto rows = one.authors.resolve(asked);
              EXPECT_EQ(30, rows[2]->pk);
              EXPECT_EQ(nullptr, rows[3]);
          }},
