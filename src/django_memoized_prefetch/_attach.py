@@ -25,6 +25,7 @@ from ._queries import (
     default_rows,
     queryset_rows,
     related_rows,
+    selects,
     unshared,
     why_not_linked,
     why_not_referring,
@@ -271,6 +272,8 @@ class Attachment:
         else:
             self._add_lookups_of_manager()
             return
+        for below in lookup.below.values():
+            below.comes_along |= selects(queryset, below.name)
         reason = why_not_remembered(queryset, self.relation)
         if queryset.query.is_sliced and not whole:
             reason = "the queryset is sliced"
@@ -546,11 +549,9 @@ class Attachment:
     @property
     def attached_by_parent(self) -> bool:
         """Whether the rows have what this leads to from the lookup that attached them."""
-        return (
-            self.lookup.leads_back
-            and not self.lookup.inner
-            and (self.lookup.to_attr is None or bool(self.asks_relation))
-        )
+        lookup = self.lookup
+        given = lookup.comes_along or (lookup.leads_back and not lookup.inner)
+        return given and (lookup.to_attr is None or bool(self.asks_relation))
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
         """The distinct objects that are attached to these."""

@@ -48,6 +48,7 @@ class Lookup:
         self.inner_of: Lookup | None = None  # the lookup whose queryset it came with
         self.reads_rows = False  # Django reads its rows at once, and attaches what their queryset's lookups ask for
         self.leads_back = False  # from rows to the object that they refer to, to which they are attached
+        self.comes_along = False  # by select_related of the queryset whose rows it is attached to
         self.automatic = False  # it comes from a manager's own queryset
 
     def all_below(self) -> Iterator[Lookup]:

@@ -371,9 +371,13 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
         with count(queryset.db):
             for batch in batches([member.pk for member in members], queryset):
                 values.update(queryset.filter(pk__in=batch).values_list("pk", attname))
+        keys: Any = getattr(model._meta, "pk_fields", [model._meta.pk])
         for member in members:
             if member.pk in values:
                 setattr(member, attname, values[member.pk])
+                for field in keys:  # read anew with it, which drops the row that it leads to
+                    if field.is_relation and field.is_cached(member):
+                        field.delete_cached_value(member)
             else:
                 getattr(member, attname)  # the row is gone: Django says so
 
@@ -578,6 +582,12 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
 def why_not_referring(queryset: QuerySet[Any]) -> str | None:
     """Why rows that refer to objects cannot be asked for by these objects' keys; None when they can."""
     return f"the queryset is a {queryset.query.combinator}" if queryset.query.combinator else None
+
+
+def selects(queryset: QuerySet[Any], name: str) -> bool:
+    """Whether the rows come with this relation attached, by select_related()."""
+    selected = queryset.query.select_related
+    return name in selected if isinstance(selected, dict) else False
 
 
 def aggregates(queryset: QuerySet[Any]) -> bool:

@@ -176,6 +176,17 @@ def test_what_django_attaches_to_remembered_rows_depends_on_the_chunk(place: Any
 
 
 @SIZES
+def test_rows_that_come_with_what_a_lookup_asks_for(size: int | None) -> None:
+    """By select_related(): Django does not fetch it, and does not find out that it could not."""
+    alike(
+        plays,
+        lambda: Prefetch("author__written", Play.objects.select_related("director")),
+        lambda: Prefetch("author__written__director", Person.objects.order_by("pk")[:1]),
+        size=size,
+    )
+
+
+@SIZES
 def test_ordered_targets_and_hidden_rows(size: int | None) -> None:
     alike(plays, lambda: Prefetch("genres", Genre.objects.order_by("name")), size=size, more_queries=1)
     alike(plays, lambda: Prefetch("genres", Genre.objects.order_by()), size=size, more_queries=1)

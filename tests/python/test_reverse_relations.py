@@ -145,6 +145,13 @@ def test_what_a_one_to_one_led_from_is_there(theatre: None) -> None:
     )
 
 
+def test_a_deferred_column_of_a_child_drops_its_parent(theatre: None) -> None:
+    """Django reads the key anew with the column, and drops the row that it leads to."""
+    assert_chunks_alike(
+        lambda: list(ListedWork._base_manager.select_related("opera").order_by("pk")), lambda: ["opera__composer"]
+    )
+
+
 def test_rows_of_a_memoized_source_are_remembered_with_it(theatre: None) -> None:
     lookups = ["author__written", "author__locker", "author__notes"]
     prefetch = MemoizedPrefetch(*lookups)
