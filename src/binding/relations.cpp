@@ -55,6 +55,14 @@ namespace {
 /// Whether it has a `_state`. Under the name of a `to_attr` there may be anything.
 bool is_instance_of_model(PyObject* object) { return static_cast<bool>(optional_attribute(object, interned.state)); }
 
+/// A remembered row leads back to the remembered instance again when the chunk's own that stood there meanwhile is gone.
+void keep_reverse(PyObject* row, PyObject* name, PyObject* object) {
+    const object_ref cache = fields_cache_of(row);
+    if (PyDict_SetDefault(cache.get(), name, object) == nullptr) {
+        throw_python_error();
+    }
+}
+
 } // namespace
 
 object_ref own_attribute::attached(PyObject* object) const {
@@ -219,14 +227,6 @@ void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* o
         throw_python_error();
     }
     checked(PyDict_SetItem(cache.get(), name, object));
-}
-
-/// A remembered row leads back to the remembered instance again when the chunk's own that stood there meanwhile is gone.
-void to_one_instances::keep_reverse(PyObject* row, PyObject* name, PyObject* object) const {
-    const object_ref cache = fields_cache_of(row);
-    if (PyDict_SetDefault(cache.get(), name, object) == nullptr) {
-        throw_python_error();
-    }
 }
 
 to_many_instances::to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links* links,
