@@ -7,8 +7,8 @@
 /// destructor or a wait runs. A thread waits only after its own flight has landed, so that no two wait for each other.
 ///
 /// The interface is that of `memo`. What differs: each thread has prefetchers of its own, or shares those that lead to shared
-/// memos only; rows are handed out as shared handles, so what is pinned does not count against the bound; the bound is divided
-/// among the shards, and a memo of fewer than 1,024 entries has one.
+/// memos only; rows are handed out as shared handles, so pins of the user's keep nothing in the memo: only what a running chunk
+/// added stays until it ends; the bound is divided among the shards, and a memo of fewer than 1,024 entries has one.
 #pragma once
 
 #include <memoized_prefetch/prefetcher.hpp>
@@ -158,7 +158,9 @@ private:
     std::unique_ptr<shard[]> m_shards;
 };
 
-/// As key_resolution, in a table that others change at the same time. Takes handles instead of pins.
+/// As key_resolution, in a table that others change at the same time. Takes handles instead of pins, but for what it adds:
+/// that is pinned until it is committed, so that its slot is no other entry's if it has to be taken out again. By its value an
+/// entry cannot be told: all absences are alike, and callbacks may give one handle twice.
 template <class Table>
 class shared_resolution {
 public:
@@ -224,6 +226,12 @@ public:
     }
 
     void commit(std::span<counters> count) noexcept {
+        each_shard(m_added, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
+            for (const slot_id position : positions) {
+                part.table.unpin(m_slots[position]);
+            }
+            Table::release(part, lock);
+        });
         each_shard(m_order, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
             for (const slot_id position : positions) {
                 if (const slot_id slot = part.table.find(m_keys[position], m_tags[position]); slot != no_slot) {
@@ -250,10 +258,11 @@ public:
     void roll_back() noexcept {
         each_shard(m_added, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
             for (const slot_id position : positions) {
-                const slot_id slot = part.table.find(m_keys[position], m_tags[position]);
-                if (slot != no_slot && part.table.handle(slot) == m_handles[position]) {
+                const slot_id slot = m_slots[position];
+                if (part.table.living(slot)) {
                     part.table.erase(slot);
                 }
+                part.table.unpin(slot);
             }
             Table::release(part, lock);
         });
@@ -396,6 +405,7 @@ private:
             weights.push_back(source.weight(m_handles[position]));
         }
         m_added.reserve(m_added.size() + mine.size());
+        m_slots.resize(m_keys.size());
         std::size_t at = 0;
         each_shard(mine, [&](auto& part, auto&, std::span<const slot_id> positions) {
             const std::size_t first = at;
@@ -411,6 +421,8 @@ private:
                 const slot_id slot = m_handles[position] ? part.table.add_row(std::move(key), tag, m_handles[position])
                                                          : part.table.add_missing(std::move(key), tag);
                 part.table.weigh(slot, weights[first + one]);
+                part.table.pin(slot);
+                m_slots[position] = slot;
                 m_added.push_back(position);
             }
         });
@@ -424,6 +436,7 @@ private:
     vector_of<bool> m_missed;             // by position: fetched by this chunk
     vector_of<std::uint64_t> m_generations;
     vector_of<slot_id> m_added; // positions
+    vector_of<slot_id> m_slots; // by position, of those in m_added
     vector_of<slot_id> m_order; // by shard, least recently used first
     std::size_t m_evicted = 0;
     bool m_committed = false;

@@ -133,6 +133,45 @@ TEST(shared_memo, is_as_it_was_when_a_chunk_fails_after_its_rows_were_fetched) {
     EXPECT_EQ((queries{{3}}), rows.queries) << "2 had been used after 1";
 }
 
+TEST(shared_memo, keeps_what_others_added_anew_when_a_chunk_fails) {
+    // An absence, and a row that every fetch gives the same handle to: by their values they are what the chunk had added.
+    const std::vector<std::shared_ptr<const author>> all{std::make_shared<const author>(author{1, "Woolf"})};
+    queries asked;
+    mp::shared_memo<author, id> authors{&author::pk, [&](std::span<const id> keys) {
+                                            asked.emplace_back(keys.begin(), keys.end());
+                                            return all;
+                                        }};
+    mp::shared_memo categories{&category::pk, [](std::span<const id>) { return std::vector<category>{}; }};
+    link_rows broken;
+    mp::links links{broken.fetch(), categories};
+    mp::prefetcher<book> books{mp::to_one(authors, &book::author_id, &book::author),
+                               mp::to_many(links, &book::pk, &book::categories)};
+    std::vector<book> chunk{{100, 1}, {200, 9}, {300, 8}};
+    const auto fail_after = [&](const std::function<void()>& other) {
+        authors.clear();
+        broken.before = [&] {
+            other();
+            throw std::runtime_error("no connection");
+        };
+        EXPECT_THROW(books.process_chunk(chunk), std::runtime_error);
+        asked.clear();
+    };
+
+    fail_after([&] {
+        authors.invalidate(1);
+        authors.invalidate(9);
+        static_cast<void>(authors.resolve(ids{1, 9}));
+    });
+    EXPECT_EQ(2U, authors.stats().size) << "8 was the chunk's own";
+    EXPECT_EQ("Woolf", authors.resolve(ids{1, 9})[0]->name);
+    EXPECT_EQ(queries{}, asked);
+
+    fail_after([&] { EXPECT_TRUE(authors.put_all(all)); });
+    const auto rows = authors.resolve(ids{1});
+    ASSERT_NE(nullptr, rows[0]) << "all rows are known, and this one was taken out";
+    EXPECT_EQ(queries{}, asked);
+}
+
 TEST(shared_memo, put_all_of_more_than_fits_keeps_the_first) {
     table<author> rows{{3}};
     const auto row_bytes = [](const author& row) { return row.name.size(); };

@@ -157,7 +157,7 @@ struct links : called {
 
 struct prefetcher;
 struct memo : called {
-    bool shared = false; // hands rows out without pins
+    bool shared = false; // hands rows out without pins: those that a chunk adds are pinned until it commits
     std::vector<table> shards = std::vector<table>(1);
     std::function<std::size_t(id)> shard_of{};
     std::function<std::vector<row_ptr>(std::span<const id>)> fetch{};
@@ -200,6 +200,10 @@ struct rows_pass {
             generations.push_back(one.generation);
         }
     }
+    void pin(const entry_ptr& one) {
+        ++one->pins;
+        pinned.push_back(one);
+    }
     void ask(id key, std::size_t relation) {
         if (std::none_of(asked.begin(), asked.end(), [&](const auto& one) { return one.first == key; })) {
             asked.emplace_back(key, relation);
@@ -207,8 +211,7 @@ struct rows_pass {
     }
     void found(id key, const entry_ptr& one) {
         if (!of.shared) {
-            ++one->pins;
-            pinned.push_back(one);
+            pin(one);
         }
         entries[key] = one;
         values[key] = one->value;
@@ -235,6 +238,7 @@ struct rows_pass {
             of.part(key).use(of.shared ? of.part(key).find(key) : entries[key]);
         }
         if (of.shared) {
+            unpin();
             std::set<std::size_t> parts;
             for (const id key : uses) {
                 parts.insert(of.shard_of(key));
@@ -254,7 +258,7 @@ struct rows_pass {
     }
     void roll_back() {
         for (const entry_ptr& one : added) {
-            if (one->living && one->pins == (of.shared ? 0 : 1)) {
+            if (one->living && one->pins == 1) {
                 of.part(one->key).erase(one);
             }
         }
@@ -542,6 +546,9 @@ inline void rows_pass::resolve() {
         if (of.shared || part.generation == generations[of.shard_of(key)]) {
             const entry_ptr one = part.add({key, values[key], {}, weights[key]});
             found(key, one);
+            if (of.shared) {
+                pin(one);
+            }
             added.push_back(one);
         }
     }
