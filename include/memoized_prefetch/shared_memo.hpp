@@ -337,7 +337,7 @@ private:
         theirs.reserve(unknown.size());
         m_generations.resize(m_table.shards());
         own_flight flying(*this, mine);
-        mark(unknown, source.knows_all(), flying, mine, theirs);
+        mark(source, unknown, flying, mine, theirs);
         if (!mine.empty()) {
             fetch(source, mine);
             for (std::size_t at = 0; at < mine.size(); ++at) {
@@ -357,7 +357,8 @@ private:
         return again;
     }
 
-    void mark(std::span<const slot_id> unknown, bool knows_all, const own_flight& flying, vector_of<slot_id>& mine,
+    template <class RowSource>
+    void mark(RowSource& source, std::span<const slot_id> unknown, const own_flight& flying, vector_of<slot_id>& mine,
               vector_of<awaited>& theirs) {
         each_shard(unknown, [&](auto& part, auto&, std::span<const slot_id> positions) {
             m_generations[m_table.shard_of(m_tags[positions[0]])] = part.table.generation();
@@ -370,7 +371,7 @@ private:
                 const auto found = part.flying.find(m_keys[position]);
                 if (found != part.flying.end()) {
                     theirs.push_back({position, found->second});
-                } else if (!knows_all) {
+                } else if (!source.knows_all()) { // asked under the lock, under which `invalidate` takes that back
                     part.flying.emplace(m_keys[position], typename Table::place_in_flight{
                                                               flying.get(), static_cast<slot_id>(mine.size())});
                     mine.push_back(position); // within the capacity

@@ -1,5 +1,6 @@
 // The interface that shared_memo has in common with memo, and what several threads see. Run under ThreadSanitizer too.
 #include "support/shop.hpp"
+#include "support/watched_traits.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <random>
+#include <ranges>
 #include <thread>
 
 using namespace shop;
@@ -184,6 +186,28 @@ TEST(shared_memo, put_all_of_more_than_fits_keeps_the_first) {
     EXPECT_FALSE(authors.put_all(all));
     const std::size_t kept = authors.stats().size;
     EXPECT_LT(kept, 16U) << "a row took the place of an earlier one that did not fit";
+}
+
+TEST(shared_memo, a_row_that_is_invalidated_while_it_is_looked_up_is_fetched) {
+    using traits = support::watched_traits<id>;
+    table<author> rows{};
+    mp::shared_memo<author, id, traits> authors{&author::pk, rows.fetch(), {.entries = 100'000}};
+    for (id key = 0; key < 64; ++key) {
+        rows.rows[key] = {key};
+    }
+    EXPECT_TRUE(authors.put_all(rows.rows | std::views::values));
+    const auto shard = [&](id key) {
+        const auto& shards = mp::detail::memo_access::table(authors);
+        return shards.shard_of(shards.tag_of(key));
+    };
+    id last = 1;
+    while (shard(last) <= shard(0)) {
+        ++last;
+    }
+    // While the look-up is at 0, whose shard it holds; that of `last` is the other thread's to take.
+    traits::on_equal = [&] { std::thread([&] { authors.invalidate(last); }).join(); };
+    EXPECT_NE(nullptr, authors.resolve(ids{0, last})[1]) << "all rows were known, but are not any more";
+    EXPECT_EQ((queries{{last}}), rows.queries);
 }
 
 TEST(shared_memo, nested_prefetchers_lead_to_shared_memos_only) {
