@@ -8,7 +8,6 @@
 #include <condition_variable>
 #include <mutex>
 #include <random>
-#include <ranges>
 #include <thread>
 
 using namespace shop;
@@ -192,10 +191,12 @@ TEST(shared_memo, a_row_that_is_invalidated_while_it_is_looked_up_is_fetched) {
     using traits = support::watched_traits<id>;
     table<author> rows{};
     mp::shared_memo<author, id, traits> authors{&author::pk, rows.fetch(), {.entries = 100'000}};
+    std::vector<author> all;
     for (id key = 0; key < 64; ++key) {
+        all.push_back({key});
         rows.rows[key] = {key};
     }
-    EXPECT_TRUE(authors.put_all(rows.rows | std::views::values));
+    EXPECT_TRUE(authors.put_all(all));
     const auto shard = [&](id key) {
         const auto& shards = mp::detail::memo_access::table(authors);
         return shards.shard_of(shards.tag_of(key));
