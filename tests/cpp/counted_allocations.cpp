@@ -41,7 +41,9 @@ std::vector<std::int64_t> keys_from(std::int64_t first, std::size_t count) {
     }
     std::abort();
 }
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return operator new(size); }
 [[gnu::noinline]] void operator delete(void* at) noexcept { std::free(at); }
+[[gnu::noinline]] void operator delete(void* at, const std::nothrow_t&) noexcept { std::free(at); }
 [[gnu::noinline]] void operator delete(void* at, std::size_t) noexcept { std::free(at); }
 
 TEST(counted_allocations, resolving_what_is_remembered_makes_none) {
