@@ -82,7 +82,8 @@ void resolve(benchmark::State& state) {
     std::mt19937_64 random(static_cast<std::uint64_t>(state.thread_index()) + 2013);
     std::uniform_int_distribution<key> remembered(0, entries - 1);
     std::uniform_int_distribution<key> any(0, entries * 10 / 9 - 1);
-    std::vector<std::vector<key>> chunks(64, std::vector<key>(chunk_size));
+    // A million keys: of fewer, all that are asked for again would be remembered, and nothing be fetched any more.
+    std::vector<std::vector<key>> chunks(512, std::vector<key>(chunk_size));
     for (std::vector<key>& chunk : chunks) {
         for (key& one : chunk) {
             one = What == fetches ? any(random) : remembered(random);

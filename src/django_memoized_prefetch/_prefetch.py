@@ -54,7 +54,7 @@ ANY = object()
 # Of querysets with different Prefetch objects, the memory of the latest is kept.
 MAX_APART = 4
 
-# Reverse one-to-one caches: row, name, and the object of a chunk.
+# Reverse one-to-one caches, by id of the row and name: the row and the chunk's object that it leads to.
 Lent = dict[tuple[int, str], tuple[Any, Any]]
 
 
