@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import django
@@ -24,11 +25,14 @@ class GenericTarget(Attachment):
     A generic foreign key of one model class as far as it leads to one other.
 
     Args:
-        content_type: Of that other; None for keys that lead nowhere.
+        content_type: Of that other; None for objects that lead nowhere, whose key is not looked at.
     """
 
     def __init__(self, whole: Attachment, content_type: Any, queryset: Any) -> None:
-        super().__init__(whole.lookup, whole.relation)
+        relation = whole.relation
+        if content_type is None:
+            relation = replace(relation, key_name=content_type_column(relation))  # null, as a key is to be
+        super().__init__(whole.lookup, relation)
         self.kind = TO_ONE
         if content_type is None:
             self.source = content_type_rows(whole.relation.model, None)

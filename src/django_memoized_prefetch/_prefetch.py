@@ -510,8 +510,11 @@ class MemoizedPrefetch:
         """A level for each model that the objects' generic foreign key leads to."""
         fresh = objects if remembered else attachment.not_attached(objects)
         relation, count = attachment.relation, QueryCount()
-        for attname in (content_type_column(relation), relation.key_name):
-            load_missing(fresh, attname, count.on)
+        content_type = content_type_column(relation)
+        load_missing(fresh, content_type, count.on)
+        # As Django, which looks at the key of no object that leads nowhere.
+        leading = [one for one in fresh if getattr(one, content_type) is not None]
+        load_missing(leading, relation.key_name, count.on)
         attachment.lookup.rows.add_queries(count.queries)
         if not fresh:
             yield Level(attachment, objects, remembered, self._memory, scope)

@@ -174,6 +174,18 @@ def test_a_deferred_key() -> None:
     assert_chunks_alike(lambda: list(Note.objects.only("name").order_by("pk")), lambda: ["writer", "target"])
 
 
+def test_a_deferred_key_of_a_note_that_leads_nowhere_is_not_asked_for() -> None:
+    fill_theatre(4, 3, noted=[Person])
+    Note.objects.update(content_type=None)
+    assert_chunks_alike(lambda: list(Note.objects.only("name").order_by("pk")[:1]), lambda: ["target"])
+    [note] = Note.objects.only("name").order_by("pk")[:1]
+    with captured_queries() as queries:
+        MemoizedPrefetch("target").process_chunk([note])
+    assert len(queries) == 1  # the content type
+    assert "object_id" not in note.__dict__
+    assert note.target is None
+
+
 @pytest.mark.parametrize("alias", ["default", "other"])
 def test_the_database_is_that_which_django_reads(theatre: None, alias: str) -> None:
     fill_theatre(6, 4, "other")
