@@ -59,7 +59,7 @@ private:
     bool m_fetched = false;
 };
 
-/// Link source of the passes: a Python callable `fetch(keys) -> iterable of (source, target)`.
+/// Link source of the passes: a Python callable `fetch(keys)` that gives (source, target), some at a time.
 class python_links {
 public:
     explicit python_links(nb::handle fetch) : m_fetch(fetch) {}
@@ -68,15 +68,21 @@ public:
     void fetch(const py_vector<py_key>& asked, Take&& take) const {
         const object_ref keys = list_of_keys(asked);
         const object_ref answer = checked(PyObject_CallFunctionObjArgs(m_fetch.ptr(), keys.get(), nullptr));
-        const object_ref links = checked(PySequence_Tuple(answer.get()));
-        for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(links.get()); ++at) {
-            PyObject* pair = PyTuple_GET_ITEM(links.get(), at);
-            if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
-                PyErr_Format(PyExc_TypeError, "a link must be a tuple (source, target), got %R", pair);
-                throw_python_error();
+        const object_ref batches = checked(PyObject_GetIter(answer.get()));
+        while (const object_ref batch = object_ref::steal(PyIter_Next(batches.get()))) {
+            const object_ref links = checked(PySequence_Fast(batch.get(), "links must come as sequences"));
+            for (Py_ssize_t at = 0; at < PySequence_Fast_GET_SIZE(links.get()); ++at) {
+                const object_ref pair = object_ref::borrow(PySequence_Fast_GET_ITEM(links.get(), at));
+                if (!PyTuple_Check(pair.get()) || PyTuple_GET_SIZE(pair.get()) != 2) {
+                    PyErr_Format(PyExc_TypeError, "a link must be a tuple (source, target), got %R", pair.get());
+                    throw_python_error();
+                }
+                take(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair.get(), 0))),
+                     py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair.get(), 1))));
             }
-            take(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair, 0))),
-                 py_key::of(object_ref::borrow(PyTuple_GET_ITEM(pair, 1))));
+        }
+        if (PyErr_Occurred() != nullptr) {
+            throw_python_error();
         }
     }
 
@@ -518,7 +524,7 @@ void bind_chunk(nb::module_& module) {
              nb::arg("remembered"), nb::arg("fetch_links"), nb::arg("fetch_rows"), nb::arg("load_deferred"),
              nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ToMany, "
                      "remembered: bool, "
-                     "fetch_links: Callable[[list[Any]], Iterable[tuple[Any, Any]]], "
+                     "fetch_links: Callable[[list[Any]], Iterable[Sequence[tuple[Any, Any]]]], "
                      "fetch_rows: Callable[[list[Any]], Iterable[Any]], load_deferred: Callable[[list[Any]], None]) -> "
                      "None"),
              "Attaches the rows that links lead to, with one call of `fetch_links` and one of `fetch_rows` at most.")

@@ -115,7 +115,7 @@ class Chunk:
         objects: Sequence[Any],
         relation: ToMany,
         remembered: bool,
-        fetch_links: Callable[[list[Any]], Iterable[tuple[Any, Any]]],
+        fetch_links: Callable[[list[Any]], Iterable[Sequence[tuple[Any, Any]]]],
         fetch_rows: Callable[[list[Any]], Iterable[Any]],
         load_deferred: Callable[[list[Any]], None],
     ) -> None: ...

@@ -11,6 +11,7 @@ from django.db.models.constants import LOOKUP_SEP
 
 from ._config import MemoizedPrefetchConfig
 from ._engine import Counters
+from ._queries import unshared
 
 _numbers = itertools.count(1)
 
@@ -50,6 +51,9 @@ class Lookup:
         self.leads_back = False  # from rows to the object that they refer to, to which they are attached
         self.comes_along = False  # by select_related of the queryset whose rows it is attached to
         self.automatic = False  # it comes from a manager's own queryset
+        self.contested = (
+            False  # lookups that ask for different things lead to it; Django does the first that it comes to
+        )
 
     def all_below(self) -> Iterator[Lookup]:
         for lookup in list(self.below.values()):
@@ -135,6 +139,7 @@ class Lookup:
         lookup, fresh = self._descend(throughs, tos, inner)
         lookup.ends = True
         if not fresh:
+            lookup.contested |= prefetch.queryset is not None
             if prefetch.queryset is not None and lookup.seen_again is None:
                 lookup.seen_again, lookup.again_of = next(_numbers), self if inner else None
             return
@@ -167,7 +172,11 @@ class Lookup:
                 lookup.below[to].inner = inner and lookup is self
                 lookup.below[to].inner_of = self if inner else None
             parent, lookup = lookup, lookup.below[to]
-            lookup.only_inner = inner and parent is self and (fresh or lookup.only_inner)
+            comes_with_rows = inner and parent is self
+            if not fresh:
+                lookup.contested |= lookup.name != through
+                lookup.contested |= lookup.querysets is not None and lookup.only_inner != comes_with_rows
+            lookup.only_inner = comes_with_rows and (fresh or lookup.only_inner)
         return lookup, fresh
 
 
@@ -190,6 +199,32 @@ def lookup_tree(given: Sequence[Any]) -> Lookup:
             )
             raise TypeError(msg)
     return root
+
+
+def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> Iterator[Prefetch[Any] | str]:
+    """An argument of MemoizedPrefetch for `prefetch_related_objects`, with querysets that Django may give hints."""
+    if isinstance(given, MemoizedPrefetchConfig):
+        own = given.queryset is not None or given.overrides_queryset
+        for attribute in given.attributes:
+            path = checked_path(attribute, "")
+            yield Prefetch(path, queryset=_for_django(given.get_queryset())) if own else path
+    elif isinstance(given, str):
+        yield checked_path(given, "")
+    else:
+        prefetch: Any = object.__new__(type(given))  # copied as for pickling, its querysets would hold no rows
+        prefetch.__dict__.update(given.__dict__)
+        if hasattr(given, "querysets"):
+            prefetch.querysets = [_for_django(queryset) for queryset in given.querysets]
+        elif given.queryset is not None:
+            prefetch.queryset = _for_django(given.queryset)
+        yield prefetch
+
+
+def _for_django(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    queryset = unshared(queryset)
+    lookups = (lookup for given in queryset._prefetch_related_lookups for lookup in lookups_for_django(given))
+    queryset._prefetch_related_lookups = tuple(lookups)
+    return queryset
 
 
 def checked_path(attribute: str, where: str) -> str:

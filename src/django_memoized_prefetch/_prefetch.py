@@ -4,12 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 from weakref import ref
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
+from django.db import connections
 from django.db.models import Manager, Model, Prefetch, QuerySet, prefetch_related_objects
 from django.db.models.query import RawQuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save
@@ -21,7 +23,7 @@ from ._config import MemoizedPrefetchConfig, check_size
 from ._engine import Chunk, Counters, Links, Memo, detach_reverse, group_by_class, group_by_value
 from ._generic import content_type_column, generic_targets
 from ._invalidate import Change, matters
-from ._lookups import Lookup, lookup_tree
+from ._lookups import Lookup, lookup_tree, lookups_for_django
 from ._memory import Memory
 from ._progress import Progress
 from ._queries import (
@@ -92,6 +94,7 @@ class MemoizedPrefetch:
     _changed: dict[type[Model], set[Any]]
     _running: dict[int, list[Change]]  # by chunk: what changed since it last looked
     _thrashing: dict[str, tuple[int, int, int]]
+    _contested: dict[type[Model], bool]
 
     def __init__(
         self,
@@ -155,6 +158,9 @@ class MemoizedPrefetch:
         """
         rows = rows_of(objects)
         self._begin()
+        if self._is_for_django(rows):
+            self._prefetch_by_django(rows)
+            return rows
         scope = self._scope_now()
         levels = list(self._levels(self._root, rows, scope, remembered=False))
         pins = Chunk()
@@ -394,6 +400,7 @@ class MemoizedPrefetch:
         self._attachments = {}
         self._later = {}
         self._thrashing = {}
+        self._contested = {}
         for lookup in self._root.all_below():
             lookup.reset_counts()
 
@@ -415,14 +422,48 @@ class MemoizedPrefetch:
                 raise ValueError(msg)
             seen.add(identity)
 
-    def _check_below(self, lookup: Lookup, model: type[Model]) -> None:
+    def _check_below(self, lookup: Lookup, model: type[Model], back: bool = False) -> None:
         for below in list(lookup.below.values()):
             attachment = self._attachment(below, model)
             attachment.check_to_attr()
-            if below.repeated:
+            here = back or below.leads_back
+            if below.repeated and not here:
                 raise seen_again(below)
             if attachment.row_model is not None and not below.automatic:
-                self._check_below(below, attachment.row_model)
+                self._check_below(below, attachment.row_model, here)
+
+    def _is_for_django(self, rows: Sequence[Any]) -> bool:
+        """
+        Whether lookups are contested below one that leads back to the chunk's own objects.
+
+        What it leads to is attached already, so Django passes it by, with the lookups that came with its queryset.
+        Which lookup comes first shows only then.
+        """
+        if not any(lookup.contested for lookup in self._root.all_below()):
+            return False
+        models = [model for model, _ in group_by_class(rows)]
+        if not all(issubclass(model, Model) for model in models):
+            return False
+        for model in models:
+            if model not in self._contested:
+                self._contested[model] = self._contested_below(self._root, model, False)
+        return any(self._contested[model] for model in models)
+
+    def _contested_below(self, lookup: Lookup, model: type[Model], back: bool) -> bool:
+        for below in list(lookup.below.values()):
+            here = back or below.leads_back
+            if here and below.contested:
+                return True
+            try:
+                row_model = self._attachment(below, model).row_model
+            except (AttributeError, ValueError):
+                continue  # raised when there are objects to attach it to
+            if row_model is None:  # of several models: they may lead back
+                if any(deeper.contested for deeper in below.all_below()):
+                    return True
+            elif not below.automatic and self._contested_below(below, row_model, here):
+                return True
+        return False
 
     def _attachment(self, lookup: Lookup, model: type[Model], instance: Model | None = None) -> Attachment:
         attachment = self._attachments.get((lookup, model))
@@ -611,9 +652,9 @@ class MemoizedPrefetch:
     def _attach_to_many(self, level: Level, pins: Chunk, count: QueryCount) -> None:
         rows, relation, instance = level.rows, level.attachment.relation, level.objects[0]
 
-        def links(keys: list[Any]) -> list[tuple[Any, Any]]:
+        def links(keys: list[Any]) -> Iterator[Sequence[tuple[Any, Any]]]:
             with count.on(level.alias):
-                return fetch_links(relation, rows.source, keys, instance)
+                yield from fetch_links(relation, rows.source, keys, instance)
 
         def fetch(keys: list[Any]) -> list[Any]:
             with count.on(level.alias):
@@ -688,6 +729,22 @@ class MemoizedPrefetch:
         if fresh := level.attachment.not_attached(level.objects):
             with count.on(level.alias):
                 prefetch_related_objects(fresh, level.attachment.django_lookup())
+
+    def _prefetch_by_django(self, rows: Sequence[Any]) -> None:
+        """The whole chunk, with all lookups as they were given."""
+        count = QueryCount()
+        lookups = [lookup for given in self._lookups for lookup in lookups_for_django(given)]
+        try:
+            with ExitStack() as stack:
+                for alias in connections:
+                    stack.enter_context(count.on(alias))
+                prefetch_related_objects(rows, *lookups)
+        finally:
+            for lookup in self._root.all_below():
+                if lookup.reason is None:
+                    lookup.by_django = True
+                    lookup.reason = "two lookups attach to one name below one that leads back to the chunk's objects"
+            next(self._root.all_below()).rows.add_queries(count.queries)
 
     def _report_thrashing(self) -> None:
         for lookup in self._root.all_below():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from django import VERSION
@@ -675,3 +675,44 @@ def test_lookups_of_a_queryset_that_is_not_needed(attached: str, size: int | Non
         lambda: Prefetch("reviews__work", Work.objects.prefetch_related("listings")),
         size=size,
     )
+
+
+@pytest.mark.parametrize("given_model", [None, Play])
+@pytest.mark.parametrize(
+    "lookups",
+    [
+        lambda: [
+            Prefetch(
+                "tickets__play",
+                Play.objects.prefetch_related(Prefetch("author", Person.objects.all(), to_attr="some_b")),
+            ),
+            Prefetch("tickets__play__author", Person.objects.all(), to_attr="some_b"),
+        ],
+        lambda: [
+            Prefetch(
+                "tickets__play",
+                Play.objects.prefetch_related(Prefetch("cast", Person.objects.all(), to_attr="some_b")),
+            ),
+            Prefetch("tickets__play__author", to_attr="some_b"),
+        ],
+        lambda: [
+            Prefetch("tickets__play__author", to_attr="some_b"),
+            Prefetch("tickets__play__city", to_attr="some_b"),
+        ],
+        lambda: [
+            Prefetch("tickets__play", Play.objects.prefetch_related(Prefetch("author", Person.objects.filter(rank=1)))),
+            "tickets__play__author__hometown",
+        ],
+    ],
+)
+def test_lookups_that_attach_to_one_name_of_the_chunk_s_own_objects(
+    theatre: None, lookups: Callable[[], list[Any]], given_model: Any
+) -> None:
+    prefetch = MemoizedPrefetch(*lookups(), model=given_model)
+    assert_chunks_alike(
+        lambda: list(Play.objects.order_by("pk")), lookups, to_attrs=lambda name: name == "some_b" or None
+    )
+    ours, theirs = list(Play.objects.order_by("pk")), list(Play.objects.order_by("pk"))
+    prefetch.process_chunk(ours)
+    prefetch_related_objects(theirs, *lookups())
+    assert [getattr(play, "some_b", None) for play in ours] == [getattr(play, "some_b", None) for play in theirs]
