@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import QuerySet
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
@@ -24,8 +26,8 @@ from tests.python.catalogue.models import (
     Topic,
     Volume,
 )
-from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_same_as_django, django_prefetch, no_queries, query_count
+from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.oracle import assert_same_as_django, captured_queries, django_prefetch, no_queries, query_count
 
 
 def categories_config(**kwargs: Any) -> MemoizedPrefetchConfig:
@@ -139,6 +141,30 @@ def test_only_new_sources_ask_for_links(bookshop: Bookshop) -> None:
     rest = all_books()[8:]
     with query_count(1):  # links of the two new ones; their categories are known
         prefetch.process_chunk(rest)
+
+
+@pytest.mark.parametrize(
+    "left_out", [[], [4], range(1, 12), range(1, 11)], ids=["none", "one", "all but one", "but two"]
+)
+def test_sources_that_are_neighbours_ask_for_a_range(bookshop: Bookshop, left_out: Sequence[int]) -> None:
+    def chunk() -> list[Book]:
+        return [book for number, book in enumerate(Book.objects.order_by("-pk")) if number not in left_out]
+
+    assert_same_as_django(chunk, "categories", MemoizedPrefetch("categories"))
+    books = chunk()
+    with captured_queries() as queries:
+        MemoizedPrefetch("categories").process_chunk(books)
+    keys = {book.pk for book in books}
+    assert ("BETWEEN" in queries.sql[0]) == (len(keys) == max(keys) - min(keys) + 1 > 1)
+
+
+def test_a_link_from_between_two_neighbours_is_no_ones(bookshop: Bookshop) -> None:
+    table, category = Book.categories.through._meta.db_table, bookshop.categories[0].pk
+    with connection.cursor() as cursor, connection.constraint_checks_disabled():
+        # SQLite stores it like that; elsewhere it becomes an integer.
+        cursor.execute(f"INSERT INTO {table} (book_id, category_id) VALUES (%s, %s)", [FIRST_KEY + 1.5, category])
+        assert_same_as_django(all_books, "categories", MemoizedPrefetch("categories"))
+        cursor.execute(f"DELETE FROM {table} WHERE book_id = %s", [FIRST_KEY + 1.5])
 
 
 def test_sources_without_links_are_remembered() -> None:
