@@ -39,7 +39,8 @@ def accessors(model: type[models.Model]) -> dict[str, tuple[str, bool]]:
 class Comparison:
     """
     Walks two graphs side by side. Intended differences, and no others, are let through: a shared row may have more
-    default relations cached, and rows of a many-to-many carry no `_prefetch_related_val_*`.
+    default relations cached, rows of a many-to-many carry no `_prefetch_related_val_*`, and the one-to-one of a shared
+    row leads back to the chunk's object.
 
     Args:
         to_attrs: The attributes that lookups store rows under; whether such a list has an order of its own.
@@ -53,10 +54,12 @@ class Comparison:
         self._is_ordered = to_attrs
         self._by_chance = set(by_chance)
         self._seen: set[tuple[int, int]] = set()
+        self._own: dict[int, Any] = {}  # Django's by the id of ours, of the processed objects
         self._pairs: list[tuple[Any, Any, str]] = []
         self._more: list[tuple[Any, str, Any, str]] = []
 
     def graphs(self, ours: Sequence[models.Model], theirs: Sequence[models.Model]) -> None:
+        self._own = {id(our): their for our, their in zip(ours, theirs)}
         assert [(type(one), one.pk) for one in ours] == [(type(one), one.pk) for one in theirs]
         for i, (our, their) in enumerate(zip(ours, theirs)):
             where = f"[{i}]"
@@ -115,6 +118,9 @@ class Comparison:
             if name not in ours and name in self._by_chance:
                 continue
             assert name in ours, f"{where}.{name} is not cached"
+            if self._shows_the_chunks_own(our, name, ours[name], value):
+                assert _key(ours[name]) == _key(value), f"{where}.{name}"
+                continue
             self._one(ours[name], value, f"{where}.{name}")
         for name in ours.keys() - theirs.keys():
             self._more.append((our, name, ours[name], f"{where}.{name}"))
@@ -134,6 +140,14 @@ class Comparison:
                 self._one(vars(our)[name], value, f"{where}.{name}")
             elif isinstance(value, list):
                 self._rows(vars(our)[name], value, f"{where}.{name}", self._is_ordered(name) is not False)
+
+    def _shows_the_chunks_own(self, our: Any, name: str, ours: Any, theirs: Any) -> bool:
+        """
+        One shared row stands for several of Django's, and the other side of its one-to-one is the chunk's object where
+        one is: not the instance of the same row that one of several paths came by.
+        """
+        reverse = {rel.get_accessor_name() for rel in our._meta.related_objects if rel.one_to_one}
+        return name in reverse and self._own.get(id(ours), theirs) is not theirs
 
     def _one(self, our: Any, their: Any, where: str) -> None:
         assert (our is None) == (their is None), f"{where}: {our} != {their}"
