@@ -174,7 +174,7 @@ class Lookup:
             parent, lookup = lookup, lookup.below[to]
             comes_with_rows = inner and parent is self
             if not fresh:
-                lookup.contested |= lookup.name != through
+                lookup.contested |= through not in (lookup.name, to)  # it may be passed by what it attaches to
                 lookup.contested |= lookup.querysets is not None and lookup.only_inner != comes_with_rows
             lookup.only_inner = comes_with_rows and (fresh or lookup.only_inner)
         return lookup, fresh

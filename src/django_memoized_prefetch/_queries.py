@@ -310,6 +310,9 @@ def _links_joined(
     queryset = source.queryset(instance) if source.reads_links else unrelated_queryset(manager)
     queryset = hinted(queryset, instance)
     queryset = queryset.using(queryset._db or manager._db)
+    if queryset.query.select_related:
+        # What Django would say of it, also when there is no link and so no row to be read.
+        queryset.all().query.get_compiler(using=queryset.db).setup_query()
     _, source_field, _ = link_fields(relation)
     connection = connections[queryset.db]
     table = source_field.model._meta.db_table

@@ -716,3 +716,9 @@ def test_lookups_that_attach_to_one_name_of_the_chunk_s_own_objects(
     prefetch.process_chunk(ours)
     prefetch_related_objects(theirs, *lookups())
     assert [getattr(play, "some_b", None) for play in ours] == [getattr(play, "some_b", None) for play in theirs]
+
+
+def test_a_queryset_that_cannot_be_read_is_refused_also_where_nothing_is_linked() -> None:
+    Play.companies.through.objects.all().delete()
+    companies = Company.objects.only("id").select_related("seat")
+    assert_same_error(plays, lambda: [Prefetch("companies", companies, to_attr="some_a")])
