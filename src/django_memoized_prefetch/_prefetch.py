@@ -434,10 +434,10 @@ class MemoizedPrefetch:
 
     def _is_for_django(self, rows: Sequence[Any]) -> bool:
         """
-        Whether lookups are contested below one that leads back to the chunk's own objects.
+        Whether lookups are contested below one that leads back to the chunk's own objects, or that Django attaches.
 
-        What it leads to is attached already, so Django passes it by, with the lookups that came with its queryset.
-        Which lookup comes first shows only then.
+        What leads back is attached already, so Django passes it by, with the lookups that came with its queryset. Which
+        lookup comes first shows only then. What Django attaches it attaches with the lookups of its queryset.
         """
         if not any(lookup.contested for lookup in self._root.all_below()):
             return False
@@ -455,13 +455,13 @@ class MemoizedPrefetch:
             if here and below.contested:
                 return True
             try:
-                row_model = self._attachment(below, model).row_model
+                attachment = self._attachment(below, model)
             except (AttributeError, ValueError):
                 continue  # raised when there are objects to attach it to
-            if row_model is None:  # of several models: they may lead back
+            if attachment.row_model is None or attachment.kind == DJANGO:  # rows of several models may lead back
                 if any(deeper.contested for deeper in below.all_below()):
                     return True
-            elif not below.automatic and self._contested_below(below, row_model, here):
+            elif not below.automatic and self._contested_below(below, attachment.row_model, here):
                 return True
         return False
 
@@ -743,7 +743,7 @@ class MemoizedPrefetch:
             for lookup in self._root.all_below():
                 if lookup.reason is None:
                     lookup.by_django = True
-                    lookup.reason = "two lookups attach to one name below one that leads back to the chunk's objects"
+                    lookup.reason = "two lookups ask for one name, below one that leads back or is Django's"
             next(self._root.all_below()).rows.add_queries(count.queries)
 
     def _report_thrashing(self) -> None:

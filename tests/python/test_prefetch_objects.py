@@ -14,7 +14,20 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window, pr
 from django.db.models.functions import RowNumber
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Company, Genre, Note, Person, Play, Review, Role, Seat, Tag, Work
+from tests.python.everything.models import (
+    City,
+    Company,
+    Genre,
+    Note,
+    Person,
+    Play,
+    Review,
+    Role,
+    Seat,
+    Tag,
+    Ticket,
+    Work,
+)
 from tests.python.everything.rows import fill_theatre
 from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error, outcome
 from tests.python.museum.models import Exhibit
@@ -722,3 +735,11 @@ def test_a_queryset_that_cannot_be_read_is_refused_also_where_nothing_is_linked(
     Play.companies.through.objects.all().delete()
     companies = Company.objects.only("id").select_related("seat")
     assert_same_error(plays, lambda: [Prefetch("companies", companies, to_attr="some_a")])
+
+
+def test_a_repeated_lookup_below_one_that_django_attaches() -> None:
+    def lookups() -> list[Any]:
+        seats = Seat.objects.prefetch_related(Prefetch("subscriber__directed", Play.objects.all()))
+        return [Prefetch("seat", seats, to_attr="some_a"), Prefetch("some_a__subscriber", Person.objects.all())]
+
+    assert_same_error(lambda: list(Ticket.objects.order_by("pk")), lookups)
