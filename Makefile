@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties matrix django-suites sanitize fuzz lint bench bench-check bench-cpp bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties matrix django-suites sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -60,6 +60,12 @@ bench-cpp: ## The C++ core against other caches, half an hour (ARGS="--keys int6
 	cmake --preset bench-cpp -DCMAKE_CXX_COMPILER=$${CXX:-c++}
 	cmake --build --preset bench-cpp
 	.venv/bin/python -m benchmarks.cpp build/bench-cpp/benchmarks/cpp/resolve $(ARGS)
+
+bench-cpp-sql: ## The same with SQLite and PostgreSQL: memo against joins, IN and maps by hand, ten minutes (ARGS="--database sqlite")
+	script/bootstrap --bench
+	cmake --preset bench-cpp -DCMAKE_CXX_COMPILER=$${CXX:-c++}
+	cmake --build --preset bench-cpp --target end_to_end
+	.venv/bin/python -m benchmarks.cpp.end_to_end build/bench-cpp/benchmarks/cpp/end_to_end $(ARGS)
 
 memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")
 	script/bootstrap

@@ -33,8 +33,9 @@ struct Flight {
 
 class Report {
 public:
-    void add(const std::vector<Flight>& flights) {
-        for (const Flight& flight : flights) {
+    template <class Flights>
+    void add(const Flights& flights) {
+        for (const auto& flight : flights) {
             Line& line = m_lines[flight.carrier_id];
             line.name = flight.airline->name;
             line.flights += 1;

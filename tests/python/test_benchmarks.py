@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cpp import end_to_end
 from benchmarks.instructions.__main__ import compare, refuse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,3 +64,39 @@ def test_counts_of_other_versions_are_refused() -> None:
     ours = {"Python": "3.12.1", "Django": "6.1"}
     with pytest.raises(SystemExit, match=r"There is one that differs in:\s+Django: 5\.2\s+Use"):
         refuse([{"made with": {"Python": "3.12.1", "Django": "5.2"}}], ours)
+
+
+def ran(seconds: float, *, queries: int = 200, checksum: int = 1, report: str = "") -> str:
+    """What a run of benchmarks/cpp/end_to_end prints."""
+    samples = {"seconds": [seconds], "fetching": [seconds / 2]}
+    return report + json.dumps({"samples": samples, "queries": queries, "checksum": checksum, "peak_bytes": 2**24})
+
+
+@pytest.mark.parametrize(
+    ("memo", "code"),
+    [
+        ({"zipf": 0.5, "uniform": 1.0}, [True, True]),
+        ({"zipf": 1.0, "uniform": 1.1}, [False, False]),
+    ],
+)
+def test_jobs_with_a_database_are_judged(memo: dict[str, float], code: list[bool]) -> None:
+    results: end_to_end.Results = {}
+    for workload, seconds in memo.items():
+        for slower in (1.5, 1.0):
+            end_to_end.add(results, "sqlite", workload, "join", ran(slower, queries=0))
+            end_to_end.add(results, "sqlite", workload, "in", ran(slower))
+            end_to_end.add(results, "sqlite", workload, "memo", ran(seconds * slower))
+    verdicts = end_to_end.musts(results)
+    assert [passed for passed, _ in verdicts] == code
+    assert f"SQLite, zipf: at least 1.3 times the speed of IN per chunk: {1 / memo['zipf']:.2f};" in verdicts[0][1]
+    rows = [line.split() for line in end_to_end.table(results).splitlines()]
+    assert ["join", "1.000", "+50%", "2", "-", "-", "16.0", f"{1 / memo['zipf']:.2f}"] in rows
+    assert ["memo", f"{memo['uniform']:.3f}", "+50%", "2", "200", "50%", "16.0", "1.00"] in rows
+
+
+@pytest.mark.parametrize("other", [ran(1.0, checksum=2), ran(1.0, report="UA 3 flights\n")])
+def test_jobs_with_other_results_are_refused(other: str) -> None:
+    results: end_to_end.Results = {}
+    end_to_end.add(results, "sqlite", "flights", "in", ran(1.0, report="UA 2 flights\n"))
+    with pytest.raises(SystemExit, match="the job of memo had another result"):
+        end_to_end.add(results, "sqlite", "flights", "memo", other)
