@@ -344,7 +344,9 @@ class Attachment:
         relation = self.relation
         if self.kind in (TO_MANY, *COLLECTIONS) and relation.kind != REVERSE_ONE and self.lookup.to_attr is None:
             stock = stock_related_manager(relation.descriptor.related_manager_cls)
-            if stock and can_be_filled(stock_class := type(self._stock_queryset(instance))):
+            # A slice, which cannot be filtered, is refused where it is attached: after its rows are read, as by Django.
+            sliced = self.row_source.queryset(instance).query.is_sliced
+            if stock and not sliced and can_be_filled(stock_class := type(self._stock_queryset(instance))):
                 self._queryset_class = filled_class(
                     stock_class, relation.model, relation.key_name, self._stock_queryset
                 )

@@ -743,3 +743,9 @@ def test_a_repeated_lookup_below_one_that_django_attaches() -> None:
         return [Prefetch("seat", seats, to_attr="some_a"), Prefetch("some_a__subscriber", Person.objects.all())]
 
     assert_same_error(lambda: list(Ticket.objects.order_by("pk")), lookups)
+
+
+def test_of_two_errors_of_a_slice_the_first_is_that_of_its_query() -> None:
+    people = Person.objects.only("id").select_related("passport").order_by("id")[:1]
+    assert_same_error(plays, lambda: [Prefetch("cast", people)])
+    assert_same_error(plays, lambda: [Prefetch("cast", Person.objects.order_by("id")[:1])])
