@@ -51,9 +51,8 @@ class Lookup:
         self.leads_back = False  # from rows to the object that they refer to, to which they are attached
         self.comes_along = False  # by select_related of the queryset whose rows it is attached to
         self.automatic = False  # it comes from a manager's own queryset
-        self.contested = (
-            False  # lookups that ask for different things lead to it; Django does the first that it comes to
-        )
+        self.contested = False  # lookups differ in what they ask for under this name
+        self.passed_through = False  # it has a queryset, and is also passed through by one that did not come with that
 
     def all_below(self) -> Iterator[Lookup]:
         for lookup in list(self.below.values()):
@@ -175,7 +174,7 @@ class Lookup:
             comes_with_rows = inner and parent is self
             if not fresh:
                 lookup.contested |= through not in (lookup.name, to)  # it may be passed by what it attaches to
-                lookup.contested |= lookup.querysets is not None and lookup.only_inner != comes_with_rows
+                lookup.passed_through |= lookup.querysets is not None and lookup.only_inner != comes_with_rows
             lookup.only_inner = comes_with_rows and (fresh or lookup.only_inner)
         return lookup, fresh
 

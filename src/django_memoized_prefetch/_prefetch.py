@@ -116,6 +116,7 @@ class MemoizedPrefetch:
         self._configs = [lookup for lookup in lookups if isinstance(lookup, MemoizedPrefetchConfig)]
         self._check_unique()
         self._root = lookup_tree(lookups)
+        self._contested_at_once = any(lookup.contested for lookup in self._root.all_below())
         self.memoized_objects_configs: dict[type[Model], MemoizedPrefetchConfig] = {}
         for config in self._configs:
             self.memoized_objects_configs.setdefault(config.model, config)
@@ -434,16 +435,18 @@ class MemoizedPrefetch:
 
     def _is_for_django(self, rows: Sequence[Any]) -> bool:
         """
-        Whether lookups are contested below one that leads back to the chunk's own objects, or that Django attaches.
+        Whether lookups differ in what they ask for under one name, and which of them is done is Django's to say.
 
-        What leads back is attached already, so Django passes it by, with the lookups that came with its queryset. Which
-        lookup comes first shows only then. What Django attaches it attaches with the lookups of its queryset.
+        It does the first that it comes to and passes by or refuses the others. Where it does not read a queryset, as
+        what that leads to is attached already (the chunk's own objects), it does not come to the lookups of that.
         """
-        if not any(lookup.contested for lookup in self._root.all_below()):
+        if not self._contested_at_once and not any(lookup.passed_through for lookup in self._root.all_below()):
             return False
         models = [model for model, _ in group_by_class(rows)]
         if not all(issubclass(model, Model) for model in models):
-            return False
+            return False  # refused
+        if self._contested_at_once:
+            return True
         for model in models:
             if model not in self._contested:
                 self._contested[model] = self._contested_below(self._root, model, False)
@@ -452,14 +455,14 @@ class MemoizedPrefetch:
     def _contested_below(self, lookup: Lookup, model: type[Model], back: bool) -> bool:
         for below in list(lookup.below.values()):
             here = back or below.leads_back
-            if here and below.contested:
+            if here and below.passed_through:
                 return True
             try:
                 attachment = self._attachment(below, model)
             except (AttributeError, ValueError):
                 continue  # raised when there are objects to attach it to
             if attachment.row_model is None or attachment.kind == DJANGO:  # rows of several models may lead back
-                if any(deeper.contested for deeper in below.all_below()):
+                if any(deeper.passed_through for deeper in below.all_below()):
                     return True
             elif not below.automatic and self._contested_below(below, attachment.row_model, here):
                 return True
@@ -743,7 +746,7 @@ class MemoizedPrefetch:
             for lookup in self._root.all_below():
                 if lookup.reason is None:
                     lookup.by_django = True
-                    lookup.reason = "two lookups ask for one name, below one that leads back or is Django's"
+                    lookup.reason = "lookups ask for different things under one name"
             next(self._root.all_below()).rows.add_queries(count.queries)
 
     def _report_thrashing(self) -> None:

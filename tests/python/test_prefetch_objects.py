@@ -749,3 +749,15 @@ def test_of_two_errors_of_a_slice_the_first_is_that_of_its_query() -> None:
     people = Person.objects.only("id").select_related("passport").order_by("id")[:1]
     assert_same_error(plays, lambda: [Prefetch("cast", people)])
     assert_same_error(plays, lambda: [Prefetch("cast", Person.objects.order_by("id")[:1])])
+
+
+def test_a_third_lookup_passes_by_a_relation_that_two_attach_under_one_name() -> None:
+    def lookups() -> list[Any]:
+        return [
+            Prefetch("person__directed", Play.objects.all(), to_attr="some_b"),
+            Prefetch("person__fans", Person.objects.all(), to_attr="some_b"),
+            Prefetch("person__directed__author", Person.objects.all(), to_attr="some_a"),
+            Prefetch("person__some_b__directed", to_attr="some_a"),
+        ]
+
+    assert_same_error(lambda: list(Role.objects.order_by("pk")), lookups)
