@@ -149,10 +149,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         versions=("6.0", "6.1"),
     ),
     Difference(
-        "lookups that contradict each other are refused before the first query, not when their turn comes",
-        ("prefetch_related.tests.CustomPrefetchTests.test_ambiguous",),
-    ),
-    Difference(
         "an AttributeError as Django's, with a text of its own",
         ("prefetch_related.tests.PrefetchRelatedTests.test_attribute_error",),
     ),
