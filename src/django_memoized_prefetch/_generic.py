@@ -39,7 +39,8 @@ class GenericTarget(Attachment):
         elif queryset is None:
             self.source = content_type_rows(content_type.model_class(), content_type)
         else:
-            self.source = queryset_rows(queryset, own_lookups=whole.lookup.generic)
+            # Without hints, as by Django: of the database that the router gives for the model alone.
+            self.source = queryset_rows(queryset, own_lookups=whole.lookup.generic, hints=not whole.lookup.generic)
         self.rows = Rows(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)
         self.absent = content_type is None
 

@@ -112,11 +112,18 @@ def related_rows(relation: Relation) -> RowSource:
     return RowSource(("related", relation), relation.target, make, custom=True, seals=True)
 
 
-def queryset_rows(queryset: QuerySet[Any], own_lookups: bool = False, seals: bool = False) -> RowSource:
-    """The rows of a Prefetch object's queryset."""
+def queryset_rows(
+    queryset: QuerySet[Any], own_lookups: bool = False, seals: bool = False, hints: bool = True
+) -> RowSource:
+    """
+    The rows of a Prefetch object's queryset.
+
+    Args:
+        hints: The router is told which instance they are read for.
+    """
 
     def make(instance: Model) -> QuerySet[Any]:
-        return hinted(queryset, instance)
+        return hinted(queryset, instance) if hints else unshared(queryset)
 
     identity = ("queryset", id(queryset))
     return RowSource(identity, queryset.model, make, custom=True, own_lookups=own_lookups, seals=seals)

@@ -205,6 +205,10 @@ class TestGenericPrefetch:
     def test_a_queryset_for_some_of_the_classes(self, theatre: None, size: int | None) -> None:
         assert_chunks_alike(notes, self.lookups, size=size)
 
+    def test_the_database_is_that_of_the_queryset(self, theatre: None) -> None:
+        fill_theatre(6, 4, "other")
+        assert_chunks_alike(lambda: list(Note.objects.using("other").order_by("pk")), self.lookups)
+
     def test_to_an_attribute(self, theatre: None) -> None:
         assert_chunks_alike(notes, lambda: self.lookups(to_attr="about"), to_attrs=lambda name: name == "about" or None)
 
