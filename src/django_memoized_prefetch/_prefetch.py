@@ -116,7 +116,9 @@ class MemoizedPrefetch:
         self._configs = [lookup for lookup in lookups if isinstance(lookup, MemoizedPrefetchConfig)]
         self._check_unique()
         self._root = lookup_tree(lookups)
-        self._contested_at_once = any(lookup.contested for lookup in self._root.all_below())
+        # As they were given; what managers add later is told apart when its turn comes.
+        self._is_contested = any(lookup.contested for lookup in self._root.all_below())
+        self._may_be_contested = any(lookup.passed_through for lookup in self._root.all_below())
         self.memoized_objects_configs: dict[type[Model], MemoizedPrefetchConfig] = {}
         for config in self._configs:
             self.memoized_objects_configs.setdefault(config.model, config)
@@ -440,12 +442,12 @@ class MemoizedPrefetch:
         It does the first that it comes to and passes by or refuses the others. Where it does not read a queryset, as
         what that leads to is attached already (the chunk's own objects), it does not come to the lookups of that.
         """
-        if not self._contested_at_once and not any(lookup.passed_through for lookup in self._root.all_below()):
+        if not self._is_contested and not self._may_be_contested:
             return False
         models = [model for model, _ in group_by_class(rows)]
         if not all(issubclass(model, Model) for model in models):
             return False  # refused
-        if self._contested_at_once:
+        if self._is_contested:
             return True
         for model in models:
             if model not in self._contested:
