@@ -108,12 +108,22 @@ class Lookup:
         return tuple(sorted(custom, key=repr))
 
     def for_django(self, prefix: int) -> Iterator[Prefetch[Any]]:
-        """This lookup and those below as Django takes them, the first `prefix` characters of the path left out."""
+        """What ends here or below as Django takes it, the first `prefix` characters of the path left out."""
+        if self.only_inner:
+            return  # it comes with the queryset
         start = prefix + len(LOOKUP_SEP) if prefix else 0
         path = self.path[start:].split(LOOKUP_SEP)
         through = LOOKUP_SEP.join([*path[:-1], self.name])
-        queryset = self.querysets[0] if self.querysets else None
-        yield Prefetch(through, queryset=queryset, to_attr=self.attribute if self.to_attr_given else None)
+        to_attr = self.attribute if self.to_attr_given else None
+        if self.generic:
+            from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+            yield GenericPrefetch(through, [_for_django(one) for one in self.querysets or ()], to_attr=to_attr)
+        elif self.config is not None:
+            yield _of_config(self.config, through)
+        elif self.ends:
+            queryset = _for_django(self.querysets[0]) if self.querysets else None
+            yield Prefetch(through, queryset=queryset, to_attr=to_attr)
         for lookup in self.below.values():
             yield from lookup.for_django(prefix)
 
@@ -203,10 +213,8 @@ def lookup_tree(given: Sequence[Any]) -> Lookup:
 def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> Iterator[Prefetch[Any] | str]:
     """An argument of MemoizedPrefetch for `prefetch_related_objects`, with querysets that Django may give hints."""
     if isinstance(given, MemoizedPrefetchConfig):
-        own = given.queryset is not None or given.overrides_queryset
         for attribute in given.attributes:
-            path = checked_path(attribute, "")
-            yield Prefetch(path, queryset=_for_django(given.get_queryset())) if own else path
+            yield _of_config(given, checked_path(attribute, ""))
     elif isinstance(given, str):
         yield checked_path(given, "")
     else:
@@ -217,6 +225,11 @@ def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> I
         elif given.queryset is not None:
             prefetch.queryset = _for_django(given.queryset)
         yield prefetch
+
+
+def _of_config(config: MemoizedPrefetchConfig, path: str) -> Prefetch[Any]:
+    own = config.queryset is not None or config.overrides_queryset
+    return Prefetch(path, queryset=_for_django(config.get_queryset()) if own else None)
 
 
 def _for_django(queryset: QuerySet[Any]) -> QuerySet[Any]:

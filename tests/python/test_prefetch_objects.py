@@ -761,3 +761,30 @@ def test_a_third_lookup_passes_by_a_relation_that_two_attach_under_one_name() ->
         ]
 
     assert_same_error(lambda: list(Role.objects.order_by("pk")), lookups)
+
+
+class Box:
+    """No model instance: Django passes through it by its attributes."""
+
+    def __init__(self, play: Play) -> None:
+        self.play = play
+
+
+@pytest.mark.parametrize("name", ["author", "cast"])
+def test_through_objects_that_are_no_model_instances(name: str) -> None:
+    def boxed() -> list[City]:
+        cities = list(City.objects.order_by("pk"))
+        for city in cities:
+            city.boxes = [Box(play) for play in plays()]
+        return cities
+
+    directed = Prefetch("directed", Play.objects.order_by("-pk"), to_attr="staged")
+    people_with_plays = Person.objects.order_by("pk").prefetch_related(directed)
+    lookups = [Prefetch(f"boxes__play__{name}", people_with_plays, to_attr="found"), "boxes__play__found__written"]
+    ours, theirs = boxed(), boxed()
+    MemoizedPrefetch(*lookups).process_chunk(ours)
+    assert people_with_plays._hints == {}
+    prefetch_related_objects(theirs, *lookups)
+    for our, their in zip(ours, theirs):
+        comparison = Comparison(lambda name: name in ("found", "staged") or None)
+        comparison.graphs([box.play for box in our.boxes], [box.play for box in their.boxes])
