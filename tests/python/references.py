@@ -22,12 +22,13 @@ def _holds(kind: type) -> bool:
     return issubclass(kind, _CONTAINERS) or kind.__module__.startswith("django_memoized_prefetch")
 
 
-def _counts(objects: list[Any]) -> list[int]:
+def counts(objects: list[Any]) -> list[int]:
+    """How often each is referred to, `OWN` included."""
     return [sys.getrefcount(one) for one in objects]
 
 
-# By the list, the loop and the call.
-_OWN = _counts([object()])[0]
+# By the list, the loop and the call, which from Python 3.14 on borrows the loop's.
+OWN = counts([object()])[0]
 
 
 class References:
@@ -64,7 +65,7 @@ class References:
         """The rows and keys that more or fewer references count for than lead to them from the roots."""
         held = self.held()
         return [
-            f"{type(one).__name__} {one!r}: {count - _OWN} references, {self._explained[id(one)]} explained"
-            for one, count in zip(held, _counts(held))
-            if count - _OWN != self._explained[id(one)]
+            f"{type(one).__name__} {one!r}: {count - OWN} references, {self._explained[id(one)]} explained"
+            for one, count in zip(held, counts(held))
+            if count - OWN != self._explained[id(one)]
         ]

@@ -132,7 +132,8 @@ def test_threads_that_clear_invalidate_and_resize() -> None:
 @isolated()
 def test_two_greenlets() -> None:
     """They take turns at every statement, within the same chunk's fetches."""
-    gevent = pytest.importorskip("gevent")
+    import gevent
+
     expected = {bounds: djangos_reading(repairs(*bounds), more=True) for bounds in RANGES}
     prefetch = workshop_prefetch(5, *MORE_LOOKUPS)
     turns: list[int] = []

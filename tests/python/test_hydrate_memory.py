@@ -16,6 +16,7 @@ from django.db.models.base import ModelState
 from django_memoized_prefetch import memoized
 from django_memoized_prefetch._engine import Hydrator
 from django_memoized_prefetch._hydrate import natively, row_fields
+from tests.python import references
 from tests.python.dump import built_by_django
 from tests.python.isolated import isolated
 from tests.python.test_leaks import SLACK, counts, differences, settled_blocks
@@ -158,12 +159,10 @@ def test_reference_counts_in_plain_numbers(is_converting: bool) -> None:
             once[0] += 1  # by finish()
             once[1] -= 1  # another value is in its place
         assert after == once, "every value is held by its instance"
-    assert [sys.getrefcount(instance) for instance in into] == [2 + 1 + 1] * 3, (
-        "a list, a loop, and the reverse relation"
-    )
+    assert references.counts(into) == [references.OWN + 1] * 3, "by the reverse relation"
     assert [instance.customer for instance in into] == [instance._state.fields_cache["customer"] for instance in into]
     states = [instance._state for instance in into]
-    assert [sys.getrefcount(state) for state in states] == [2 + 1 + 1] * 3
+    assert references.counts(states) == [references.OWN + 1] * 3, "by the instance"
     del states
     into.clear()
     gc.collect()  # the reverse relation and its source are a cycle

@@ -19,7 +19,8 @@ from django.db.models import Model, Prefetch
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from django_memoized_prefetch._engine import Chunk, Counters, Links, Memo, ToMany, ToOne
 from tests.python.isolated import isolated
-from tests.python.references import References
+from tests.python.references import OWN, References
+from tests.python.references import counts as counted
 from tests.python.workshop.models import (
     Bicycle,
     Customer,
@@ -158,21 +159,19 @@ def test_reference_counts_in_plain_numbers() -> None:
     for number in range(PERIOD):
         process(prefetch, number)
     gc.collect()
-    extra = 2  # by the variable of the loop and by the call of getrefcount
     checked = 0
     for table in References(prefetch).tables:
         if not isinstance(table, Memo):
             continue
-        for key, row in table.rows():
-            pass_over = 1  # the pair that rows() made, which the loop has taken apart but the list still holds
-            if isinstance(row, Depot):
-                assert sys.getrefcount(row) == extra + pass_over + 1, "a row: by the memo"
-                assert key is row.uuid, "a row is remembered under its own key"
-                assert sys.getrefcount(key) == extra + pass_over + 2, "a key: by the memo and by the row"
-                checked += 1
-            elif isinstance(row, Bicycle) and row.owner is not None:
-                assert sys.getrefcount(row.owner) == 1 + 2, "a nested row: by its memo and by the one row it hangs on"
-                checked += 1
+        depots = [pair for pair in table.rows() if isinstance(pair[1], Depot)]
+        keys, rows = map(list, zip(*depots)) if depots else ([], [])
+        assert all(key is row.uuid for key, row in depots), "a row is remembered under its own key"
+        del depots
+        assert set(counted(rows)) <= {OWN + 1}, "a row: by the memo"
+        assert set(counted(keys)) <= {OWN + 2}, "a key: by the memo and by the row"
+        owners = [row.owner for _, row in table.rows() if isinstance(row, Bicycle) and row.owner is not None]
+        assert set(counted(owners)) <= {OWN + 2}, "a nested row: by its memo and by the one row it hangs on"
+        checked += len(rows) + len(owners)
     assert checked == 6 + 11, checked
 
 
