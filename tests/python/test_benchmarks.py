@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks.cpp import end_to_end
 from benchmarks.instructions.__main__ import compare, refuse
+from benchmarks.measured import Measured
+from benchmarks.musts import verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "before\n<!-- from docs/benchmarks.md -->\nold\n<!-- end -->\nafter\n"
@@ -40,6 +42,15 @@ def test_workloads_run_and_are_reported(tmp_path: Path) -> None:
     assert table.split("-->\n")[1].split("<!--")[0] in (tmp_path / "docs" / "benchmarks.md").read_text()
     assert (tmp_path / "docs" / "benchmarks.svg").read_text().count("this, memoized") == 2
     assert (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(("ours", "passed"), [(1826.983, True), (1827.4, True), (1828.0, False), (1827.6, False)])
+def test_bytes_of_an_instance_are_whole(ours: float, passed: bool) -> None:
+    measured = {
+        name: Measured([{"samples": {"per Book": [567.6], "per Edition": [edition]}}])
+        for name, edition in (("django", 1826.973), ("memoized", ours))
+    }
+    assert [verdict.passed for verdict in verdicts({"bytes": measured}, older=False)] == [passed]
 
 
 @pytest.mark.parametrize(
