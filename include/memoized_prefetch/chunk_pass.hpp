@@ -41,12 +41,13 @@ inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the
 /// Reads every object once, and those with a deferred key a second time after all of these have been loaded together.
 /// Calls `take(object, relation, reading)`.
 template <class Key, class Allocator, class Objects, class Take>
-void read_keys(Objects& objects, std::size_t width, Take&& take) {
+[[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, Take&& take) {
     using reading = key_reading<Key>;
-    std::array<reading, 1> one_reading; // the usual width, without an allocation
-    std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> several_readings(
-        width == 1 ? 0 : width);
-    const std::span<reading> readings = width == 1 ? std::span<reading>(one_reading) : std::span(several_readings);
+    std::array<reading, 8> few_readings; // the usual widths, without an allocation
+    std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> many_readings(
+        width <= few_readings.size() ? 0 : width);
+    const std::span<reading> readings =
+        width <= few_readings.size() ? std::span(few_readings).first(width) : std::span(many_readings);
     std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> deferred;
     const auto read = [&](std::size_t object, bool again) {
         objects.read(object, readings);
@@ -67,11 +68,11 @@ void read_keys(Objects& objects, std::size_t width, Take&& take) {
     };
     if (width == 1) { // the same without the loops over relations: 27 instead of 66 instructions
         for (std::size_t object = 0; object < objects.size(); ++object) {
-            objects.read(object, std::span<reading>(one_reading));
-            if (one_reading[0].state == key_state::deferred) [[unlikely]] {
+            objects.read(object, std::span(few_readings).first(1));
+            if (few_readings[0].state == key_state::deferred) [[unlikely]] {
                 deferred.push_back(object);
             } else {
-                take(object, 0, one_reading[0]);
+                take(object, 0, few_readings[0]);
             }
         }
     } else {
@@ -125,19 +126,38 @@ public:
         const auto relation = static_cast<std::uint32_t>(at.requests.size());
         at.groups.push_back({begin, relation});
         at.positions.resize(begin + objects.size() * width, no_slot);
-        m_rows.reserve(at.positions.size());
         at.requests.resize(at.requests.size() + width);
+        m_rows.reserve(at.positions.size());
+        slot_id* const first = at.positions.data() + begin;
+        std::uint64_t* const requests = at.requests.data() + relation;
+        constexpr std::size_t most = resolution_of_t<Memo>::most_asked;
+        std::array<key_type, most> keys{};
+        std::array<std::uint32_t, most> relations; // NOLINT(*-member-init): written before read, as the next
+        std::array<slot_id*, most> positions;      // NOLINT(*-member-init)
+        relations[0] = relation;
+        std::size_t waiting = 0;
+        const auto ask = [&](std::size_t count) {
+            m_rows.ask({keys.data(), count}, {relations.data(), width == 1 ? 1 : count}, {positions.data(), count});
+            requests[0] += width == 1 ? count : 0;
+        };
         detail::read_keys<key_type, allocator_type>(
             objects, width, [&](std::size_t object, std::size_t which, key_reading<key_type>& reading) {
-                slot_id& position = at.positions[begin + object * width + which];
+                slot_id& position = first[object * width + which];
                 if (reading.state == key_state::present) {
-                    const auto number = relation + static_cast<std::uint32_t>(which);
-                    position = m_rows.ask(std::move(reading.key), number);
-                    ++at.requests[number];
+                    keys[waiting] = std::move(reading.key);
+                    if (width != 1) {
+                        relations[waiting] = relation + static_cast<std::uint32_t>(which);
+                        ++requests[which];
+                    }
+                    positions[waiting++] = &position;
+                    if (waiting == most) {
+                        ask(std::exchange(waiting, 0));
+                    }
                 } else if (reading.state == key_state::null) {
                     position = detail::null_slot;
                 }
             });
+        ask(waiting);
         return at.groups.size() - 1;
     }
 
@@ -249,6 +269,7 @@ public:
         if (!m_missed.empty()) {
             fetch(link_source);
         }
+        ask();
         m_rows.resolve(row_source);
         if (!m_missed.empty()) {
             admit();
@@ -300,10 +321,6 @@ public:
     std::size_t release_links() noexcept { return m_pinned.release(); }
 
 private:
-    struct link {
-        slot_id source; // position among the sources
-        slot_id target; // position among the rows
-    };
     [[nodiscard]] Links& links() const noexcept { return m_pinned.table(); }
 
     void look_up() {
@@ -311,24 +328,24 @@ private:
         m_slots.resize(count, no_slot);
         m_ranges.resize(count);
         m_pinned.reserve_more(count);
-        links().find_all(m_sources.keys(), m_sources.tags(), [&](std::size_t position, slot_id slot) {
-            m_slots[position] = slot;
-            if (slot != no_slot) {
-                m_pinned.add(slot);
-            }
-        });
+        links().find_all(m_sources.keys(), m_sources.tags(),
+                         [&](std::size_t begin, std::span<const slot_id> slots, const auto&) {
+                             for (std::size_t at = 0; at < slots.size(); ++at) {
+                                 m_slots[begin + at] = slots[at];
+                                 if (slots[at] != no_slot) {
+                                     m_pinned.add(slots[at]);
+                                 }
+                             }
+                         });
         for (slot_id position = 0; position < count; ++position) {
             const slot_id slot = m_slots[position];
             if (slot == no_slot) {
                 m_missed.push_back(position);
                 continue;
             }
-            m_ranges[position].begin = m_targets.size();
-            // By index, anew each time: `ask` may compare keys by foreign code, which may move the targets.
-            for (std::size_t at = 0; at < links().targets(slot).size(); ++at) {
-                m_targets.push_back(m_rows.ask(target_type(links().targets(slot)[at]), 0));
-            }
-            m_ranges[position].count = m_targets.size() - m_ranges[position].begin;
+            const auto targets = links().targets(slot);
+            m_ranges[position] = {m_keys.size(), targets.size()};
+            m_keys.insert(m_keys.end(), targets.begin(), targets.end());
         }
     }
 
@@ -339,25 +356,45 @@ private:
         for (const slot_id position : m_missed) {
             asked.push_back(m_sources[position]);
         }
+        m_known = m_keys.size();
         source.fetch(asked, [&](source_type from, target_type to) {
             const slot_id position = m_sources.find(from);
             if (position != no_slot && m_slots[position] == no_slot) { // else not asked for
-                m_fetched.push_back({position, m_rows.ask(std::move(to), 0)});
+                m_keys.push_back(std::move(to));
+                m_fetched.push_back(position);
                 ++m_ranges[position].count;
             }
         });
         // A stable counting sort by source: rows of one source may be interleaved with those of others.
-        std::size_t begin = m_targets.size();
+        std::size_t begin = m_known;
         for (const slot_id position : m_missed) {
             m_ranges[position].begin = begin;
             begin += m_ranges[position].count;
             m_ranges[position].count = 0;
         }
-        m_targets.resize(begin);
-        for (const link& one : m_fetched) {
-            link_range& range = m_ranges[one.source];
-            m_targets[range.begin + range.count++] = one.target;
+    }
+
+    /// Asks for the rows, after the query for links: what that runs may change the memo.
+    void ask() {
+        m_targets.resize(m_keys.size());
+        constexpr std::uint32_t relation = 0;
+        constexpr std::size_t most = resolution_of_t<Memo>::most_asked;
+        std::array<slot_id*, most> positions; // NOLINT(*-member-init): written before read
+        for (std::size_t begin = 0; begin < m_keys.size(); begin += most) {
+            const std::size_t count = std::min(most, m_keys.size() - begin);
+            for (std::size_t at = 0; at < count; ++at) {
+                positions[at] = &place_of(begin + at);
+            }
+            m_rows.ask({m_keys.data() + begin, count}, {&relation, 1}, {positions.data(), count});
         }
+    }
+    /// Where the position of a key goes: those of one source come together.
+    [[nodiscard]] slot_id& place_of(std::size_t key) noexcept {
+        if (m_missed.empty() || key < m_known) {
+            return m_targets[key];
+        }
+        link_range& range = m_ranges[m_fetched[key - m_known]];
+        return m_targets[range.begin + range.count++];
     }
 
     void admit() {
@@ -435,12 +472,14 @@ private:
     vector_of<slot_id> m_positions; // by object: its source
     vector_of<slot_id> m_slots;     // by source: its entry
     vector_of<link_range> m_ranges; // by source: within m_targets
+    vector_of<target_type> m_keys;  // of rows: those of known links, then as they were fetched
+    std::size_t m_known = 0;        // so many of them are of known links
+    vector_of<slot_id> m_fetched;   // by key that was fetched: its source
     vector_of<slot_id> m_targets;   // positions among the rows
-    vector_of<link> m_fetched;
-    vector_of<slot_id> m_missed; // sources
-    vector_of<slot_id> m_added;  // slots
-    vector_of<slot_id> m_order;  // slots, most recently used first
-    vector_of<slot_id> m_uses;   // targets in the order of the objects
+    vector_of<slot_id> m_missed;    // sources
+    vector_of<slot_id> m_added;     // slots
+    vector_of<slot_id> m_order;     // slots, most recently used first
+    vector_of<slot_id> m_uses;      // targets in the order of the objects
     std::uint64_t m_requests = 0;
     bool m_committed = false;
 };

@@ -6,7 +6,7 @@
 ///
 /// The index stores no keys: the owner keeps them in a dense array and passes an equality on ids. Linear probing over a
 /// 32-bit tag (the mixed hash), whose upper bits are the home cell; deletion shifts back, so there are no tombstones and
-/// the cost never depends on what was deleted before. At most 2/3 of the cells are used.
+/// the cost never depends on what was deleted before. At most 3/4 of the cells are used.
 ///
 /// An equality may run foreign code that changes the very index that is being searched (a Python `__eq__` that
 /// processes another chunk). `find` notices by the version and starts again, as CPython's dict does.
@@ -74,12 +74,13 @@ public:
         if (m_cells.empty()) {
             return no_slot;
         }
-        for (std::size_t at = home_of(tag);; at = next(at)) {
-            const cell here = m_cells[at];
-            if (here.id == no_slot || here.tag == tag) {
-                return here.id;
-            }
+        cell here = m_cells[home_of(tag)];
+        // One branch on where the search ends, none on how: whether a key is there, nothing foretells.
+        for (std::size_t at = home_of(tag); !(unsigned{here.id == no_slot} | unsigned{here.tag == tag});) {
+            at = next(at);
+            here = m_cells[at];
         }
+        return here.id;
     }
 
     /// Starts to load what `find` will look at first.
@@ -91,15 +92,15 @@ public:
 
     /// Makes room for `count` ids in all; nothing is changed when it throws.
     void reserve(std::size_t count) {
-        if (count * 3 <= m_cells.size() * 2) {
+        if (count * 4 <= m_cells.size() * 3) {
             return;
         }
-        rebuild(std::bit_ceil(count + count / 2 + 2));
+        rebuild(std::bit_ceil(count + count / 3 + 2));
     }
 
     /// Adds an id that is not there yet; needs the room that `reserve` made.
     void insert(std::uint32_t tag, slot_id id) noexcept {
-        assert((m_count + 1) * 3 <= m_cells.size() * 2 + 2);
+        assert((m_count + 1) * 4 <= m_cells.size() * 3 + 3);
         place(m_cells, {tag, id});
         ++m_count;
         ++m_version;

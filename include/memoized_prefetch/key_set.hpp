@@ -21,6 +21,10 @@ public:
     /// The position of `key`, which is added at the end when it is new.
     slot_id add(Key key) {
         const std::uint32_t tag = key_index<Allocator>::tag_of(Traits::hash(key));
+        return add(std::move(key), tag);
+    }
+    /// The same where the key's tag is known.
+    slot_id add(Key key, std::uint32_t tag) {
         if (const slot_id known = find(tag, key); known != no_slot) {
             return known;
         }

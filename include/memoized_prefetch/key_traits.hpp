@@ -10,8 +10,11 @@ template <class Key>
 struct key_traits {
     static std::uint64_t hash(const Key& key) requires requires { std::hash<Key>{}(key); }
     { return static_cast<std::uint64_t>(std::hash<Key>{}(key)); }
-    /// `stored` lies in a table: code that can change tables must not touch it after that code has run.
-    static bool equal(const Key& stored, const Key& asked) requires requires { stored == asked; }
+    /// `stored` lies in a table: code that can change tables must not touch it after that code has run. One that is `noexcept`
+    /// does not run such code.
+    static bool equal(const Key& stored, const Key& asked) noexcept(noexcept(stored == asked)) requires requires {
+        stored == asked;
+    }
     { return stored == asked; }
 };
 

@@ -64,7 +64,8 @@ public:
     [[nodiscard]] buffers_type take_buffers() noexcept { return std::exchange(m_buffers, {}); }
     /// For the next chunk.
     void keep_buffers(buffers_type buffers) noexcept {
-        if (m_buffers.keys.room() < buffers.keys.room() && buffers.keys.room() <= most_kept) {
+        const std::size_t room = buffers.slots.capacity();
+        if (m_buffers.slots.capacity() < room && room <= most_kept + 1) {
             std::swap(m_buffers, buffers);
         }
     }

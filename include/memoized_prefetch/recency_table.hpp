@@ -1,19 +1,20 @@
 /// recency_table: what memo_table and link_table have in common: keys in a dense array, found by hash, kept in the order
 /// of their last use, pinned by running chunks, and bounded.
 ///
-///   m_index --> m_nodes: [ key | payload | newer | older | tag | pins | mark | state ]      stay where they are
-///                             newest <-> ... <-> oldest          in the table, on the recency list
+///   m_index --> m_nodes: [ key | payload | place | tag | number | pins | mark | state ]      stay where they are
+///                                            |
+///   m_order: oldest ... newest  <------------+                         of those in the table
 ///                             buried --> buried                  taken out, still to be released
 ///                             vacant --> vacant                  free for the next entry
 ///
 /// Invariants, outside of the functions below:
-///  - a `living` node is in the index and on the recency list, and m_size counts them;
+///  - a `living` node is in the index and in the order of use, and m_size counts them;
 ///  - a `detached` node is in neither: it was erased while pinned, keeps its value until the last pin goes, then is buried;
 ///  - a `buried` node waits for `release_buried`, which destroys keys and values one at a time, each after it has been
 ///    moved out. Destroying one may run any code, which finds the table whole and may use it;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`.
 ///
-/// Costs: find, add, use, pin, erase and the eviction of one entry O(1); trim also passes the pinned entries that are
+/// Costs: find, add, use, pin, erase and the eviction of one entry O(1), use and add in the long run; trim also passes the pinned entries that are
 /// older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
 ///
 /// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
@@ -24,6 +25,7 @@
 #include <memoized_prefetch/roomy_array.hpp>
 #include <memoized_prefetch/stable_array.hpp>
 #include <memoized_prefetch/stack_distances.hpp>
+#include <memoized_prefetch/use_order.hpp>
 
 #include <algorithm>
 #include <array>
@@ -32,6 +34,7 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -98,35 +101,51 @@ public:
 
     /// Looks up many keys, a batch of them at once: loads the batch's cells, then its nodes, and only then compares. In a table
     /// of a million that takes a quarter off a look-up; loading ahead in the same way for `use` or `trim` was no gain.
-    /// `tags`: the keys' hashes. Calls `found(at, slot)` for each in turn, with `no_slot` for those that are not there. `found`
-    /// must not change the table; comparing may.
+    /// `tags`: the keys' hashes. Calls `found(at, slots, nodes)` for some keys after another, beginning with the one at `at`:
+    /// their entries, `no_slot` and any node for those that are not there. `found` must not change the table; comparing may.
     template <class Found>
-    void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) const {
+    void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) {
         constexpr std::size_t batch = 16; // about as many loads as a core has under way
-        std::array<slot_id, batch> candidates{};
+        std::array<slot_id, batch> slots; // NOLINT(*-member-init): written before read, as the next
+        std::array<node*, batch> nodes;   // NOLINT(*-member-init)
+        node nobody;                      // so that nothing branches on whether a key is there
         for (std::size_t at = 0; at < std::min(batch, tags.size()); ++at) {
             m_index.prefetch(tags[at]);
         }
         for (std::size_t begin = 0; begin < tags.size(); begin += batch) {
-            const std::size_t end = std::min(begin + batch, tags.size());
-            for (std::size_t at = begin; at < end; ++at) {
-                candidates[at - begin] = m_index.candidate(tags[at]);
-                if (candidates[at - begin] != no_slot) {
-                    prefetch_node(candidates[at - begin]);
-                }
+            const std::size_t count = std::min(batch, tags.size() - begin);
+            for (std::size_t at = 0; at < count; ++at) {
+                const slot_id slot = m_index.candidate(tags[begin + at]);
+                slots[at] = slot;
+                nodes[at] = slot == no_slot ? &nobody : &m_nodes[slot];
+                __builtin_prefetch(nodes[at]); // it may lie on two cache lines
+                __builtin_prefetch(&nodes[at]->tag);
             }
-            for (std::size_t at = end; at < std::min(end + batch, tags.size()); ++at) {
+            for (std::size_t at = begin + count; at < std::min(begin + count + batch, tags.size()); ++at) {
                 m_index.prefetch(tags[at]);
             }
             const std::uint64_t seen = version();
-            for (std::size_t at = begin; at < end; ++at) {
-                slot_id slot = candidates[at - begin];
-                // Once comparing has changed the table, the candidates are another one's.
-                if (version() != seen ||
-                    (slot != no_slot && (!Traits::equal(m_nodes[slot].key, keys[at]) || version() != seen))) {
-                    slot = find(keys[at], tags[at]);
+            bool same = true;
+            for (std::size_t at = 0; at < count; ++at) {
+                if constexpr (std::is_scalar_v<Key>) {
+                    same &= unsigned{slots[at] == no_slot} | unsigned{Traits::equal(nodes[at]->key, keys[begin + at])};
+                } else {
+                    same = same && (slots[at] == no_slot || Traits::equal(nodes[at]->key, keys[begin + at]));
                 }
-                found(at, slot);
+                if constexpr (!compares_plainly) {
+                    same = same && version() == seen;
+                }
+            }
+            if (same) [[likely]] {
+                found(begin, std::span<const slot_id>(slots.data(), count),
+                      std::span<node* const>(nodes.data(), count));
+                continue;
+            }
+            // Two keys share a tag, or comparing has changed the table, and the candidates are another one's: one by one.
+            for (std::size_t at = begin; at < begin + count; ++at) {
+                slots[0] = find(keys[at], tags[at]);
+                nodes[0] = slots[0] == no_slot ? &nobody : &m_nodes[slots[0]];
+                found(at, std::span<const slot_id>(slots.data(), 1), std::span<node* const>(nodes.data(), 1));
             }
         }
     }
@@ -135,14 +154,17 @@ public:
     [[nodiscard]] bool living(slot_id slot) const noexcept { return m_nodes[slot].state == node_state::living; }
     [[nodiscard]] std::uint32_t pins(slot_id slot) const noexcept { return m_nodes[slot].pins; }
     /// The neighbours in the order of use; `no_slot` behind the ends.
-    [[nodiscard]] slot_id newest() const noexcept { return m_newest; }
-    [[nodiscard]] slot_id older(slot_id slot) const noexcept { return m_nodes[slot].older; }
+    [[nodiscard]] slot_id newest() const noexcept { return entry_at(m_order.newest()); }
+    [[nodiscard]] slot_id older(slot_id slot) const noexcept { return entry_at(m_order.older(m_nodes[slot].place)); }
 
     /// Bytes allocated for entries and their index; what keys and values refer to is not counted.
     [[nodiscard]] std::size_t bytes() const noexcept {
-        return m_nodes.bytes() + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes();
+        return m_nodes.bytes() + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes() + m_order.bytes();
     }
-    /// What tables of other sizes would have fetched. Knows of what `use`, `load`, `fetched` and `forget` are told.
+    /// From now on `distances` is told of every use. Without it they only know which keys were fetched again, and a hit costs
+    /// nothing for them: about 4 ns less of 16 per key in a table of a thousand.
+    void measure_distances() noexcept { m_distances.measure(); }
+    /// What tables of other sizes would have fetched.
     [[nodiscard]] const stack_distances<Allocator>& distances() const noexcept { return m_distances; }
     /// Uses of keys that were not in the table.
     [[nodiscard]] std::uint64_t fetched() const noexcept { return m_fetched; }
@@ -151,21 +173,23 @@ public:
 
     /// A chunk uses the entry: it becomes the most recently used one.
     void use(slot_id slot) noexcept {
-        if (!living(slot)) {
+        node& entry = m_nodes[slot];
+        if (entry.state != node_state::living) {
             return;
         }
-        if (const std::uint32_t tag = m_nodes[slot].tag; m_distances.takes(tag)) {
-            m_distances.use(tag);
+        if (m_distances.measures() && m_distances.takes(entry.tag)) {
+            m_distances.use(entry.tag);
         }
-        if (slot != m_newest) {
-            unlink(slot);
-            link_newest(slot);
+        if (m_order.full()) [[unlikely]] {
+            write_order_anew();
         }
+        m_order.leave(entry.place);
+        entry.place = m_order.append(slot);
     }
-    /// A chunk uses these entries, the last one first; `no_slot` is passed over.
+    /// A chunk uses these entries, the last one first; what is no entry is passed over.
     void use_all(std::span<const slot_id> newest_first) noexcept {
         for (std::size_t left = newest_first.size(); left-- > 0;) {
-            if (newest_first[left] != no_slot) {
+            if (newest_first[left] < m_nodes.size()) {
                 use(newest_first[left]);
             }
         }
@@ -173,8 +197,11 @@ public:
     /// The entry was fetched by the chunk that is about to use it; `no_slot`: it was not added.
     void fetched(slot_id slot) noexcept {
         ++m_fetched;
-        if (slot != no_slot && m_distances.takes(m_nodes[slot].tag)) {
-            m_distances.fetch(m_nodes[slot].tag);
+        if (slot == no_slot) {
+            return;
+        }
+        if (const std::uint32_t tag = m_nodes[slot].tag; m_distances.takes(tag)) {
+            m_distances.fetch(tag);
         }
     }
     /// The entry was added without being asked for.
@@ -198,8 +225,13 @@ public:
         }
     }
 
+    /// For one running chunk at a time: whether it may number entries, until it gives that back with those that it numbered.
+    [[nodiscard]] bool take_numbers() noexcept { return !std::exchange(m_numbers_taken, true); }
+    void give_numbers_back() noexcept { m_numbers_taken = false; }
+    void drop_number(slot_id slot) noexcept { m_nodes[slot].number = 0; }
+
     /// A pinned entry stays, whatever the bound, and its value stays even when it is erased.
-    void pin(slot_id slot) noexcept { ++m_nodes[slot].pins; }
+    void pin(slot_id slot) noexcept { pin(m_nodes[slot], 1); }
 
     /// Ends one pin. What becomes free is only buried: follow with `trim` and `release_buried`.
     void unpin(slot_id slot) noexcept {
@@ -215,7 +247,7 @@ public:
         node& entry = m_nodes[slot];
         assert(entry.state == node_state::living);
         m_index.erase(entry.tag, slot);
-        unlink(slot);
+        m_order.leave(entry.place);
         --m_size;
         if (weighs()) {
             m_weight -= std::exchange(m_weights[slot], 0);
@@ -229,13 +261,23 @@ public:
     /// Evicts the least recently used entries that nobody pins until the bound holds, if it can. Returns how many.
     std::size_t trim() noexcept {
         std::size_t evicted = 0;
-        for (slot_id slot = m_oldest; (m_size > m_bound || m_weight > m_weight_bound) && slot != no_slot;) {
-            const slot_id newer = m_nodes[slot].newer;
-            if (m_nodes[slot].pins == 0) {
-                erase(slot);
-                ++evicted;
+        std::array<slot_id, 16> oldest; // NOLINT(*-member-init): written before read
+        for (auto place = m_order.oldest(); over_bound() && place != m_order.nowhere;) {
+            // A batch at once, so that their memory is loaded at once, and not one after another.
+            std::size_t count = 0;
+            for (; count < oldest.size() && place != m_order.nowhere; place = m_order.newer(place)) {
+                oldest[count] = m_order[place];
+                prefetch_node(oldest[count++]);
             }
-            slot = newer;
+            for (std::size_t at = 0; at < count; ++at) {
+                m_index.prefetch(m_nodes[oldest[at]].tag);
+            }
+            for (std::size_t at = 0; at < count && over_bound(); ++at) {
+                if (m_nodes[oldest[at]].pins == 0) {
+                    erase(oldest[at]);
+                    ++evicted;
+                }
+            }
         }
         m_largest = std::max(m_largest, m_size);
         m_distances.end_chunk();
@@ -251,10 +293,8 @@ public:
     void forget_all() noexcept {
         next_generation();
         m_distances.forget_all();
-        for (slot_id slot = m_oldest; slot != no_slot;) {
-            const slot_id newer = m_nodes[slot].newer;
-            erase(slot);
-            slot = newer;
+        for (auto place = m_order.oldest(); place != m_order.nowhere; place = m_order.newer(place)) {
+            erase(m_order[place]);
         }
     }
 
@@ -269,6 +309,7 @@ public:
     void reserve_more(std::size_t count) {
         m_index.reserve(m_size + count);
         m_nodes.reserve(m_nodes.size() + count - std::min(count, m_vacant_count));
+        m_order.reserve(m_size + count);
         if (weighs()) {
             m_weights.resize(m_nodes.capacity());
         }
@@ -277,9 +318,8 @@ public:
     /// Every invariant above, checked in O(size). For tests and debugging.
     [[nodiscard]] bool consistent() const {
         std::size_t listed = 0;
-        slot_id before = no_slot;
-        for (slot_id slot = m_newest; slot != no_slot; before = slot, slot = m_nodes[slot].older) {
-            if (m_nodes[slot].newer != before || !living(slot) || ++listed > m_nodes.size()) {
+        for (slot_id slot = newest(); slot != no_slot; slot = older(slot)) {
+            if (!living(slot) || ++listed > m_nodes.size() || m_order[m_nodes[slot].place] != slot) {
                 return false;
             }
             const slot_id found = m_index.find(m_nodes[slot].tag, [&](slot_id id) { return id == slot; });
@@ -297,18 +337,23 @@ public:
         for (const std::size_t one : m_weights) {
             weight += one;
         }
-        return before == m_oldest && listed == m_size && in_table == m_size && m_index.size() == m_size &&
+        return m_order.size() == m_size && listed == m_size && in_table == m_size && m_index.size() == m_size &&
                vacant == m_vacant_count && weight == m_weight && m_distances.consistent();
     }
 
 protected:
+    struct node;
+    static void pin(node& entry, unsigned times) noexcept {
+        entry.pins = (entry.pins + times) & 0xFFF'FFFFU;
+    } // all bits
+
     enum class node_state : std::uint8_t { vacant, living, detached, buried, releasing };
     struct node {
         Key key{};
         Payload payload{};
-        slot_id newer = no_slot;
-        slot_id older = no_slot; // the next one, on the lists of buried and of vacant nodes
+        std::uint32_t place = 0; // in the order of use; the next node, on the lists of buried and of vacant ones
         std::uint32_t tag = 0;
+        std::uint32_t number = 0; // given by a chunk, and one: see take_numbers
         std::uint32_t pins : 28 = 0;
         bool mark : 1 = false; // the derived table's: of its own, it would take as much as a pointer
         node_state state : 3 = node_state::vacant;
@@ -321,7 +366,7 @@ protected:
     slot_id add(Key key, std::uint32_t tag, Payload payload, bool mark = false) noexcept {
         slot_id slot = m_vacant;
         if (slot != no_slot) {
-            m_vacant = m_nodes[slot].older;
+            m_vacant = m_nodes[slot].place;
             --m_vacant_count;
         } else {
             slot = static_cast<slot_id>(m_nodes.size());
@@ -334,7 +379,10 @@ protected:
         entry.mark = mark;
         entry.state = node_state::living;
         m_index.insert(tag, slot);
-        link_newest(slot);
+        if (m_order.full()) {
+            write_order_anew();
+        }
+        entry.place = m_order.append(slot);
         ++m_size;
         return slot;
     }
@@ -346,12 +394,12 @@ protected:
             return false;
         }
         const slot_id slot = m_buried;
-        m_buried = m_nodes[slot].older;
+        m_buried = m_nodes[slot].place;
         m_nodes[slot].state = node_state::releasing;
         release(slot);
         [[maybe_unused]] const Key gone = std::exchange(m_nodes[slot].key, Key{});
         m_nodes[slot].state = node_state::vacant;
-        m_nodes[slot].older = m_vacant;
+        m_nodes[slot].place = m_vacant;
         m_vacant = slot;
         ++m_vacant_count;
         return true;
@@ -387,33 +435,37 @@ private:
     template <class>
     friend class pinned;
     using slot_array = roomy_array<slot_id, Allocator>;
+    /// Comparing keys runs no code that could come back here.
+    static constexpr bool compares_plainly =
+        noexcept(Traits::equal(std::declval<const Key&>(), std::declval<const Key&>()));
 
-    /// A node may lie on two cache lines.
+    void bury(slot_id slot) noexcept {
+        m_nodes[slot].state = node_state::buried;
+        m_nodes[slot].place = m_buried;
+        m_buried = slot;
+    }
+    [[nodiscard]] bool over_bound() const noexcept { return m_size > m_bound || m_weight > m_weight_bound; }
+    [[nodiscard]] slot_id entry_at(std::uint32_t place) const noexcept {
+        return place == m_order.nowhere ? no_slot : m_order[place];
+    }
+    [[gnu::noinline]] void write_order_anew() noexcept {
+        m_order.write_anew();
+        const auto entries = m_order.entries();
+        constexpr std::size_t ahead = 16;
+        for (std::size_t place = 0; place < entries.size(); ++place) {
+            prefetch_node(entries[std::min(place + ahead, entries.size() - 1)]);
+            m_nodes[entries[place]].place = static_cast<std::uint32_t>(place);
+        }
+    }
+    /// It may lie on two cache lines.
     void prefetch_node(slot_id slot) const noexcept {
         const node* const at = &m_nodes[slot];
         __builtin_prefetch(at);
         __builtin_prefetch(&at->tag);
     }
 
-    void bury(slot_id slot) noexcept {
-        m_nodes[slot].state = node_state::buried;
-        m_nodes[slot].older = m_buried;
-        m_buried = slot;
-    }
-    void unlink(slot_id slot) noexcept {
-        const node& entry = m_nodes[slot];
-        (entry.newer == no_slot ? m_newest : m_nodes[entry.newer].older) = entry.older;
-        (entry.older == no_slot ? m_oldest : m_nodes[entry.older].newer) = entry.newer;
-    }
-    void link_newest(slot_id slot) noexcept {
-        node& entry = m_nodes[slot];
-        entry.newer = no_slot;
-        entry.older = m_newest;
-        (m_newest == no_slot ? m_oldest : m_nodes[m_newest].newer) = slot;
-        m_newest = slot;
-    }
-
     key_index<Allocator> m_index;
+    use_order<Allocator> m_order;
     stack_distances<Allocator> m_distances;
     stable_array<node, Allocator> m_nodes;
     std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> m_weights;
@@ -423,12 +475,11 @@ private:
     std::size_t m_weight = 0;
     std::size_t m_weight_bound = unbounded;
     std::size_t m_passes = 0;
+    bool m_numbers_taken = false;
     std::size_t m_vacant_count = 0;
     std::uint64_t m_generation = 0;
     std::uint64_t m_fetched = 0;
     std::size_t m_largest = 0;
-    slot_id m_newest = no_slot;
-    slot_id m_oldest = no_slot;
     slot_id m_buried = no_slot;
     slot_id m_vacant = no_slot;
 };
@@ -459,6 +510,8 @@ public:
         m_slots.append(slot);
         m_table->pin(slot);
     }
+    /// An entry that was pinned already, by who has this. Needs the room as well.
+    void add_pinned(slot_id slot) noexcept { m_slots.append(slot); }
     [[nodiscard]] Table& table() const noexcept { return *m_table; }
 
     /// Ends all pins and leaves the rest to `release`.

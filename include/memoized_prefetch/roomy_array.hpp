@@ -32,6 +32,11 @@ public:
         assert(m_size < m_room.size());
         m_room[m_size++] = value;
     }
+    /// So many were written at `end()`, within the room.
+    void added(std::size_t count) noexcept {
+        assert(count <= m_room.size() - m_size);
+        m_size += count;
+    }
     /// As of std::vector, but that one call makes the room.
     void resize(std::size_t count, T value) {
         reserve(count);

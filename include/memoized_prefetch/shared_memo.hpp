@@ -186,6 +186,12 @@ public:
         }
         return position;
     }
+    void ask(std::span<key_type> keys, std::span<const std::uint32_t> relations, std::span<slot_id* const> positions) {
+        for (std::size_t at = 0; at < keys.size(); ++at) {
+            *positions[at] = ask(std::move(keys[at]), relations[relations.size() == 1 ? 0 : at]);
+        }
+    }
+    static constexpr std::size_t most_asked = 16; ///< keys at once
     void reserve(std::size_t count) {
         m_keys.reserve(count);
         m_relations.reserve(count);

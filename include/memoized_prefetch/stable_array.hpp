@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -16,7 +17,23 @@ namespace memoized_prefetch {
 
 template <class T, class Allocator = std::allocator<std::byte>>
 class stable_array {
+    using allocator_type = typename std::allocator_traits<Allocator>::template rebind_alloc<T>;
+    using traits = std::allocator_traits<allocator_type>;
+
 public:
+    stable_array() = default;
+    stable_array(const stable_array&) = delete;
+    stable_array& operator=(const stable_array&) = delete;
+    ~stable_array() {
+        for (std::size_t at = 0; at < m_size; ++at) {
+            (*this)[at].~T();
+        }
+        allocator_type allocator;
+        for (T* const block : m_blocks) {
+            traits::deallocate(allocator, block, block_size);
+        }
+    }
+
     [[nodiscard]] T& operator[](std::size_t at) noexcept { return m_blocks[at / block_size][at % block_size]; }
     [[nodiscard]] const T& operator[](std::size_t at) const noexcept {
         return m_blocks[at / block_size][at % block_size];
@@ -25,31 +42,30 @@ public:
     [[nodiscard]] std::size_t capacity() const noexcept { return m_blocks.size() * block_size; }
     /// Bytes allocated.
     [[nodiscard]] std::size_t bytes() const noexcept {
-        return m_blocks.capacity() * sizeof(block) + capacity() * sizeof(T);
+        return m_blocks.capacity() * sizeof(T*) + capacity() * sizeof(T);
     }
 
     /// Makes room for `count` elements in all; no element is changed when it throws.
     void reserve(std::size_t count) {
         while (capacity() < count) {
-            block fresh;
-            fresh.reserve(block_size);
-            m_blocks.push_back(std::move(fresh));
+            if (m_blocks.size() == m_blocks.capacity()) {
+                m_blocks.reserve(2 * m_blocks.size() + 1);
+            }
+            allocator_type allocator;
+            m_blocks.push_back(traits::allocate(allocator, block_size));
         }
     }
     /// Needs the room of `reserve`.
     T& emplace_back() noexcept {
-        block& last = m_blocks[m_size / block_size];
+        T* const added = new (&(*this)[m_size]) T();
         ++m_size;
-        return last.emplace_back();
+        return *added;
     }
 
 private:
-    template <class Element>
-    using vector_of = std::vector<Element, typename std::allocator_traits<Allocator>::template rebind_alloc<Element>>;
-    using block = vector_of<T>;
     static constexpr std::size_t block_size = 512;
 
-    vector_of<block> m_blocks;
+    std::vector<T*, typename std::allocator_traits<Allocator>::template rebind_alloc<T*>> m_blocks;
     std::size_t m_size = 0;
 };
 

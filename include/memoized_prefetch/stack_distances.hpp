@@ -45,6 +45,10 @@ public:
     static constexpr std::size_t exact_keys = 1024; ///< so many distinct keys are recorded without exception
     static constexpr std::size_t most_keys = 8192;  ///< never more than so many
 
+    /// From the beginning: told of every use. Without it, it is told of fetches only, and knows no distances.
+    void measure() noexcept { m_measures = true; }
+    [[nodiscard]] bool measures() const noexcept { return m_measures; }
+
     /// Whether this is one of the keys that are recorded.
     [[nodiscard]] bool takes(std::uint32_t tag) const noexcept { return (mixed(tag) & m_mask) == 0; }
 
@@ -77,6 +81,8 @@ public:
             m_again += weight();
             m_twice += m_records[known].fetched_again ? 0 : weight();
             m_records[known].fetched_again = true;
+        } else if (!m_measures) {
+            add(tag);
         }
     }
 
@@ -171,7 +177,14 @@ private:
     /// The tag's own upper bits say where it lies in the index, and tags of consecutive integers are evenly spaced.
     [[nodiscard]] static std::uint32_t mixed(std::uint32_t tag) noexcept { return (tag ^ tag >> 16U) * 0x85EB'CA6BU; }
     [[nodiscard]] static std::uint32_t ones(word bits) noexcept {
+#ifdef __POPCNT__
         return static_cast<std::uint32_t>(std::popcount(bits));
+#else // else a call of a function, which looks bytes up in a table: 23 instructions more
+        bits -= bits >> 1U & 0x5555'5555'5555'5555U;
+        bits = (bits & 0x3333'3333'3333'3333U) + (bits >> 2U & 0x3333'3333'3333'3333U);
+        bits = (bits + (bits >> 4U)) & 0x0F0F'0F0F'0F0F'0F0FU;
+        return static_cast<std::uint32_t>(bits * 0x0101'0101'0101'0101U >> 56U);
+#endif
     }
     template <class Words>
     static void set(Words& words, std::uint32_t place) noexcept {
@@ -201,6 +214,9 @@ private:
     [[nodiscard]] std::size_t places() const noexcept { return m_capacity * places_per_key; }
     /// About twice as many records for four times as many keys: fewer are taken of them, so that a use costs less.
     [[nodiscard]] std::size_t most_records() const noexcept {
+        if (!m_measures) {
+            return m_shift == 0 ? exact_keys : exact_keys / 8; // enough to count by
+        }
         return std::min(exact_keys << std::min(m_shift - std::min(m_shift, 1U), 16U), most_keys);
     }
 
@@ -434,6 +450,7 @@ private:
     std::uint32_t m_mask = 0;
     unsigned m_shift = 0;
     bool m_running = false;
+    bool m_measures = false;
 };
 
 } // namespace memoized_prefetch

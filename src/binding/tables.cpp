@@ -18,7 +18,9 @@ void intern_names() {
 }
 
 py_memo::py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk)
-    : rows(bound.value_or(unbounded)), key{std::move(key_name), key_in_dict}, pk_name(std::move(pk)) {}
+    : rows(bound.value_or(unbounded)), key{std::move(key_name), key_in_dict}, pk_name(std::move(pk)) {
+    rows.measure_distances();
+}
 
 bool py_memo::is_row(PyObject* row, const py_key& asked) const {
     const object_ref value = key.load(row);
@@ -30,7 +32,7 @@ bool py_memo::is_row(PyObject* row, const py_key& asked) const {
     return !pk_name || checked(PyObject_GetAttr(row, pk_name.get())).get() != Py_None;
 }
 
-py_links::py_links(std::optional<std::size_t> bound) : links(bound.value_or(unbounded)) {}
+py_links::py_links(std::optional<std::size_t> bound) : links(bound.value_or(unbounded)) { links.measure_distances(); }
 
 namespace {
 

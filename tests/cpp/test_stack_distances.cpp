@@ -119,6 +119,7 @@ TEST(stack_distances, of_random_chunks_are_those_of_naive_tables_of_every_size) 
         const std::size_t sizes = 64;
         const unsigned forgets = seed % 3 == 0 ? 0 : seed % 7 + 1; // some runs forget nothing, some a lot
         stack_distances<> distances;
+        distances.measure();
         std::vector<naive_table> tables;
         for (std::size_t size = 0; size < sizes; ++size) {
             tables.emplace_back(size);
@@ -166,6 +167,7 @@ TEST(stack_distances, of_random_chunks_are_those_of_naive_tables_of_every_size) 
 
 TEST(stack_distances, of_forgotten_keys_within_a_chunk_leave_room_for_others) {
     stack_distances<> distances;
+    distances.measure();
     for (const key one : {1, 2, 3}) {
         distances.use(tag_of(one));
     }
@@ -197,6 +199,10 @@ struct keys_of_chunk {
     [[nodiscard]] static std::size_t width() { return 1; }
     void read(std::size_t i, std::span<key_reading<key>> out) const { out[0] = {key_state::present, keys[i]}; }
     static void attach(std::size_t, std::span<const key* const>) {}
+};
+
+struct measuring_memo : key_memo {
+    explicit measuring_memo(std::size_t bound) : key_memo(bound) { measure_distances(); }
 };
 
 std::uint64_t run(key_memo& table, const std::vector<key>& stream, std::size_t chunk_size) {
@@ -253,14 +259,14 @@ TEST(stack_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
     for (const std::size_t chunk_size : {1U, 7U, 100U, 1'000U}) {
         for (const std::size_t bound : {10U, 100U, 300U}) {
             const std::vector<key> stream = zipf(900, 20'000, 0.9, 1);
-            key_memo table(bound);
+            measuring_memo table(bound);
             const std::uint64_t fetched = run(table, stream, chunk_size);
             EXPECT_EQ(table.fetched(), fetched);
             EXPECT_TRUE(table.distances().exact());
             std::set<key> distinct(stream.begin(), stream.end());
             EXPECT_EQ(table.distances().fetched_again(), fetched - distinct.size());
             for (const std::size_t size : {1U, 5U, 50U, 99U, 100U, 101U, 200U, 600U, 2'000U}) {
-                key_memo other(size);
+                measuring_memo other(size);
                 EXPECT_EQ(predicted(table, size), run(other, stream, chunk_size))
                     << "chunks of " << chunk_size << ", a run at " << bound << " asked about " << size;
             }
@@ -269,7 +275,7 @@ TEST(stack_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
 }
 
 TEST(stack_distances, count_the_keys_that_were_fetched_twice) {
-    key_memo table(2);
+    measuring_memo table(2);
     run(table, {1, 2, 3, 4, 1, 2, 1, 2, 3, 4, 1, 9}, 2); // 1 2 | 3 4 | 1 2 | 1 2 | 3 4 | 1 9
     EXPECT_EQ(table.fetched(), 10U);
     EXPECT_EQ(table.distances().fetched_again(), 5U);
@@ -277,8 +283,28 @@ TEST(stack_distances, count_the_keys_that_were_fetched_twice) {
     EXPECT_EQ(table.largest(), 2U);
 }
 
+TEST(stack_distances, are_not_measured_unless_told_but_what_was_fetched_again_is_known) {
+    for (const std::size_t bound : {10U, 300U}) {
+        const std::vector<key> stream = zipf(900, 20'000, 0.9, 1);
+        const std::set<key> distinct(stream.begin(), stream.end());
+        key_memo table(bound);
+        const std::uint64_t fetched = run(table, stream, 100);
+        EXPECT_EQ(table.distances().fetched_again(), fetched - distinct.size());
+        EXPECT_TRUE(table.distances().exact());
+        EXPECT_EQ(found_by(table.distances(), 2'000), 0U);
+        EXPECT_TRUE(table.consistent());
+    }
+    const std::vector<key> stream = zipf(20'000, 200'000, 0.9, 1);
+    const std::set<key> distinct(stream.begin(), stream.end());
+    key_memo table(1'000);
+    const auto again = static_cast<double>(run(table, stream, 500) - distinct.size());
+    EXPECT_FALSE(table.distances().exact());
+    EXPECT_NEAR(static_cast<double>(table.distances().fetched_again()), again, 0.2 * again);
+    EXPECT_TRUE(table.consistent());
+}
+
 TEST(stack_distances, of_what_was_declared_out_of_date_are_not_those_of_evicted_keys) {
-    key_memo table(10);
+    measuring_memo table(10);
     run(table, {1, 2, 3}, 3);
     table.forget(table.find(1));
     table.forget_key(2);
@@ -308,7 +334,7 @@ TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_size
         {"a loop over 30,000", loop(30'000, 300'000), 20'000},
     };
     for (const stream_of& one : streams) {
-        key_memo table(one.bound);
+        measuring_memo table(one.bound);
         run(table, one.keys, 2'000);
         EXPECT_FALSE(table.distances().exact());
         EXPECT_TRUE(table.distances().consistent());
@@ -318,7 +344,7 @@ TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_size
                     0.05 * static_cast<double>(table.fetched()))
             << one.name;
         for (const std::size_t size : {one.bound / 2, one.bound, one.bound * 2}) {
-            key_memo other(size);
+            measuring_memo other(size);
             const auto fetched = static_cast<double>(run(other, one.keys, 2'000));
             const auto estimate = static_cast<double>(predicted(table, size));
             RecordProperty(std::string(one.name) + " at " + std::to_string(size), std::to_string(estimate / fetched));
@@ -330,6 +356,7 @@ TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_size
 
 TEST(stack_distances, take_no_more_memory_for_more_keys) {
     stack_distances<> distances;
+    distances.measure();
     key next = 0;
     std::size_t at_first = 0;
     for (int chunk = 0; chunk < 1'500; ++chunk) {
@@ -347,6 +374,7 @@ TEST(stack_distances, take_no_more_memory_for_more_keys) {
 TEST(stack_distances, of_keys_that_are_forgotten_all_the_time_stay_consistent_when_fewer_are_taken) {
     std::mt19937 random(5);
     stack_distances<> distances;
+    distances.measure();
     for (int chunk = 0; chunk < 400; ++chunk) {
         for (const key one : some_keys(random, 300, 40'000)) {
             use_if_taken(distances, one);

@@ -63,7 +63,7 @@ struct table {
     std::size_t weight_bound = unbounded;
     std::uint64_t generation = 0;
     std::size_t largest = 0;
-    std::set<id> used{}; // since it was last forgotten
+    std::set<id> had{}; // fetched or loaded since they were last forgotten
     std::uint64_t fetched_again = 0;
 
     entry_ptr find(id key) const {
@@ -84,22 +84,21 @@ struct table {
     }
     void use(const entry_ptr& one) {
         if (one && one->living) {
-            used.insert(one->key);
             newest_first.remove(one);
             newest_first.push_front(one);
         }
     }
-    void fetched(id key) { fetched_again += used.count(key); }
+    void fetched(id key) { fetched_again += had.insert(key).second ? 0 : 1; }
     void forget(id key) {
         ++generation;
-        used.erase(key);
+        had.erase(key);
         if (const entry_ptr found = find(key)) {
             erase(found);
         }
     }
     void forget_all() {
         ++generation;
-        used.clear();
+        had.clear();
         while (!newest_first.empty()) {
             erase(entry_ptr(newest_first.front()));
         }
@@ -584,7 +583,7 @@ inline bool memo::put_all(const std::vector<row_ptr>& rows) {
         }
         if (full.count(shard_of(first[at]->key)) == 0) {
             one.add({first[at]->key, first[at], {}, weights[at]});
-            one.used.insert(first[at]->key);
+            one.had.insert(first[at]->key);
         }
     }
     for (table& one : shards) {

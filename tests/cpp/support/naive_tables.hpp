@@ -120,7 +120,9 @@ struct rows_pass {
             asked.push_back(key);
         }
     }
+    /// What is not there is asked for before what is out of date.
     void look_up() {
+        std::vector<id> stale;
         for (const id key : asked) {
             const entry_ptr found = memo.used.find(key);
             if (found) {
@@ -128,7 +130,7 @@ struct rows_pass {
             }
             if (found && found->value && found->value->stale) {
                 memo.used.erase(found);
-                missed.push_back(key);
+                stale.push_back(key);
             } else if (found) {
                 entries[key] = found;
                 values[key] = found->value;
@@ -136,6 +138,7 @@ struct rows_pass {
                 missed.push_back(key);
             }
         }
+        missed.insert(missed.end(), stale.begin(), stale.end());
     }
     void admit(const database& data) {
         for (const id key : missed) {
