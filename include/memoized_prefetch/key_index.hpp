@@ -1,11 +1,11 @@
 /// key_index: an open-addressing hash index from keys to 32-bit ids.
 ///
-///   cells   | tag id | tag id |  -  -  | tag id | ...      8 bytes a cell, a power of two of them
+///   cells   | tag id | tag id |  -  -  | tag id | ...      8 bytes a cell, a power of two of them, 8 to a cache line
 ///               |
 ///               +--> the owner's own dense array of keys and values
 ///
 /// The index stores no keys: the owner keeps them in a dense array and passes an equality on ids. Linear probing over a
-/// 32-bit tag (the mixed hash), whose upper bits are the home cell; deletion shifts back, so there are no tombstones and
+/// 32-bit tag (the mixed hash), which tells the home cell; deletion shifts back, so there are no tombstones and
 /// the cost never depends on what was deleted before. At most 3/4 of the cells are used.
 ///
 /// An equality may run foreign code that changes the very index that is being searched (a Python `__eq__` that
@@ -37,10 +37,15 @@ class key_index {
 
 public:
     /// What the index needs of a hash. Owners keep it, so that nothing is hashed again, which may throw, to take a key out.
+    ///
+    /// The hash of an integer is the integer, in C++ as in Python, and keys that follow one another are asked for together: eight
+    /// of them share a line of cells. The lowest three bits say which cell of the line, turned by bits of the mixture, so that
+    /// multiples of eight do not all take the same; the upper ones say which line, mixed from all of the hash but those three.
     [[nodiscard]] static std::uint32_t tag_of(std::uint64_t hash) noexcept {
-        // Python's hash of an int is the int: without mixing, multiples of a power of two would share a home.
-        hash ^= hash >> 32U;
-        return static_cast<std::uint32_t>((hash * 0x9E37'79B9'7F4A'7C15U) >> 32U);
+        std::uint64_t line = hash >> 3U;
+        line ^= line >> 32U;
+        const auto mixed = static_cast<std::uint32_t>((line * 0x9E37'79B9'7F4A'7C15U) >> 32U);
+        return (mixed & ~7U) | ((static_cast<std::uint32_t>(hash) + (mixed >> 3U)) & 7U);
     }
 
     /// The id under `tag` for which `equal(id)` holds, else `no_slot`. What `equal` throws passes through.
@@ -95,7 +100,7 @@ public:
         if (count * 4 <= m_cells.size() * 3) {
             return;
         }
-        rebuild(std::bit_ceil(count + count / 3 + 2));
+        rebuild(std::bit_ceil(std::max<std::size_t>(count + count / 3 + 2, 8)));
     }
 
     /// Adds an id that is not there yet; needs the room that `reserve` made.
@@ -146,10 +151,7 @@ public:
     [[nodiscard]] std::uint64_t version() const noexcept { return m_version; }
 
 private:
-    [[nodiscard]] std::size_t home_of(std::uint32_t tag) const noexcept {
-        // The upper bits of the tag; 64-bit so that a shift by 32 (a single cell) is defined.
-        return static_cast<std::size_t>(static_cast<std::uint64_t>(tag) >> m_shift);
-    }
+    [[nodiscard]] std::size_t home_of(std::uint32_t tag) const noexcept { return (tag >> m_shift & ~7U) | (tag & 7U); }
     [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & m_mask; }
 
     void place(cell_vector& cells, cell added) const noexcept {
@@ -164,13 +166,13 @@ private:
     void rebuild(std::size_t size) {
         cell_vector fresh(size);
         m_shift = 32U - static_cast<unsigned>(std::countr_zero(size));
+        m_mask = size - 1;
         for (const cell& old : m_cells) {
             if (old.id != no_slot) {
                 place(fresh, old);
             }
         }
         m_cells.swap(fresh);
-        m_mask = size - 1;
         ++m_version;
     }
 
@@ -178,7 +180,7 @@ private:
     std::size_t m_mask = 0; // cells less one
     std::size_t m_count = 0;
     std::uint64_t m_version = 0;
-    unsigned m_shift = 32;
+    unsigned m_shift = 29;
 };
 
 } // namespace memoized_prefetch

@@ -411,12 +411,15 @@ private:
             m_at.asked.push_back(key(position));
             m_at.handles[position] = &m_at.own[position];
         }
+        slot_id next = 0;
         source.fetch(std::as_const(m_at.asked), [&](handle_type row) {
             key_type key = source.key_of(row);
-            const slot_id number = m_at.keys.find(key);
+            const slot_id number =
+                m_at.keys.find(key, next); // rows often come in the order in which they were asked for
             if (number == no_slot) {
                 return false; // not asked for
             }
+            next = number + 1;
             const slot_id position = m_at.missed[number];
             if (!is_missed(m_at.slots[position]) || m_at.own[position]) {
                 return false; // answered by memory, or the second row with that key

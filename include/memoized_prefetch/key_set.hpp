@@ -25,7 +25,7 @@ public:
     }
     /// The same where the key's tag is known.
     slot_id add(Key key, std::uint32_t tag) {
-        if (const slot_id known = find(tag, key); known != no_slot) {
+        if (const slot_id known = find_tagged(tag, key); known != no_slot) {
             return known;
         }
         if (m_keys.size() == m_room) {
@@ -40,7 +40,17 @@ public:
 
     /// The position of `key`, or `no_slot`.
     [[nodiscard]] slot_id find(const Key& key) const {
-        return find(key_index<Allocator>::tag_of(Traits::hash(key)), key);
+        return find_tagged(key_index<Allocator>::tag_of(Traits::hash(key)), key);
+    }
+
+    /// The same, where it is likely to be at `guess`.
+    [[nodiscard]] slot_id find(const Key& key, slot_id guess) const {
+        if constexpr (noexcept(Traits::equal(key, key))) { // else comparing may be much work
+            if (guess < m_keys.size() && Traits::equal(m_keys[guess], key)) {
+                return guess;
+            }
+        }
+        return find(key);
     }
 
     /// Makes room for `count` keys in all.
@@ -81,7 +91,7 @@ public:
     [[nodiscard]] std::span<const std::uint32_t> tags() const noexcept { return {m_tags.data(), m_tags.size()}; }
 
 private:
-    [[nodiscard]] slot_id find(std::uint32_t tag, const Key& key) const {
+    [[nodiscard]] slot_id find_tagged(std::uint32_t tag, const Key& key) const {
         return m_index.find(tag, [&](slot_id id) { return Traits::equal(m_keys[id], key); });
     }
 

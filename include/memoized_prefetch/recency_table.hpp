@@ -14,8 +14,8 @@
 ///    moved out. Destroying one may run any code, which finds the table whole and may use it;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`.
 ///
-/// Costs: find, add, use, pin, erase and the eviction of one entry O(1), use and add in the long run; trim also passes the pinned entries that are
-/// older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
+/// Costs: find, add, use, pin, erase and the eviction of one entry O(1), for use and add in the long run; trim also passes the
+/// pinned entries that are older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
 ///
 /// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
 #pragma once

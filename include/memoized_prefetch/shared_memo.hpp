@@ -121,8 +121,8 @@ public:
     [[nodiscard]] static std::uint32_t tag_of(const Key& key) { return memo_table<Key, Handle, Traits>::tag_of(key); }
     [[nodiscard]] std::size_t shards() const noexcept { return m_count; }
     [[nodiscard]] shard& operator[](std::size_t at) const noexcept { return m_shards[at]; }
-    /// The lower bits of the tag: a table's index takes the upper ones.
-    [[nodiscard]] std::size_t shard_of(std::uint32_t tag) const noexcept { return tag & (m_count - 1); }
+    /// By bits of the tag that a table's index takes last: it takes the upper ones and the lowest three.
+    [[nodiscard]] std::size_t shard_of(std::uint32_t tag) const noexcept { return tag >> 3U & (m_count - 1); }
 
     /// Ends a change of a shard, whose lock is held: re-establishes the bound, and drops what left it without the lock.
     static std::size_t trim(shard& part, std::unique_lock<std::mutex>& lock) noexcept {
