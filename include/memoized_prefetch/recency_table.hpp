@@ -14,8 +14,8 @@
 ///    moved out. Destroying one may run any code, which finds the table whole and may use it;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`.
 ///
-/// Costs: find, add, use, pin, erase and the eviction of one entry O(1), for use and add in the long run; trim also passes the
-/// pinned entries that are older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
+/// Costs: find, add, use, pin, erase and the eviction of one entry O(1); trim also passes the pinned entries that are
+/// older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
 ///
 /// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
 #pragma once
@@ -180,11 +180,8 @@ public:
         if (m_distances.measures() && m_distances.takes(entry.tag)) {
             m_distances.use(entry.tag);
         }
-        if (m_order.full()) [[unlikely]] {
-            write_order_anew();
-        }
         m_order.leave(entry.place);
-        entry.place = m_order.append(slot);
+        entry.place = m_order.append(slot, ordered{*this});
     }
     /// A chunk uses these entries, the last one first; what is no entry is passed over.
     void use_all(std::span<const slot_id> newest_first) noexcept {
@@ -379,10 +376,7 @@ protected:
         entry.mark = mark;
         entry.state = node_state::living;
         m_index.insert(tag, slot);
-        if (m_order.full()) {
-            write_order_anew();
-        }
-        entry.place = m_order.append(slot);
+        entry.place = m_order.append(slot, ordered{*this});
         ++m_size;
         return slot;
     }
@@ -448,15 +442,12 @@ private:
     [[nodiscard]] slot_id entry_at(std::uint32_t place) const noexcept {
         return place == m_order.nowhere ? no_slot : m_order[place];
     }
-    [[gnu::noinline]] void write_order_anew() noexcept {
-        m_order.write_anew();
-        const auto entries = m_order.entries();
-        constexpr std::size_t ahead = 16;
-        for (std::size_t place = 0; place < entries.size(); ++place) {
-            prefetch_node(entries[std::min(place + ahead, entries.size() - 1)]);
-            m_nodes[entries[place]].place = static_cast<std::uint32_t>(place);
-        }
-    }
+    /// Nodes, as the order of use sees them.
+    struct ordered {
+        recency_table& table;
+        void load(slot_id slot) const noexcept { __builtin_prefetch(&table.m_nodes[slot].place, 1); }
+        void move(slot_id slot, std::uint32_t place) const noexcept { table.m_nodes[slot].place = place; }
+    };
     /// It may lie on two cache lines.
     void prefetch_node(slot_id slot) const noexcept {
         const node* const at = &m_nodes[slot];
