@@ -321,6 +321,10 @@ public:
     std::size_t release_links() noexcept { return m_pinned.release(); }
 
 private:
+    struct link {
+        slot_id source; // position among the sources
+        slot_id target; // as in m_targets
+    };
     [[nodiscard]] Links& links() const noexcept { return m_pinned.table(); }
 
     void look_up() {
@@ -343,9 +347,12 @@ private:
                 m_missed.push_back(position);
                 continue;
             }
-            const auto targets = links().targets(slot);
-            m_ranges[position] = {m_keys.size(), targets.size()};
-            m_keys.insert(m_keys.end(), targets.begin(), targets.end());
+            m_ranges[position].begin = m_targets.size();
+            // By index, anew each time: `add` may compare keys by foreign code, which may move the targets.
+            for (std::size_t at = 0; at < links().targets(slot).size(); ++at) {
+                m_targets.push_back(m_keys.add(target_type(links().targets(slot)[at])));
+            }
+            m_ranges[position].count = m_targets.size() - m_ranges[position].begin;
         }
     }
 
@@ -356,45 +363,45 @@ private:
         for (const slot_id position : m_missed) {
             asked.push_back(m_sources[position]);
         }
-        m_known = m_keys.size();
         source.fetch(asked, [&](source_type from, target_type to) {
             const slot_id position = m_sources.find(from);
             if (position != no_slot && m_slots[position] == no_slot) { // else not asked for
-                m_keys.push_back(std::move(to));
-                m_fetched.push_back(position);
+                m_fetched.push_back({position, m_keys.add(std::move(to))});
                 ++m_ranges[position].count;
             }
         });
         // A stable counting sort by source: rows of one source may be interleaved with those of others.
-        std::size_t begin = m_known;
+        std::size_t begin = m_targets.size();
         for (const slot_id position : m_missed) {
             m_ranges[position].begin = begin;
             begin += m_ranges[position].count;
             m_ranges[position].count = 0;
         }
+        m_targets.resize(begin);
+        for (const link& one : m_fetched) {
+            link_range& range = m_ranges[one.source];
+            m_targets[range.begin + range.count++] = one.target;
+        }
     }
 
     /// Asks for the rows, after the query for links: what that runs may change the memo.
     void ask() {
-        m_targets.resize(m_keys.size());
+        vector_of<slot_id> found(m_keys.size());
         constexpr std::uint32_t relation = 0;
         constexpr std::size_t most = resolution_of_t<Memo>::most_asked;
+        std::array<target_type, most> keys{};
         std::array<slot_id*, most> positions; // NOLINT(*-member-init): written before read
-        for (std::size_t begin = 0; begin < m_keys.size(); begin += most) {
-            const std::size_t count = std::min(most, m_keys.size() - begin);
+        for (std::size_t begin = 0; begin < found.size(); begin += most) {
+            const std::size_t count = std::min(most, found.size() - begin);
             for (std::size_t at = 0; at < count; ++at) {
-                positions[at] = &place_of(begin + at);
+                keys[at] = m_keys.take(static_cast<slot_id>(begin + at));
+                positions[at] = &found[begin + at];
             }
-            m_rows.ask({m_keys.data() + begin, count}, {&relation, 1}, {positions.data(), count});
+            m_rows.ask({keys.data(), count}, {&relation, 1}, {positions.data(), count});
         }
-    }
-    /// Where the position of a key goes: those of one source come together.
-    [[nodiscard]] slot_id& place_of(std::size_t key) noexcept {
-        if (m_missed.empty() || key < m_known) {
-            return m_targets[key];
+        for (slot_id& target : m_targets) {
+            target = found[target];
         }
-        link_range& range = m_ranges[m_fetched[key - m_known]];
-        return m_targets[range.begin + range.count++];
     }
 
     void admit() {
@@ -469,17 +476,16 @@ private:
     std::uint64_t m_generation;
     resolution_of_t<Memo> m_rows;
     key_set<source_type, typename Links::traits_type, allocator_type> m_sources;
-    vector_of<slot_id> m_positions; // by object: its source
-    vector_of<slot_id> m_slots;     // by source: its entry
-    vector_of<link_range> m_ranges; // by source: within m_targets
-    vector_of<target_type> m_keys;  // of rows: those of known links, then as they were fetched
-    std::size_t m_known = 0;        // so many of them are of known links
-    vector_of<slot_id> m_fetched;   // by key that was fetched: its source
-    vector_of<slot_id> m_targets;   // positions among the rows
-    vector_of<slot_id> m_missed;    // sources
-    vector_of<slot_id> m_added;     // slots
-    vector_of<slot_id> m_order;     // slots, most recently used first
-    vector_of<slot_id> m_uses;      // targets in the order of the objects
+    vector_of<slot_id> m_positions;                                          // by object: its source
+    vector_of<slot_id> m_slots;                                              // by source: its entry
+    vector_of<link_range> m_ranges;                                          // by source: within m_targets
+    key_set<target_type, typename Memo::traits_type, allocator_type> m_keys; // of rows
+    vector_of<link> m_fetched;
+    vector_of<slot_id> m_targets; // numbers in m_keys; once these were asked for, positions among the rows
+    vector_of<slot_id> m_missed;  // sources
+    vector_of<slot_id> m_added;   // slots
+    vector_of<slot_id> m_order;   // slots, most recently used first
+    vector_of<slot_id> m_uses;    // targets in the order of the objects
     std::uint64_t m_requests = 0;
     bool m_committed = false;
 };

@@ -74,25 +74,24 @@ public:
         }
     }
 
+    /// Where the search for a tag begins; starts to load what is there. Good until the index changes.
+    [[nodiscard]] std::size_t prefetch(std::uint32_t tag) const noexcept {
+        const std::size_t home = home_of(tag) & m_mask; // the mask is none but in an index of no cells
+        __builtin_prefetch(m_cells.data() + home);
+        return home;
+    }
     /// The first id under `tag`, which is nearly always the one that `find` finds: a billionth of two keys share a tag.
-    [[nodiscard]] slot_id candidate(std::uint32_t tag) const noexcept {
+    [[nodiscard]] slot_id candidate(std::uint32_t tag, std::size_t home) const noexcept {
         if (m_cells.empty()) {
             return no_slot;
         }
-        cell here = m_cells[home_of(tag)];
+        cell here = m_cells[home];
         // One branch on where the search ends, none on how: whether a key is there, nothing foretells.
-        for (std::size_t at = home_of(tag); !(unsigned{here.id == no_slot} | unsigned{here.tag == tag});) {
-            at = next(at);
-            here = m_cells[at];
+        while (!(unsigned{here.id == no_slot} | unsigned{here.tag == tag})) {
+            home = next(home);
+            here = m_cells[home];
         }
         return here.id;
-    }
-
-    /// Starts to load what `find` will look at first.
-    void prefetch(std::uint32_t tag) const noexcept {
-        if (!m_cells.empty()) {
-            __builtin_prefetch(&m_cells[home_of(tag)]);
-        }
     }
 
     /// Makes room for `count` ids in all; nothing is changed when it throws.

@@ -105,26 +105,34 @@ public:
     /// their entries, `no_slot` and any node for those that are not there. `found` must not change the table; comparing may.
     template <class Found>
     void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) {
-        constexpr std::size_t batch = 16; // about as many loads as a core has under way
-        std::array<slot_id, batch> slots; // NOLINT(*-member-init): written before read, as the next
-        std::array<node*, batch> nodes;   // NOLINT(*-member-init)
-        node nobody;                      // so that nothing branches on whether a key is there
-        for (std::size_t at = 0; at < std::min(batch, tags.size()); ++at) {
-            m_index.prefetch(tags[at]);
-        }
+        constexpr std::size_t batch = 16;     // about as many loads as a core has under way
+        std::array<std::size_t, batch> homes; // NOLINT(*-member-init): written before read, as the next
+        std::array<slot_id, batch> slots;     // NOLINT(*-member-init)
+        std::array<node*, batch> nodes;       // NOLINT(*-member-init)
+        node nobody;                          // so that nothing branches on whether a key is there
+        const auto prefetch = [&](std::size_t begin) {
+            for (std::size_t at = 0; at < std::min(batch, tags.size() - begin); ++at) {
+                homes[at] = m_index.prefetch(tags[begin + at]);
+            }
+        };
+        prefetch(0);
+        std::uint64_t seen = version();
         for (std::size_t begin = 0; begin < tags.size(); begin += batch) {
             const std::size_t count = std::min(batch, tags.size() - begin);
+            if (version() != seen) [[unlikely]] {
+                prefetch(begin);
+                seen = version();
+            }
             for (std::size_t at = 0; at < count; ++at) {
-                const slot_id slot = m_index.candidate(tags[begin + at]);
+                const slot_id slot = m_index.candidate(tags[begin + at], homes[at]);
                 slots[at] = slot;
                 nodes[at] = slot == no_slot ? &nobody : &m_nodes[slot];
                 __builtin_prefetch(nodes[at]); // it may lie on two cache lines
                 __builtin_prefetch(&nodes[at]->tag);
             }
-            for (std::size_t at = begin + count; at < std::min(begin + count + batch, tags.size()); ++at) {
-                m_index.prefetch(tags[at]);
+            if (begin + count < tags.size()) {
+                prefetch(begin + count);
             }
-            const std::uint64_t seen = version();
             bool same = true;
             for (std::size_t at = 0; at < count; ++at) {
                 if constexpr (std::is_scalar_v<Key>) {
@@ -267,7 +275,7 @@ public:
                 prefetch_node(oldest[count++]);
             }
             for (std::size_t at = 0; at < count; ++at) {
-                m_index.prefetch(m_nodes[oldest[at]].tag);
+                static_cast<void>(m_index.prefetch(m_nodes[oldest[at]].tag));
             }
             for (std::size_t at = 0; at < count && over_bound(); ++at) {
                 if (m_nodes[oldest[at]].pins == 0) {
