@@ -87,7 +87,7 @@ public:
         }
         cell here = m_cells[home];
         // One branch on where the search ends, none on how: whether a key is there, nothing foretells.
-        while (!(unsigned{here.id == no_slot} | unsigned{here.tag == tag})) {
+        while ((unsigned{here.id == no_slot} | unsigned{here.tag == tag}) == 0U) {
             home = next(home);
             here = m_cells[home];
         }
