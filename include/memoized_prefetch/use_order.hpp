@@ -43,7 +43,7 @@ public:
         if (places <= capacity()) {
             return;
         }
-        const std::size_t words = std::max(places, capacity() + capacity() / 4) / word_bits + 1;
+        const std::size_t words = std::max(places, capacity() + capacity() / 8) / word_bits + 1;
         m_places.reserve(words * word_bits); // else it would double
         m_live.reserve(words);
         m_places.resize(words * word_bits);
