@@ -1,6 +1,6 @@
 /// key_resolution: from the keys that one chunk asks for to rows: what memory knows, and one fetch for the rest.
 ///
-///   ask ... ask -> [distinct keys, first-seen order] -> resolve: memory | fetch -> handle(position)   -> commit
+///   ask ... ask -> [distinct keys] -> resolve: memory | fetch -> handle(position)   -> commit
 ///                                                                                 (or destroyed: rolled back)
 ///
 /// All entries used are pinned while this lives. Until `commit` nothing about the memo shows that it was used: the order
@@ -92,12 +92,6 @@ public:
         note_relations(known, relations, positions);
     }
     static constexpr std::size_t most_asked = 64; ///< keys at once
-    slot_id ask(key_type key, std::uint32_t relation) {
-        slot_id position = no_slot;
-        slot_id* const positions[] = {&position}; // NOLINT(*-avoid-c-arrays)
-        ask({&key, 1}, {&relation, 1}, positions);
-        return position;
-    }
 
     /// Makes room for `count` keys in all.
     void reserve(std::size_t count) {
@@ -130,11 +124,7 @@ public:
             const slot_id twin = m_at.missed[m_at.slots[position] - missed_bit];
             m_at.slots[position] = m_at.slots[twin];
             m_at.handles[position] = m_at.handles[twin];
-            if (!is_missed(m_at.slots[twin])) {
-                memo().pin(m_at.slots[twin]);
-            }
         }
-        m_at.twins.clear();
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return m_at.slots.size(); }
@@ -164,7 +154,7 @@ public:
         slot_id* const last = m_at.order.data();
         std::size_t used = 0;
         for (std::size_t at = uses.size(); at-- > 0;) {
-            // Without a branch on whether it was seen, which nothing foretells: that cost 4 ns per use.
+            // Without a branch on whether it was seen, which nothing foretells: with one, a use took 11 cycles here.
             const std::size_t position = std::min<std::size_t>(uses[at], count);
             last[used] = slots[position];
             used += unused[position];
@@ -202,6 +192,9 @@ public:
     void unpin() noexcept {
         if (!std::exchange(m_pins, false)) {
             return;
+        }
+        for (const slot_id position : m_at.twins) {
+            m_at.slots[position] = no_slot; // pinned once, by the other one
         }
         for (const slot_id slot : m_at.slots) {
             if (is_missed(slot)) {
@@ -241,8 +234,7 @@ private:
     }
 
     /// Numbers entries that were found and pins them; passes over `no_slot`. Without a branch on whether the chunk has asked for
-    /// one before, nor on whether it was found: nothing foretells these. In a table of a thousand entries that half of the keys
-    /// are in, it took a fifth off resolving a key.
+    /// one before, nor on whether it was found: nothing foretells these, and each wrong guess costs some 20 cycles.
     template <class Nodes>
     void number(std::span<const slot_id> slots, Nodes nodes, std::span<slot_id* const> positions) {
         slot_id* const new_slots = m_at.slots.end();
@@ -256,7 +248,7 @@ private:
             const std::uint32_t fresh = unsigned{known == 0} & unsigned{slot != no_slot};
             const std::uint32_t number = known | ((next + added) & (0U - fresh));
             entry.number = number;
-            entry.pins = (entry.pins + fresh) & 0xFFF'FFFFU; // all of its bits
+            Memo::pin(entry, fresh);
             new_slots[added] = slot;
             new_handles[added] = &entry.payload;
             added += fresh;
@@ -414,8 +406,8 @@ private:
         slot_id next = 0;
         source.fetch(std::as_const(m_at.asked), [&](handle_type row) {
             key_type key = source.key_of(row);
-            const slot_id number =
-                m_at.keys.find(key, next); // rows often come in the order in which they were asked for
+            // Rows often come in the order in which they were asked for.
+            const slot_id number = m_at.keys.find(key, next);
             if (number == no_slot) {
                 return false; // not asked for
             }

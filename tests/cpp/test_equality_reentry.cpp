@@ -93,6 +93,49 @@ TEST_F(equality_reentry, a_pass_survives_it_at_every_comparison) {
     }
 }
 
+TEST_F(equality_reentry, an_abandoned_pass_leaves_nothing_of_a_key_that_left_between_its_uses) {
+    std::vector<std::optional<id>> authors(1, 1);
+    for (id other = 200; other < 300; ++other) { // more than are asked for at once
+        authors.emplace_back(other);
+    }
+    authors.emplace_back(1);
+    std::size_t left_between = 0;
+    for (std::uint64_t at = 1; at <= 400; at += 13) {
+        SCOPED_TRACE(at);
+        table.clear();
+        use({1, 2});
+        books = books_by({1});
+        books.resize(authors.size(), books[0]);
+        for (std::size_t book = 0; book < books.size(); ++book) {
+            books[book].author_id = authors[book];
+        }
+        std::uint64_t left = at;
+        std::function<void()> countdown = [&] {
+            if (--left > 0) {
+                traits::on_equal = countdown;
+            } else if (const mp::slot_id slot = table.find(1); slot != mp::no_slot) {
+                table.erase(slot);
+                ++left_between;
+            }
+        };
+        traits::on_equal = countdown;
+        {
+            mp::to_one_pass<watched_memo> pass(table);
+            authors_of_books objects{books};
+            static_cast<void>(pass.collect(objects));
+            pass.resolve(source);
+        }
+        traits::on_equal = nullptr;
+        EXPECT_TRUE(table.consistent());
+        for (const auto& entry : contents(table).newest_first) {
+            EXPECT_EQ(entry.pins, 0U);
+            EXPECT_LE(entry.key, 2) << "nothing was committed";
+        }
+        EXPECT_EQ(table.find(1) != mp::no_slot, left > 0) << "once it has left";
+    }
+    EXPECT_GT(left_between, 10U);
+}
+
 TEST_F(equality_reentry, rows_declared_out_of_date_by_a_comparison_are_not_admitted) {
     // The comparison of the row that came with the keys asked for; and the memo's before it is admitted, which are made when
     // the memo was changed since the keys were looked up.

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstring>
+#include <string_view>
 
 using namespace bookshop;
 using queries = std::vector<std::vector<id>>;
@@ -115,15 +117,55 @@ struct airlines {
 };
 } // namespace
 
+namespace {
+struct text_traits {
+    static std::uint64_t hash(const char* key) { return std::hash<std::string_view>{}(key); }
+    static bool equal(const char* stored, const char* asked) noexcept { return std::strcmp(stored, asked) == 0; }
+};
+struct literal {
+    const char* code;
+};
+} // namespace
+
+TEST(fetched_rows, are_found_by_keys_that_cannot_be_compared_with_a_default_one) {
+    const auto fetch = [](std::span<const char* const> keys) {
+        std::vector<literal> rows;
+        for (const char* key : keys) {
+            rows.push_back({key});
+        }
+        return rows;
+    };
+    mp::memo<literal, const char*, text_traits> literals(&literal::code, fetch);
+    const std::vector<const char*> keys{"AA", "UA", "AA", "DL"};
+    for (int chunk = 0; chunk < 2; ++chunk) {
+        const auto rows = literals.resolve(keys);
+        for (std::size_t at = 0; at < keys.size(); ++at) {
+            ASSERT_NE(rows[at], nullptr);
+            EXPECT_STREQ(rows[at]->code, keys[at]);
+        }
+    }
+    EXPECT_EQ(literals.stats().misses, 3U);
+}
+
+namespace {
+mp::slot_id ask(mp::key_resolution<airline_memo>& rows, std::string key) {
+    constexpr std::uint32_t relation = 0;
+    mp::slot_id position = mp::no_slot;
+    mp::slot_id* const positions[] = {&position};
+    rows.ask({&key, 1}, {&relation, 1}, positions);
+    return position;
+}
+} // namespace
+
 TEST(fetched_rows, are_remembered_under_their_own_value_not_the_one_asked_for) {
     airline_memo memo;
     airlines source{{"AA", "ua", "UA"}};
     for (int chunk = 0; chunk < 2; ++chunk) {
         mp::key_resolution<airline_memo> rows(memo);
-        EXPECT_EQ(rows.ask("aa", 0), 0U);
-        EXPECT_EQ(rows.ask("aA", 0), 0U);
-        EXPECT_EQ(rows.ask("Ua", 0), 1U);
-        EXPECT_EQ(rows.ask("zz", 0), 2U);
+        EXPECT_EQ(ask(rows, "aa"), 0U);
+        EXPECT_EQ(ask(rows, "aA"), 0U);
+        EXPECT_EQ(ask(rows, "Ua"), 1U);
+        EXPECT_EQ(ask(rows, "zz"), 2U);
         rows.resolve(source);
         EXPECT_EQ(rows.handle(0)->code, "AA");
         EXPECT_EQ(rows.handle(1)->code, "ua");
