@@ -398,9 +398,15 @@ private:
     template <class RowSource>
     void fetch(RowSource& source) {
         m_at.own.resize(size());
-        m_at.asked.reserve(m_at.fetched.size());
+        if (m_at.fetched.size() == m_at.keys.size()) {
+            m_at.asked.assign(m_at.keys.keys().begin(), m_at.keys.keys().end());
+        } else {
+            m_at.asked.reserve(m_at.fetched.size());
+            for (const slot_id position : m_at.fetched) {
+                m_at.asked.push_back(key(position));
+            }
+        }
         for (const slot_id position : m_at.fetched) {
-            m_at.asked.push_back(key(position));
             m_at.handles[position] = &m_at.own[position];
         }
         slot_id next = 0;

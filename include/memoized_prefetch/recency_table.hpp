@@ -137,8 +137,9 @@ public:
             for (std::size_t at = 0; at < count; ++at) {
                 if constexpr (compares_plainly && std::is_scalar_v<Key>) {
                     // A key that is not there is compared with itself: users' functions get none but keys that they gave.
-                    const Key& stored = slots[at] == no_slot ? keys[begin + at] : nodes[at]->key;
-                    same &= Traits::equal(stored, keys[begin + at]);
+                    // By two addresses, as a branch on whether it is there costs 4 ns per key where half of them are.
+                    const std::array<const Key*, 2> stored{&nodes[at]->key, &keys[begin + at]};
+                    same &= Traits::equal(*stored[unsigned{slots[at] == no_slot}], keys[begin + at]);
                 } else {
                     same = same && (slots[at] == no_slot || Traits::equal(nodes[at]->key, keys[begin + at]));
                 }
@@ -187,17 +188,33 @@ public:
         if (entry.state != node_state::living) {
             return;
         }
-        if (m_distances.measures() && m_distances.takes(entry.tag)) {
-            m_distances.use(entry.tag);
+        if (m_distances.measures()) {
+            measure(slot);
         }
         m_order.leave(entry.place);
         entry.place = m_order.append(slot, ordered{*this});
     }
     /// A chunk uses these entries, the last one first; what is no entry is passed over.
     void use_all(std::span<const slot_id> newest_first) noexcept {
+        if (m_distances.measures()) {
+            for (std::size_t left = newest_first.size(); left-- > 0;) {
+                measure(newest_first[left]);
+            }
+        }
+        // All leave before the first is written again: so those that the chunk has added do not take two places.
+        for (const slot_id slot : newest_first) {
+            if (is_living(slot) && m_nodes[slot].place != m_order.nowhere) {
+                m_order.leave(std::exchange(m_nodes[slot].place, m_order.nowhere));
+            }
+        }
+        m_order.take_back();
         for (std::size_t left = newest_first.size(); left-- > 0;) {
-            if (newest_first[left] < m_nodes.size()) {
-                use(newest_first[left]);
+            const slot_id slot = newest_first[left];
+            if (is_living(slot)) {
+                if (m_nodes[slot].place != m_order.nowhere) { // it is there twice
+                    m_order.leave(m_nodes[slot].place);
+                }
+                m_nodes[slot].place = m_order.append(slot, ordered{*this});
             }
         }
     }
@@ -447,6 +464,12 @@ private:
         m_nodes[slot].state = node_state::buried;
         m_nodes[slot].place = m_buried;
         m_buried = slot;
+    }
+    [[nodiscard]] bool is_living(slot_id slot) const noexcept { return slot < m_nodes.size() && living(slot); }
+    void measure(slot_id slot) noexcept {
+        if (is_living(slot) && m_distances.takes(m_nodes[slot].tag)) {
+            m_distances.use(m_nodes[slot].tag);
+        }
     }
     [[nodiscard]] bool over_bound() const noexcept { return m_size > m_bound || m_weight > m_weight_bound; }
     [[nodiscard]] slot_id entry_at(std::uint32_t place) const noexcept {
