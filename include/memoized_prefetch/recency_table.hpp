@@ -203,14 +203,14 @@ public:
         }
         // All leave before the first is written again: so those that the chunk has added do not take two places.
         for (const slot_id slot : newest_first) {
-            if (is_living(slot) && m_nodes[slot].place != m_order.nowhere) {
+            if (is_entry(slot) && m_nodes[slot].place != m_order.nowhere) {
                 m_order.leave(std::exchange(m_nodes[slot].place, m_order.nowhere));
             }
         }
         m_order.take_back();
         for (std::size_t left = newest_first.size(); left-- > 0;) {
             const slot_id slot = newest_first[left];
-            if (is_living(slot)) {
+            if (is_entry(slot)) {
                 if (m_nodes[slot].place != m_order.nowhere) { // it is there twice
                     m_order.leave(m_nodes[slot].place);
                 }
@@ -465,9 +465,9 @@ private:
         m_nodes[slot].place = m_buried;
         m_buried = slot;
     }
-    [[nodiscard]] bool is_living(slot_id slot) const noexcept { return slot < m_nodes.size() && living(slot); }
+    [[nodiscard]] bool is_entry(slot_id slot) const noexcept { return slot < m_nodes.size() && living(slot); }
     void measure(slot_id slot) noexcept {
-        if (is_living(slot) && m_distances.takes(m_nodes[slot].tag)) {
+        if (is_entry(slot) && m_distances.takes(m_nodes[slot].tag)) {
             m_distances.use(m_nodes[slot].tag);
         }
     }

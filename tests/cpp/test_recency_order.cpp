@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,26 @@ TEST(recency_order, changes_by_use_and_not_by_find) {
     EXPECT_EQ(keys(table), (std::vector{3, 1, 4, 2}));
     table.use(table.find(3)); // the newest
     EXPECT_EQ(keys(table), (std::vector{3, 1, 4, 2}));
+    EXPECT_TRUE(table.consistent());
+}
+
+TEST(recency_order, changes_for_many_at_once_by_the_newest_use_of_each) {
+    memo table;
+    for (const int key : {1, 2, 3, 4}) {
+        put(table, key);
+    }
+    const slot_id two = table.find(2);
+    const slot_id three = table.find(3);
+    const slot_id gone = table.find(1);
+    table.pin(gone);
+    table.erase(gone);
+    table.use_all(std::array{two, no_slot, three, gone, two});
+    EXPECT_EQ(keys(table), (std::vector{2, 3, 4}));
+    EXPECT_TRUE(table.consistent());
+    table.use_all({});
+    EXPECT_EQ(keys(table), (std::vector{2, 3, 4}));
+    table.unpin(gone);
+    table.release_buried();
     EXPECT_TRUE(table.consistent());
 }
 
