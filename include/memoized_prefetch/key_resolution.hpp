@@ -398,7 +398,7 @@ private:
     template <class RowSource>
     void fetch(RowSource& source) {
         m_at.own.resize(size());
-        if (m_at.fetched.size() == m_at.keys.size()) {
+        if (m_at.fetched.size() == m_at.keys.size()) { // as nearly always: 18 instructions less of a missed key's 600
             m_at.asked.assign(m_at.keys.keys().begin(), m_at.keys.keys().end());
         } else {
             m_at.asked.reserve(m_at.fetched.size());
