@@ -51,12 +51,6 @@ public:
     /// The id under `tag` for which `equal(id)` holds, else `no_slot`. What `equal` throws passes through.
     template <class Equal>
     [[nodiscard]] slot_id find(std::uint32_t tag, Equal&& equal) const {
-        std::size_t end = 0;
-        return find(tag, equal, end);
-    }
-    /// The same. Where there is none, and there are cells, `end` is where the search ended: for `insert`, until the index changes.
-    template <class Equal>
-    [[nodiscard]] slot_id find(std::uint32_t tag, Equal&& equal, std::size_t& end) const {
     restart:
         if (m_cells.empty()) {
             return no_slot;
@@ -65,7 +59,6 @@ public:
         for (std::size_t at = home_of(tag);; at = next(at)) {
             const cell here = m_cells[at];
             if (here.id == no_slot) {
-                end = at;
                 return no_slot;
             }
             if (here.tag != tag) {
@@ -113,14 +106,6 @@ public:
     void insert(std::uint32_t tag, slot_id id) noexcept {
         assert((m_count + 1) * 4 <= m_cells.size() * 3 + 3);
         place(m_cells, {tag, id});
-        ++m_count;
-        ++m_version;
-    }
-
-    /// The same where a search for that tag has ended.
-    void insert(std::uint32_t tag, slot_id id, std::size_t end) noexcept {
-        assert((m_count + 1) * 4 <= m_cells.size() * 3 + 3 && m_cells[end].id == no_slot);
-        m_cells[end] = {tag, id};
         ++m_count;
         ++m_version;
     }

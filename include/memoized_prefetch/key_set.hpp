@@ -25,24 +25,22 @@ public:
     }
     /// The same where the key's tag is known.
     slot_id add(Key key, std::uint32_t tag) {
+        if (const slot_id known = find_tagged(tag, key); known != no_slot) {
+            return known;
+        }
         if (m_keys.size() == m_room) {
             reserve(std::max<std::size_t>(16, 2 * m_room));
-        }
-        std::size_t end = 0;
-        if (const slot_id known = find_tagged(tag, key, end); known != no_slot) {
-            return known;
         }
         const auto position = static_cast<slot_id>(m_keys.size());
         m_keys.push_back(std::move(key));
         m_tags.append(tag);
-        m_index.insert(tag, position, end);
+        m_index.insert(tag, position);
         return position;
     }
 
     /// The position of `key`, or `no_slot`.
     [[nodiscard]] slot_id find(const Key& key) const {
-        std::size_t end = 0;
-        return find_tagged(key_index<Allocator>::tag_of(Traits::hash(key)), key, end);
+        return find_tagged(key_index<Allocator>::tag_of(Traits::hash(key)), key);
     }
 
     /// The same, where it is likely to be at `guess`.
@@ -93,9 +91,8 @@ public:
     [[nodiscard]] std::span<const std::uint32_t> tags() const noexcept { return {m_tags.data(), m_tags.size()}; }
 
 private:
-    [[nodiscard]] slot_id find_tagged(std::uint32_t tag, const Key& key, std::size_t& end) const {
-        return m_index.find(
-            tag, [&](slot_id id) { return Traits::equal(m_keys[id], key); }, end);
+    [[nodiscard]] slot_id find_tagged(std::uint32_t tag, const Key& key) const {
+        return m_index.find(tag, [&](slot_id id) { return Traits::equal(m_keys[id], key); });
     }
 
     vector_of<Key> m_keys;
