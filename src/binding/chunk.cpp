@@ -494,6 +494,93 @@ nb::list group_by_class(nb::handle objects) {
     return groups;
 }
 
+/// Whether an attribute of that name is in an instance's dict or nowhere, and reading or setting it runs no code of the class.
+bool is_plain(PyTypeObject* type, PyObject* name) noexcept {
+    return type->tp_getattro == PyObject_GenericGetAttr && type->tp_setattro == PyObject_GenericSetAttr &&
+           _PyType_Lookup(type, name) == nullptr;
+}
+
+/// Gives a dict, or an instance of a plain class, its empty dict of prefetched collections unless it has one. False with the
+/// error when it refuses it.
+bool mark_plain(PyObject* object, PyObject* name, object_ref& spare) {
+    if (!spare) {
+        spare = checked(PyDict_New());
+    }
+    if (PyObject* dict = made_dict(object); dict != nullptr) { // one search instead of two, and none of the class
+        PyObject* cache = PyDict_SetDefault(dict, name, spare.get());
+        if (cache == nullptr) {
+            return false;
+        }
+        if (cache == spare.get()) {
+            spare = object_ref();
+        }
+        return true;
+    }
+    if (object_ref::steal(_PyObject_GenericGetAttrWithDict(object, name, nullptr, 1))) {
+        return true;
+    }
+    if (PyErr_Occurred() != nullptr || PyObject_GenericSetAttr(object, name, spare.get()) < 0) {
+        return false;
+    }
+    spare = object_ref();
+    return true;
+}
+
+/// The same for any object, by whatever its class does.
+bool mark_any(PyObject* object, PyObject* name) {
+    if (optional_attribute(object, name)) {
+        return true;
+    }
+    const object_ref cache = checked(PyDict_New());
+    return PyObject_SetAttr(object, name, cache.get()) == 0;
+}
+
+/// As Django's prefetch_related_objects marks the objects of a level. Returns how many are marked: the first that refuses to
+/// be ends it, and is no instance of a model.
+///
+/// Runs for every object of every chunk. An instance with a dict takes 340 instructions, 1,164 by Django; one without takes
+/// 567 and 720, and still has none.
+std::size_t mark_prefetched(nb::handle objects) {
+    PyObject* name = interned.prefetched_objects_cache;
+    const instance_list instances(objects);
+    std::optional<collector_pause> pause(std::in_place);
+    PyTypeObject* plain = nullptr;
+    object_ref spare;
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        PyTypeObject* type = Py_TYPE(instances[at]);
+        if (type != plain && is_plain(type, name)) {
+            plain = type; // for as long as only plain ones come: no code runs that could change the class
+        } else if (type != plain) {
+            plain = nullptr;
+            pause.reset();
+        }
+        if (!(type == plain ? mark_plain(instances[at], name, spare) : mark_any(instances[at], name))) {
+            if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0 && PyErr_ExceptionMatches(PyExc_TypeError) == 0) {
+                throw_python_error();
+            }
+            PyErr_Clear();
+            return at;
+        }
+    }
+    return instances.size();
+}
+
+/// The first value of an attribute that the object before has too, None when there is none. `before` is that of the object
+/// before the first. None is no value.
+nb::object repeated_neighbour(nb::handle objects, nb::str name, nb::handle before) {
+    const instance_list instances(objects);
+    object_ref last = object_ref::borrow(before.ptr());
+    for (std::size_t at = 0; at < instances.size(); ++at) {
+        object_ref value = checked(PyObject_GetAttr(instances[at], name.ptr()));
+        if (value.get() != Py_None && last.get() != Py_None &&
+            checked(PyObject_RichCompareBool(last.get(), value.get(), Py_EQ)) != 0) {
+            return nb::steal(value.release());
+        }
+        last = std::move(value);
+    }
+    return nb::none();
+}
+
 /// Takes reverse one-to-one caches out again that still hold the instance that was put in.
 void detach_reverse(nb::dict lent) {
     for (nb::handle place : lent.keys()) {
@@ -554,6 +641,15 @@ void bind_chunk(nb::module_& module) {
     module.def("group_by_class", &group_by_class, nb::arg("objects"),
                nb::sig("def group_by_class(objects: Sequence[Any]) -> list[tuple[type, Sequence[Any]]]"),
                "The instances of each class, in first-seen order.");
+    module.def("mark_prefetched", &mark_prefetched, nb::arg("objects"),
+               nb::sig("def mark_prefetched(objects: Sequence[Any]) -> int"),
+               "Gives each object an empty dict of prefetched collections unless it has one; ends at the first that "
+               "refuses it. Returns how many have one.");
+    module.def("repeated_neighbour", &repeated_neighbour, nb::arg("objects"), nb::arg("name"),
+               nb::arg("before").none() = nb::none(),
+               nb::sig("def repeated_neighbour(objects: Sequence[Any], name: str, before: Any = None) -> Any"),
+               "The first value of an attribute that is equal to that of the object before, or to `before` for the "
+               "first; None: no two neighbours have the same.");
     module.def("detach_reverse", &detach_reverse, nb::arg("lent"),
                nb::sig("def detach_reverse(lent: dict[tuple[int, str], tuple[Any, Any]]) -> None"),
                "Removes reverse one-to-one caches that `to_one` set.");

@@ -47,6 +47,24 @@ inline void prefetch_items(PyObject* dict) noexcept {
                                                    : static_cast<const void*>(items->ma_values));
 }
 
+/// The object's dict, borrowed, if it has one that is made: CPython 3.11 and later make it when somebody asks for it, which
+/// costs what it takes for as long as the instance lives. Null too where that cannot be told.
+inline PyObject* made_dict([[maybe_unused]] PyObject* object) noexcept {
+#if PY_VERSION_HEX < 0x030B0000
+    PyObject** dict = _PyObject_GetDictPtr(object);
+    return dict == nullptr ? nullptr : *dict;
+#elif PY_VERSION_HEX < 0x030F0000 && !defined(Py_GIL_DISABLED)
+    if ((Py_TYPE(object)->tp_flags & Py_TPFLAGS_MANAGED_DICT) == 0) {
+        return nullptr;
+    }
+    // MANAGED_DICT_OFFSET of these versions. The low bit marks a pointer to values without a dict, on 3.12.
+    PyObject* dict = reinterpret_cast<PyObject**>(object)[-3];
+    return (reinterpret_cast<std::uintptr_t>(dict) & 1U) != 0 ? nullptr : dict;
+#else
+    return nullptr;
+#endif
+}
+
 /// The attribute's value, or null when there is none. `__getattr__` of the class may run.
 inline object_ref optional_attribute(PyObject* object, PyObject* name) {
     PyObject* value = nullptr;
