@@ -10,6 +10,9 @@
 ///
 /// An equality may run foreign code that changes the very index that is being searched (a Python `__eq__` that
 /// processes another chunk). `find` notices by the version and starts again, as CPython's dict does.
+///
+/// Whoever chooses the keys may choose them so that all have one tag, or homes side by side: a search then passes all of them.
+/// `crowded` tells, so that a table that outlives its chunk can let go of what it added there.
 #pragma once
 
 #include <algorithm>
@@ -102,12 +105,23 @@ public:
         rebuild(std::bit_ceil(std::max<std::size_t>(count + count / 3 + 2, 8)));
     }
 
-    /// Adds an id that is not there yet; needs the room that `reserve` made.
-    void insert(std::uint32_t tag, slot_id id) noexcept {
+    /// Ids of one tag before it is crowded: of keys that nobody has chosen, four thousand millions at random have no more, and
+    /// ten million at any even distance three.
+    static constexpr std::size_t most_alike = 16;
+    /// Cells passed before it is crowded: they take as long as fetching a row. At random no more than some hundreds are.
+    static constexpr std::size_t farthest = 8'192;
+
+    /// Adds an id that is not there yet; needs the room that `reserve` made. Returns its place.
+    std::size_t insert(std::uint32_t tag, slot_id id) noexcept {
         assert((m_count + 1) * 4 <= m_cells.size() * 3 + 3);
-        place(m_cells, {tag, id});
         ++m_count;
         ++m_version;
+        return place(m_cells, {tag, id});
+    }
+    /// Whether it is crowded where an id was inserted.
+    [[nodiscard]] bool crowded(std::uint32_t tag, std::size_t place) const noexcept {
+        const std::size_t passed = (place - home_of(tag)) & m_mask;
+        return passed >= most_alike && (passed >= farthest || alike(tag, passed) >= most_alike);
     }
 
     /// Removes an id that is there.
@@ -153,13 +167,23 @@ private:
     [[nodiscard]] std::size_t home_of(std::uint32_t tag) const noexcept { return (tag >> m_shift & ~7U) | (tag & 7U); }
     [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & m_mask; }
 
-    void place(cell_vector& cells, cell added) const noexcept {
+    /// Of so many cells from its home on, those of the tag.
+    [[nodiscard, gnu::noinline]] std::size_t alike(std::uint32_t tag, std::size_t cells) const noexcept {
+        std::size_t count = 0;
+        for (std::size_t at = home_of(tag); cells > 0; --cells, at = next(at)) {
+            count += m_cells[at].tag == tag ? 1U : 0U;
+        }
+        return count;
+    }
+
+    std::size_t place(cell_vector& cells, cell added) const noexcept {
         const std::size_t wrap = cells.size() - 1;
         std::size_t at = home_of(added.tag);
         while (cells[at].id != no_slot) {
             at = (at + 1) & wrap;
         }
         cells[at] = added;
+        return at;
     }
 
     void rebuild(std::size_t size) {

@@ -8,6 +8,7 @@ NB_MODULE(_engine, module) {
     // What a program still holds when it ends is no leak; the tests count references themselves.
     nanobind::set_leak_warnings(false);
     binding::intern_names();
+    binding::find_uuid_class();
     binding::bind_tables(module);
     binding::bind_relations(module);
     binding::bind_chunk(module);

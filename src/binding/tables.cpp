@@ -5,6 +5,7 @@
 namespace memoized_prefetch::binding {
 
 names interned;
+uuid_class uuids;
 
 void intern_names() {
     const auto intern = [](const char* name) { return checked(PyUnicode_InternFromString(name)).release(); };
@@ -15,6 +16,17 @@ void intern_names() {
     interned.memo_source = intern("_memo_source");
     interned.db = intern("db");
     interned.no_arguments = checked(PyTuple_New(0)).release();
+}
+
+void find_uuid_class() {
+    const object_ref module = checked(PyImport_ImportModule("uuid"));
+    object_ref type = checked(PyObject_GetAttrString(module.get(), "UUID"));
+    const object_ref slot = checked(PyObject_GetAttrString(type.get(), "int"));
+    if (Py_TYPE(slot.get()) != &PyMemberDescr_Type || PyType_Check(type.get()) == 0) {
+        return;
+    }
+    uuids.offset = reinterpret_cast<PyMemberDescrObject*>(slot.get())->d_member->offset;
+    uuids.type = reinterpret_cast<PyTypeObject*>(type.release());
 }
 
 py_memo::py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk)
@@ -114,7 +126,12 @@ std::size_t load_rows(py_memo& self, nb::handle rows) {
         py_key key = py_key::of(self.key.load(row));
         if (self.rows.find(key) == no_slot) {
             self.rows.reserve_more(1);
-            self.rows.loaded(self.rows.add_row(std::move(key), object_ref::borrow(row)));
+            const slot_id slot = self.rows.add_row(std::move(key), object_ref::borrow(row));
+            if (self.rows.leaves(slot)) { // one of many that hash alike: it will be fetched
+                self.rows.erase(slot);
+                continue;
+            }
+            self.rows.loaded(slot);
             ++added;
         }
     }

@@ -121,6 +121,85 @@ cost of_a_chunk_of_links(std::size_t size) {
 }
 } // namespace
 
+/// Comparisons of a chunk of this size after many others, all of different keys that hash alike.
+std::uint64_t comparisons_of_alike(std::size_t size, std::size_t& entries) {
+    traits::collide = true;
+    memo table;
+    std::uint64_t before = 0;
+    for (std::size_t chunk = 0; chunk < 2'000 / size; ++chunk) {
+        before = traits::comparisons;
+        counted_rows source;
+        counted_objects objects;
+        for (std::size_t key = 0; key < size; ++key) {
+            objects.keys.push_back(static_cast<id>(chunk * size + key));
+        }
+        mp::to_one_pass<memo> pass(table);
+        pass.collect(objects);
+        pass.resolve(source);
+        mp::counters count;
+        pass.commit({&count, 1});
+        EXPECT_EQ(count.fetched, size);
+        pass.release();
+        EXPECT_TRUE(table.consistent());
+    }
+    traits::collide = false;
+    entries = table.size();
+    return traits::comparisons - before;
+}
+std::uint64_t comparisons_of_alike_links(std::size_t size, std::size_t& entries) {
+    traits::collide = true;
+    links table;
+    memo rows;
+    std::uint64_t before = 0;
+    for (std::size_t chunk = 0; chunk < 2'000 / size; ++chunk) {
+        before = traits::comparisons;
+        counted_links between;
+        counted_rows source;
+        counted_objects objects;
+        for (std::size_t key = 0; key < size; ++key) {
+            objects.keys.push_back(static_cast<id>(chunk * size + key));
+        }
+        mp::to_many_pass<links, memo> pass(table, rows);
+        pass.collect(objects);
+        pass.resolve(between, source);
+        mp::counters count;
+        mp::counters link_count;
+        pass.commit(count, link_count);
+    }
+    traits::collide = false;
+    EXPECT_TRUE(table.consistent() && rows.consistent());
+    entries = table.size() + rows.size();
+    return traits::comparisons - before;
+}
+
+TEST(cost, of_keys_that_hash_alike_is_bounded_by_the_chunk) {
+    for (const std::size_t size : {10U, 50U, 200U}) {
+        std::size_t entries = 0;
+        // Each is looked up in the memo, among those missed before it, and when its row comes.
+        EXPECT_LE(comparisons_of_alike(size, entries), size * (2 * 17 + 2 * size)) << size;
+        EXPECT_EQ(entries, 16U);
+        // And its links' two targets.
+        EXPECT_LE(comparisons_of_alike_links(size, entries), 3 * size * (2 * 17 + 4 * size)) << size;
+        EXPECT_EQ(entries, 32U);
+    }
+}
+
+TEST(cost, of_keys_that_hash_alike_is_paid_by_who_loads_them) {
+    traits::collide = true;
+    memo table;
+    table.reserve_more(100);
+    for (id key = 0; key < 100; ++key) {
+        table.loaded(table.add_row(key, &one_for_all));
+    }
+    for (id key = 0; key < 100; ++key) { // a memo that knows all rows keeps them
+        const mp::slot_id slot = table.find(key);
+        table.pin(slot);
+        table.unpin(slot);
+    }
+    traits::collide = false;
+    EXPECT_EQ(table.size(), 100U);
+}
+
 TEST(cost, of_a_hit_is_no_allocation) {
     memo table;
     fill(table, 1'000);

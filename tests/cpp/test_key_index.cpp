@@ -70,6 +70,33 @@ TEST(key_index, compares_equal_tags_only) {
     EXPECT_EQ(comparisons, 1000);
 }
 
+TEST(key_index, tells_when_many_have_one_tag) {
+    plain_index tested;
+    tested.reserve(100);
+    const auto crowded = [&](std::uint32_t tag, slot_id id) { return tested.crowded(tag, tested.insert(tag, id)); };
+    for (slot_id id = 0; id < plain_index::most_alike; ++id) {
+        EXPECT_FALSE(crowded(7, id));
+    }
+    EXPECT_TRUE(crowded(7, 50));
+    EXPECT_FALSE(crowded(8, 51)) << "beside them, but alone";
+    tested.erase(7, 0);
+    tested.erase(7, 1);
+    EXPECT_FALSE(crowded(7, 52));
+    EXPECT_TRUE(crowded(7, 53));
+}
+
+TEST(key_index, tells_when_many_begin_at_one_cell) {
+    plain_index tested;
+    tested.reserve(40'000);
+    const auto crowded = [&](std::uint32_t tag, slot_id id) { return tested.crowded(tag, tested.insert(tag, id)); };
+    for (slot_id id = 0; id < plain_index::farthest; ++id) { // their upper bits are those that tell the home
+        EXPECT_FALSE(crowded(8 * id, id));
+        ASSERT_EQ(tested.prefetch(8 * id), 0U);
+    }
+    EXPECT_TRUE(crowded(8 * plain_index::farthest, 50'000));
+    EXPECT_FALSE(crowded(0x8000'0000U, 50'001));
+}
+
 TEST(key_index, is_as_before_when_it_cannot_grow) {
     key_index<support::bombing_allocator<std::byte>> tested;
     tested.reserve(2);
