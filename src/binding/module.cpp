@@ -1,9 +1,13 @@
 #include "chunk.hpp"
 #include "hydrate.hpp"
 
+#include <array>
+#include <atomic>
+#include <cstdint>
+
 namespace binding = memoized_prefetch::binding;
 
-NB_MODULE(_engine, module) {
+NB_MODULE(engine_of_nanobind, module) {
     module.doc() = "The C++ engine of django_memoized_prefetch. Private: may change in any release.";
     // What a program still holds when it ends is no leak; the tests count references themselves.
     nanobind::set_leak_warnings(false);
@@ -13,4 +17,79 @@ NB_MODULE(_engine, module) {
     binding::bind_relations(module);
     binding::bind_chunk(module);
     binding::bind_hydrate(module);
+}
+
+/// nanobind, and what is interned here, belong to one interpreter, and a second one would use the first one's objects, even
+/// when that is gone. So the module's definition is nanobind's with a guard before it: nothing of nanobind has run when it
+/// refuses. It has to be in the module's execution: from Python 3.13 on PyInit runs in the main interpreter for any other. And
+/// interpreters with a GIL of their own are let in until there, as CPython refuses them without saying what to do.
+namespace {
+
+constexpr std::int64_t nobody = -1;
+std::atomic<std::int64_t> owner = nobody; // an interpreter's id, which is never used again
+constexpr const char* module_key = "django_memoized_prefetch._engine";
+
+/// nanobind's own definition.
+PyModuleDef& of_nanobind() {
+    static auto* const definition = reinterpret_cast<PyModuleDef*>(PyInit_engine_of_nanobind());
+    return *definition;
+}
+PyObject* registered = nullptr; // the module whose end nanobind has to be told
+
+int run_nanobind(PyObject* module) {
+    registered = module;
+    for (const PyModuleDef_Slot* slot = of_nanobind().m_slots; slot->slot != 0; ++slot) {
+        if (slot->slot == Py_mod_exec && reinterpret_cast<int (*)(PyObject*)>(slot->value)(module) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int execute(PyObject* module) {
+    PyInterpreterState* interpreter = PyInterpreterState_Get();
+    const std::int64_t id = PyInterpreterState_GetID(interpreter);
+    std::int64_t of_owner = nobody;
+    if (!owner.compare_exchange_strong(of_owner, id) && of_owner != id) {
+        PyErr_Format(PyExc_ImportError,
+                     "django_memoized_prefetch can be used by one Python interpreter per process: this is interpreter "
+                     "%lld, and interpreter %lld has imported it before. Use it in processes instead of in "
+                     "sub-interpreters. With mod_wsgi: give each site a WSGIDaemonProcess and a WSGIProcessGroup of "
+                     "its own, and WSGIApplicationGroup %%{GLOBAL}",
+                     static_cast<long long>(id), static_cast<long long>(of_owner));
+        return -1;
+    }
+    PyObject* modules = PyInterpreterState_GetDict(interpreter);
+    if (modules == nullptr) {
+        PyErr_SetString(PyExc_ImportError, "django_memoized_prefetch: the interpreter has no dict of its own");
+        return -1;
+    }
+    // Taken out of sys.modules and imported again, it has the same classes: they are registered once.
+    if (PyObject* before = PyDict_GetItemString(modules, module_key)) {
+        return PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(before), 0);
+    }
+    return run_nanobind(module) != 0 ? -1 : PyDict_SetItemString(modules, module_key, module);
+}
+
+void end(void* module) {
+    if (module == registered && of_nanobind().m_free != nullptr) {
+        registered = nullptr;
+        of_nanobind().m_free(module);
+    }
+}
+
+} // namespace
+
+extern "C" NB_EXPORT PyObject* PyInit__engine();
+extern "C" PyObject* PyInit__engine() {
+    static std::array<PyModuleDef_Slot, 3> slots{{
+        {Py_mod_exec, reinterpret_cast<void*>(execute)},
+#if PY_VERSION_HEX >= 0x030C0000
+        {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+        {0, nullptr},
+    }};
+    static PyModuleDef guarded{PyModuleDef_HEAD_INIT, "_engine", nullptr, 0,  nullptr,
+                               slots.data(),          nullptr,   nullptr, end};
+    return PyModuleDef_Init(&guarded);
 }

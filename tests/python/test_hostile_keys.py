@@ -144,7 +144,7 @@ def test_an_absence_is_found_by_whatever_its_key_is_equal_to(remembered: str, as
     first, second = EQUALS[remembered](key), EQUALS[asked](key)
     if {first: 1}.get(second) is None:
         pytest.skip("they are not equal")
-    with labels_and_items(models.UUIDField(unique=True), models.UUIDField()) as (label, item):
+    with labels_and_items(models.UUIDField(unique=True), models.UUIDField()) as (_, item):
         prefetch = MemoizedPrefetch("label")
         with captured_queries() as queries:
             for asked_for in (first, second):

@@ -1,0 +1,187 @@
+"""Who can use the engine: CPython, and of a process the interpreter that imports it first. Any other is told so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from django_memoized_prefetch import _engine
+
+ROOT = Path(__file__).parents[2]
+
+# Interpreters of their own by the module that CPython has for its own tests.
+PRELUDE = f"""
+import sys
+sys.path[:] = {sys.path!r}
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+def create(isolated):
+    if sys.version_info >= (3, 13):
+        return interpreters.create("isolated" if isolated else "legacy")
+    return interpreters.create(isolated=isolated)
+
+def run(interpreter, code):
+    code = "import sys\\nsys.path[:] = {sys.path!r}\\n" + code
+    if sys.version_info >= (3, 13):
+        failed = interpreters.exec(interpreter, code)
+        if failed is not None:
+            raise RuntimeError(failed.formatted)
+    else:
+        interpreters.run_string(interpreter, code)
+
+# Without Django, whose modules need not know interpreters with a GIL of their own.
+ALONE = '''
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from importlib.util import module_from_spec
+path = {_engine.__file__!r}
+loader = ExtensionFileLoader("django_memoized_prefetch._engine", path)
+spec = ModuleSpec(loader.name, loader, origin=path)
+module = module_from_spec(spec)
+loader.exec_module(module)
+assert len(module.Memo(3, "id")) == 0
+'''
+PACKAGE = '''
+import django_memoized_prefetch
+assert len(django_memoized_prefetch._engine.Memo(3, "id")) == 0
+'''
+
+def refused(interpreter, code):
+    try:
+        run(interpreter, code)
+    except Exception as error:
+        message = str(error)
+        assert "ImportError" in message, message
+        assert "one Python interpreter per process" in message, message
+        assert "WSGIApplicationGroup %{{GLOBAL}}" in message, message
+    else:
+        raise AssertionError("was imported")
+"""
+
+kinds = pytest.mark.parametrize(
+    "isolated",
+    [
+        pytest.param(False, id="shared GIL"),
+        pytest.param(
+            True,
+            id="own GIL",
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="there is one GIL"),
+        ),
+    ],
+)
+
+
+def run(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PRELUDE + textwrap.dedent(program)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@kinds
+def test_a_second_interpreter_is_refused(isolated: bool) -> None:
+    run(f"""
+        exec(PACKAGE)
+        second = create({isolated})
+        refused(second, ALONE)
+        refused(second, ALONE)
+        exec(PACKAGE)
+        exec(ALONE)
+        interpreters.destroy(second)
+        exec(PACKAGE)
+        refused(create({isolated}), ALONE)
+        exec(PACKAGE)
+        """)
+
+
+def test_a_second_interpreter_that_imports_the_package_is_refused() -> None:
+    run("""
+        exec(PACKAGE)
+        second = create(False)
+        refused(second, PACKAGE)
+        interpreters.destroy(second)
+        exec(PACKAGE)
+        """)
+
+
+@kinds
+def test_what_was_first_may_be_any_interpreter(isolated: bool) -> None:
+    run(f"""
+        first, second = create({isolated}), create({isolated})
+        run(first, ALONE)
+        refused(second, ALONE)
+        run(first, ALONE)
+        try:
+            exec(ALONE)
+        except ImportError as error:
+            assert "this is interpreter 0" in str(error)
+        else:
+            raise AssertionError("was imported")
+        interpreters.destroy(first)
+        refused(second, ALONE)
+        """)
+
+
+def test_imported_again_by_the_same_interpreter_it_has_the_same_classes() -> None:
+    run("""
+        import importlib
+        exec(PACKAGE)
+        before = django_memoized_prefetch._engine
+        for name in [name for name in sys.modules if name.startswith("django_memoized_prefetch")]:
+            del sys.modules[name]
+        again = importlib.import_module("django_memoized_prefetch")
+        assert again._engine is not before
+        assert again._engine.Memo is before.Memo
+        assert again.MemoizedPrefetch("author") is not None
+        """)
+
+
+@pytest.mark.skipif(
+    shutil.which("cmake") is None or os.name == "nt", reason="needs cmake, and scripts in place of Python"
+)
+@pytest.mark.parametrize(
+    ("implementation", "options", "said"),
+    [
+        ("cpython;3.9", [], None),
+        ("cpython;3.14", [], None),
+        ("cpython;3.15", ["-DMEMOIZED_PREFETCH_UNTESTED_PYTHON=ON"], None),
+        ("pypy;3.11", [], "needs CPython, and {python} is pypy 3.11"),
+        ("graalpy;3.12", [], "needs CPython, and {python} is graalpy 3.12"),
+        ("cpython;3.8", [], "needs CPython 3.9 or later, and {python} is 3.8"),
+        ("cpython;3.15", [], "knows CPython 3.9 to 3.14, and {python} is 3.15"),
+    ],
+)
+def test_the_build_says_what_it_needs(
+    tmp_path: Path, implementation: str, options: list[str], said: str | None
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{implementation}'\n")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    check = ROOT / "src" / "binding" / "check_python.cmake"
+    done = subprocess.run(
+        ["cmake", f"-DPython_EXECUTABLE={python}", *options, "-P", str(check)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if said is None:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode != 0
+        assert said.format(python=python) in " ".join(done.stderr.split())
