@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 from django import VERSION
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import router
-from django.db.models import Model, Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Model, Prefetch, QuerySet, prefetch_related_objects, query
 from django.db.models.manager import BaseManager, ManagerDescriptor
-from django.db.models.query import get_prefetcher
+from django.db.models.query import get_prefetcher, normalize_prefetch_lookups
 from django.utils.functional import cached_property
 
 from ._config import MemoizedPrefetchConfig
@@ -27,7 +28,6 @@ from ._queries import (
     related_rows,
     selects,
     unshared,
-    why_not_linked,
     why_not_referring,
     why_not_remembered,
 )
@@ -49,14 +49,12 @@ from ._relations import (
     is_data_descriptor,
     link_fields,
     pk_fields,
-    plain_manager,
     relation_names,
     relation_of,
-    static_attribute,
-    stock_related_manager,
     unknown_attribute,
     unrelated_queryset,
 )
+from ._stock import has_stock_filling, is_own, static_attribute
 
 # Where `not_attached` looks.
 IN_FIELDS_CACHE, IN_PREFETCHED, AS_ATTRIBUTE, IN_DICT = range(4)
@@ -119,6 +117,7 @@ class Attachment:
         self.engine: Any = None
         self._queryset_class: Any = None
         self._prepared = False
+        self._judged = False
         if lookup.to_attr_given and lookup.to_attr is None and self.kind != LOOSE:
             self._leave_to_django("to_attr names the relation itself")
         elif self.kind in (TO_ONE, LOOSE):
@@ -200,9 +199,7 @@ class Attachment:
             self._check_links(config, through, source_field, target_field)
             names = (config.source_field or names[0], config.target_field or names[1])
         self.link_name = f"{through.__name__}_{names[0]}_{names[1]}"
-        self._read_from(lambda: default_rows(self._target))
-        if self.kind == TO_MANY and (reason := why_not_linked(self._target._default_manager.all(), self.relation)):
-            self._read_anew(f"{self._target.__name__}'s default manager: {reason}")
+        self._read_from(lambda: default_rows(self.relation))
         if self.kind == TO_MANY:
             assert self.relation.target_field is not None
             key_name = self.relation.target_field.attname
@@ -263,16 +260,21 @@ class Attachment:
         if config is not None and self.relation.target is not None:
             self._check_target(config.model)
         self.source = source
-        if config is not None and source.custom and (config.overrides_queryset or config.queryset is not None):
-            queryset, whole = config.get_queryset(), config.prefetch_all
+        if config is not None and source.custom and not source.of_manager:
+            self._judge(config.get_queryset(), whole=config.prefetch_all)
         elif lookup.querysets is not None:
-            queryset, whole = lookup.querysets[0], False
-            if not issubclass(queryset.model, self._target._meta.concrete_model):
-                self._leave_to_django(f"the queryset is of {queryset.model.__name__}")
-        else:
-            self._add_lookups_of_manager()
-            return
-        for below in lookup.below.values():
+            self._judge(lookup.querysets[0])
+            if not issubclass(lookup.querysets[0].model, self._target._meta.concrete_model):
+                self._leave_to_django(f"the queryset is of {lookup.querysets[0].model.__name__}")
+
+    def _judge(self, queryset: QuerySet[Any], whole: bool = False) -> None:
+        """
+        Whether rows of this queryset can be asked for by keys, and remembered.
+
+        Args:
+            whole: It is read whole, before: a slice is then a limit.
+        """
+        for below in self.lookup.below.values():
             below.comes_along |= selects(queryset, below.name)
         reason = why_not_remembered(queryset, self.relation)
         if queryset.query.is_sliced and not whole:
@@ -286,24 +288,36 @@ class Attachment:
         elif reason is not None:
             self._leave_to_django(reason)
 
-    def _add_lookups_of_manager(self) -> None:
-        """A manager's own prefetch_related lookups continue this one."""
-        model = self.row_source.model
-        if self.row_source.rest:
-            manager: Any = getattr(model, "objects", model._default_manager)
-        elif self.row_source.identity[0] == "base":
-            manager = model._base_manager
-        else:
-            manager = model._default_manager
-        if not plain_manager(manager):
-            for inner in manager.all()._prefetch_related_lookups:
+    @property
+    def asks_manager(self) -> bool:
+        """Whether a manager of the project's own has yet to be asked for its queryset, which takes an instance."""
+        source = self.source
+        return source is not None and source.of_manager and self.kind != DJANGO and (source.varies or not self._judged)
+
+    def judge_manager(self, instance: Model) -> QuerySet[Any]:
+        """Looks at what the manager's own queryset holds, as at a queryset that the user gives; returns it."""
+        queryset = self.row_source.make(instance)
+        kind = self.kind
+        self._judge(queryset, whole=self.lookup.config is not None and self.lookup.config.prefetch_all)
+        if self.kind != kind and self.reason is not None:
+            self.reason = f"{queryset.model.__name__}'s manager: {self.reason}"
+        if not self._judged and self.kind != DJANGO:
+            for inner in queryset._prefetch_related_lookups:  # they continue this lookup
                 self.lookup.add(inner, inner=True, automatic=True)
+        self._judged = True
+        return queryset
 
     def _read_anew(self, reason: str) -> None:
-        self.kind, self.reason, self.again = READ_ANEW, reason, True
+        self.kind, self.reason, self.again, self.rows = READ_ANEW, reason, True, None
 
     def _leave_to_django(self, reason: str) -> None:
-        self.kind, self.reason, self.again = DJANGO, reason, True
+        self.kind, self.reason, self.again, self.rows = DJANGO, reason, True, None
+
+    def leave_varying_to_django(self) -> None:
+        self._leave_to_django(
+            f"{self.row_source.model.__name__}'s manager gives another queryset than for a chunk before; "
+            "scope= tells tenants apart"
+        )
 
     def _check_target(self, model: type[Model]) -> None:
         config = self.lookup.config
@@ -331,7 +345,7 @@ class Attachment:
     def alias(self, instance: Model) -> str:
         """The database that rows for this instance are read from, as Django chooses it."""
         alias: str
-        if self.source is not None and self.source.custom:
+        if self.source is not None and (self.source.custom or self.source.of_manager):
             alias = self.source.make(instance).db
         else:
             alias = router.db_for_read(self.row_model or type(instance), instance=instance)
@@ -343,7 +357,7 @@ class Attachment:
             return
         relation = self.relation
         if self.kind in (TO_MANY, *COLLECTIONS) and relation.kind != REVERSE_ONE and self.lookup.to_attr is None:
-            stock = stock_related_manager(relation.descriptor.related_manager_cls)
+            stock = has_stock_filling(relation.descriptor.related_manager_cls)
             # A slice, which cannot be filtered, is refused where it is attached: after its rows are read, as by Django.
             sliced = self.row_source.queryset(instance).query.is_sliced
             if stock and not sliced and can_be_filled(stock_class := type(self._stock_queryset(instance))):
@@ -401,8 +415,6 @@ class Attachment:
             is_fetched = get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[3]
             if not callable(is_fetched):  # there is no prefetcher
                 return objects
-            for one in objects:
-                one.__dict__.setdefault("_prefetched_objects_cache", {})
             return [one for one in objects if not is_fetched(one)]
         return not_attached(objects, *self.fetched_where(objects[0]))
 
@@ -485,8 +497,7 @@ class Attachment:
     def _stock_queryset(self, instance: Any) -> QuerySet[Any]:
         """What the manager of this instance would give, were nothing prefetched."""
         manager = getattr(instance, self.relation.name)
-        custom = self.row_source.reads_links and self.row_source.identity[0] != "related"
-        if custom:
+        if self.row_source.is_given:
             start = self.row_source.make(instance)
             start._prefetch_related_lookups = ()
         else:
@@ -497,7 +508,7 @@ class Attachment:
     def _fill(self, instance: Any, rows: list[Any]) -> QuerySet[Any]:
         """A filled queryset from the manager itself, for managers that are not Django's own."""
         queryset: QuerySet[Any]
-        if self.row_source.reads_links and self.row_source.identity[0] != "related":
+        if self.row_source.is_given:
             queryset = self._stock_queryset(instance)
         else:
             queryset = getattr(instance, self.relation.name).get_queryset()
@@ -517,7 +528,7 @@ class Attachment:
         lookup, config = self.lookup, self.lookup.config
         name = self.relation.name
         if config is not None:
-            if config.queryset is None and self.source is None:
+            if config.queryset is None and not config.overrides_queryset:
                 return name
             return Prefetch(name, queryset=unshared(config.get_queryset()))
         if lookup.querysets is None:
@@ -555,6 +566,18 @@ class Attachment:
         given = lookup.comes_along or (lookup.leads_back and not lookup.inner)
         return given and (lookup.to_attr is None or bool(self.asks_relation))
 
+    def prefetch_by_django(self, objects: list[Any]) -> list[Any]:
+        """Has Django attach this level, and what its rows' queryset goes on with; returns the rows that it read."""
+        [lookup] = normalize_prefetch_lookups([self.django_lookup()])
+        prefetcher = query.get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[0]
+        if prefetcher is None:
+            query.prefetch_related_objects(objects, lookup)  # Django's own error
+            return []
+        rows, further = query.prefetch_one_level(objects, prefetcher, lookup, 0)
+        if further:
+            query.prefetch_related_objects(rows, *further)
+        return rows  # type: ignore[no-any-return]
+
     def follow(self, objects: Sequence[Any]) -> list[Any]:
         """The distinct objects that are attached to these."""
         if not self.lookup.below:
@@ -569,35 +592,52 @@ class Attachment:
         return follow_to_many(objects, self.relation.cache_name)
 
     def _follow_by_django(self, objects: Sequence[Any]) -> list[Any]:
+        """What was attached before: Django does not go on below managers, but what is remembered does."""
         found: dict[int, Any] = {}
-        for instance in objects:
-            try:
-                value = getattr(instance, self.relation.name)
-            except ObjectDoesNotExist:
-                continue
-            if isinstance(value, BaseManager):
-                value = list(value.all())
-            members = value if isinstance(value, list) else [] if value is None else [value]
+        for value in follow_attribute(objects, self.relation.name, ObjectDoesNotExist):
+            members = list(value.all()) if isinstance(value, BaseManager) else [value]
             found.update((id(member), member) for member in members)
         return list(found.values())
 
 
 def attachment_of(lookup: Lookup, model: type[Model], instance: Model | None) -> Attachment:
     """Raises with what was expected when the lookup does not fit the model."""
-    relation = relation_of(model, lookup.name)  # type: ignore[arg-type]
+    relation = relation_of(model, lookup.name)
     if relation is not None and relation.kind == LOOSE and lookup.config is None:
         relation = Relation(model, lookup.name, ATTRIBUTE) if hasattr(model, lookup.name) else None
     if relation is None and instance is not None and hasattr(instance, lookup.name):
         relation = Relation(model, lookup.name, ATTRIBUTE)
     if relation is None or isinstance(static_attribute(model, lookup.name), ManagerDescriptor):
         raise unknown_attribute(model, lookup.name, lookup.where, lookup.path)
+    if relation.kind == ATTRIBUTE and (found := prefetcher_of(relation, lookup, instance)) is not None:
+        relation = found
     if relation.kind == ATTRIBUTE and lookup.config is not None and not lookup.below:
         raise unknown_attribute(model, lookup.name, lookup.where, lookup.path)
     if relation.kind == ATTRIBUTE and lookup.ends:
-        names = ", ".join(relation_names(model)) or "none"
+        names = ", ".join(name for name in relation_names(model) if name != relation.name) or "none"
         msg = (
-            f"'{lookup.path}' does not resolve to an item that supports prefetching - this is an invalid parameter to "
-            f"prefetch_related(). {relation.label} is no relation; relations: {names}."
+            f"'{lookup.through}' does not resolve to an item that supports prefetching - this is an invalid parameter "
+            f"to prefetch_related(). {relation.label} is no relation; relations: {names}."
         )
         raise ValueError(msg)
     return Attachment(lookup, relation)
+
+
+def prefetcher_of(relation: Relation, lookup: Lookup, instance: Model | None) -> Relation | None:
+    """
+    A relation that only reading the attribute finds: Django asks the class for it, then the first object.
+
+    Args:
+        instance: None when there is no object yet: what only an object can tell is then for the first chunk.
+    """
+    model, name = relation.model, relation.name
+    if instance is not None:
+        prefetcher = get_prefetcher(instance, name, lookup.attribute)[0]
+        if prefetcher is None:
+            return None
+        return Relation(model, name, DJANGO, f"a {type(prefetcher).__name__}, which prefetches by itself")
+    attribute = static_attribute(model, name)
+    is_column = any(field.attname == name for field in model._meta.concrete_fields)
+    if is_column or is_own(attribute) or isinstance(attribute, FunctionType) or not hasattr(type(attribute), "__get__"):
+        return None
+    return Relation(model, name, DJANGO, "only an object can tell what it is")

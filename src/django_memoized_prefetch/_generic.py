@@ -8,13 +8,15 @@ from typing import Any
 
 import django
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
-from django.db.models import Field, Model
+from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
 
 from ._attach import Attachment, Rows
 from ._engine import group_by_value
+from ._keys import value_field
 from ._lookups import Lookup
 from ._queries import content_type_rows, queryset_rows
 from ._relations import GENERIC_MANY, TO_ONE, Relation, pk_fields
+from ._stock import why_not_column, why_not_lookup, why_not_own, why_not_stock
 
 # Django compares the keys as strings since 6.0; before, the value as the primary key's column would store it.
 _COMPARES_STRINGS = django.VERSION >= (6, 0)
@@ -54,9 +56,9 @@ class GenericTarget(Attachment):
 class GenericByDjango(Attachment):
     """Objects whose generic foreign key the engine cannot follow: Django answers, or raises."""
 
-    def __init__(self, whole: Attachment) -> None:
+    def __init__(self, whole: Attachment, reason: str) -> None:
         super().__init__(whole.lookup, whole.relation)
-        self._leave_to_django("the content type has no model")
+        self._leave_to_django(reason)
 
 
 def generic_targets(
@@ -76,15 +78,53 @@ def generic_targets(
         except ObjectDoesNotExist:
             model = None  # Django meets the same, and says so
         queryset = custom.get(ct_id)
-        if model is None or len(pk_fields(model)) != 1 or (queryset is not None and queryset.model is not model):
-            yield GenericByDjango(attachment), members, None
+        if model is None:
+            yield GenericByDjango(attachment, "the content type has no model"), members, None
+            continue
+        if (reason := why_not_followed(model, content_type, queryset, relation)) is not None:
+            yield GenericByDjango(attachment, reason), members, None
             continue
         values = [value for value, _ in group_by_value(members, relation.key_name) if value is not None]
         translated = keys_of(model, values)
         if translated is None:
-            yield GenericByDjango(attachment), members, None
+            yield GenericByDjango(attachment, f"a value that is no key of {model.__name__}"), members, None
         else:
             yield GenericTarget(attachment, content_type, queryset), members, translated
+
+
+def why_not_followed(model: type[Model], content_type: Any, queryset: Any, relation: Relation) -> str | None:
+    """Why the rows of a model might be others than those that Django finds for the same values."""
+    if len(pk_fields(model)) != 1:
+        return f"{model.__name__} has a composite primary key"
+    if queryset is None:
+        source = content_type_rows(model, content_type)
+        if source.varies:
+            return f"{model.__name__}'s base manager has its own get_queryset()"
+        if source.of_manager:
+            queryset = content_type.get_all_objects_for_this_type()
+    if queryset is not None:
+        if queryset.model is not model:
+            return f"the queryset is of {queryset.model.__name__}"
+        if (reason := why_not_stock(queryset)) is not None:
+            return reason
+    return why_not_column(model, model._meta.pk.attname) or why_not_lookup(model._meta.pk) or _why_not_text(model)
+
+
+def _why_not_text(model: type[Model]) -> str | None:
+    """
+    Why two keys of a model that are equal might be told apart as text, or the other way round.
+
+    Django compares them as text since 6.0: Decimal("1.5") and Decimal("1.50") are two keys then.
+    """
+    pk: Any = model._meta.pk
+    names = ("to_python", "get_prep_value", "value_to_string", "from_db_value")
+    field = value_field(pk)
+    if not isinstance(field, (IntegerField, UUIDField, CharField, TextField)):
+        return f"{model.__name__}'s key is a {type(field).__name__}"
+    for one in (pk, field):
+        if (reason := why_not_own(type(one), names, f"custom field {type(one).__name__}")) is not None:
+            return reason
+    return None
 
 
 def content_type_column(relation: Relation) -> str:

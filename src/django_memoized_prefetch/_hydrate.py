@@ -23,7 +23,8 @@ from django.db.models.signals import post_init, pre_init
 from django.db.models.sql.compiler import SQLCompiler
 
 from ._engine import Hydrator, class_signature
-from ._relations import cache_name_of, static_attribute
+from ._relations import cache_name_of
+from ._stock import static_attribute, why_patched
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -177,8 +178,10 @@ def _relation_plans(klass_info: dict[str, Any], select: Any, db: str, fetch_mode
     mode = () if fetch_mode is None else (fetch_mode,)
     for info, populator in zip(related, get_related_populators(klass_info, select, db, *mode)):
         # Of a single column Django's populator makes no row, when it has to reorder: its error is its own.
-        is_stock = type(populator) is RelatedPopulator and not (
-            populator.reorder_for_init is not None and len(populator.init_list) == 1
+        is_stock = (
+            type(populator) is RelatedPopulator
+            and why_patched(RelatedPopulator, ("__init__", "populate")) is None
+            and not (populator.reorder_for_init is not None and len(populator.init_list) == 1)
         )
         reason = why_not_hydrated(populator.model_cls)
         if not is_stock or reason is not None:
@@ -248,7 +251,7 @@ def why_not_native(queryset: QuerySet[Any], is_streamed: bool = False) -> str | 
     """Why Django has to build a queryset's rows itself, without asking its database; None when it need not."""
     if is_streamed and getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False):
         return f"{queryset.model.__name__}: peers are fetched for, and only those that were read so far"
-    return why_not_hydrated(queryset.query.model)
+    return why_patched(ModelIterable, ("__iter__",)) or why_not_hydrated(queryset.query.model)
 
 
 def why_not_compiled(compiler: Any) -> str | None:
@@ -257,7 +260,7 @@ def why_not_compiled(compiler: Any) -> str | None:
     for name in _STOCK_RESULTS:
         if getattr(cls, name) is not getattr(SQLCompiler, name):
             return f"{compiler.query.model.__name__}: custom {cls.__name__}.{name}"
-    return None
+    return why_patched(SQLCompiler, _STOCK_RESULTS)
 
 
 def report(reason: str | None) -> None:
@@ -302,6 +305,8 @@ def _why_not(model: Any, fields: Any) -> str | None:
         return f"{name}: custom __new__"
     if model._meta.abstract or inspect.isabstract(model) or not model.__dictoffset__:
         return f"{name}: instances are not ordinary ones"
+    if (patched := why_patched(Model, ("__init__", "from_db", "__setattr__", "__getattribute__"))) is not None:
+        return f"{name}: {patched}"
     if model.__init__ is not _INIT:
         return f"{name}: custom __init__"
     from_db = static_attribute(model, "from_db")

@@ -39,6 +39,7 @@ class Lookup:
         self.links = Counters()
         self.reason: str | None = None  # why it is Django's to attach, or not remembered
         self.by_django = False
+        self.patched: str | None = None  # who has patched reading what it attaches
         self.to_attr_given = False
         self.generic = False  # a GenericPrefetch
         self.ends = False  # a lookup ends here, and not only goes on
@@ -53,6 +54,12 @@ class Lookup:
         self.automatic = False  # it comes from a manager's own queryset
         self.contested = False  # lookups differ in what they ask for under this name
         self.passed_through = False  # it has a queryset, and is also passed through by one that did not come with that
+
+    @property
+    def through(self) -> str:
+        """The path as the user wrote it: with the relation's name, not that of `to_attr`."""
+        path: str = LOOKUP_SEP.join([*self.path.split(LOOKUP_SEP)[:-1], self.name])
+        return path
 
     def all_below(self) -> Iterator[Lookup]:
         for lookup in list(self.below.values()):

@@ -8,8 +8,9 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from ._advice import Advice
 from ._attach import Attachment, Rows
@@ -20,6 +21,7 @@ from ._invalidate import Change, forget, forget_sources
 from ._lookups import Lookup
 from ._queries import QueryCount, config_rows, hinted, is_link_table_enough
 from ._relations import Relation
+from ._stock import why_not_stock
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -41,6 +43,15 @@ class Context:
         self.links: dict[Any, tuple[Links, Relation, bool]] = {}  # and whether they depend on their own table alone
         self.tables: list[tuple[str, Memo | Links]] = []
         self.loaded: set[Any] = set()  # (config, memo) pairs whose prefetch_all has been read
+        self._queries: dict[Any, Any] = {}  # of managers whose querysets may vary, the first
+
+    def is_same_query(self, key: Any, queryset: QuerySet[Any]) -> bool:
+        """Whether a queryset asks what the first one of this key asked: only then are its rows the same."""
+        try:
+            asked: Any = queryset.query.get_compiler(using=queryset.db).as_sql()
+        except EmptyResultSet:
+            asked = None
+        return bool(self._queries.setdefault(key, asked) == asked)
 
 
 class Memory:
@@ -107,11 +118,11 @@ class Memory:
             context.tables.append((rows.label, fresh))
         return memo
 
-    def links(self, context: Context, attachment: Attachment, memo: Memo) -> Links:
+    def links(self, context: Context, attachment: Attachment, memo: Memo, alias: str) -> Links:
         known = context.links.get(attachment.link_identity)
         if known is None:
             size = self.size_of(attachment.row_model, attachment.lookup.config)
-            alone = is_link_table_enough(attachment.relation, attachment.row_source)
+            alone = is_link_table_enough(attachment.relation, attachment.row_source, alias)
             fresh = (Links(size), attachment.relation, alone)
             known = context.links.setdefault(attachment.link_identity, fresh)
             if known is fresh:  # else another thread's came first
@@ -133,8 +144,10 @@ class Memory:
 
     def load_now(self, config: MemoizedPrefetchConfig, scope: Any, lookups: list[Lookup]) -> None:
         """Reads the rows of `prefetch_all` for the connection as it is now; the first lookup counts the query."""
-        source = config_rows(config)
-        context = self.context(config.get_queryset().db, scope)
+        source, queryset = config_rows(config), config.get_queryset()
+        if why_not_stock(queryset) is not None:
+            return  # Django will ask for these rows
+        context = self.context(queryset.db, scope)
         rows = Rows(source, source.model._meta.pk.attname, lookups[0].custom_below if lookups else ())
         identity = (*rows.identity, None, False)
         known = context.memos.get(identity)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 from weakref import ref
@@ -12,7 +13,7 @@ from weakref import ref
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
 from django.db import connections
-from django.db.models import Manager, Model, Prefetch, QuerySet, prefetch_related_objects
+from django.db.models import Manager, Model, Prefetch, QuerySet, prefetch_related_objects, query
 from django.db.models.query import RawQuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
@@ -20,14 +21,16 @@ from ._advice import Advice
 from ._attach import Attachment, Rows, attachment_of
 from ._chunks import Stream, read_in_thread
 from ._config import MemoizedPrefetchConfig, check_size
-from ._engine import Chunk, Counters, Links, Memo, detach_reverse, group_by_class, group_by_value
+from ._engine import Chunk, Counters, Links, Memo, detach_reverse, group_by_class, group_by_value, mark_prefetched
 from ._generic import content_type_column, generic_targets
 from ._invalidate import Change, matters
+from ._keys import check_asked_for, equals_as_python
 from ._lookups import Lookup, lookup_tree, lookups_for_django
 from ._memory import Memory
 from ._progress import Progress
 from ._queries import (
     QueryCount,
+    RowSource,
     content_type_of,
     fetch_linked,
     fetch_links,
@@ -36,9 +39,24 @@ from ._queries import (
     fetch_tagged,
     load_deferred,
     load_missing,
+    unshared,
 )
-from ._relations import ATTRIBUTE, COLLECTIONS, DJANGO, GENERIC_MANY, GENERIC_ONE, READ_ANEW, TO_MANY, unknown_attribute
+from ._relations import (
+    ATTRIBUTE,
+    COLLECTIONS,
+    DJANGO,
+    GENERIC_MANY,
+    GENERIC_ONE,
+    LOOSE,
+    READ_ANEW,
+    REVERSE_MANY,
+    REVERSE_ONE,
+    TO_MANY,
+    TO_ONE,
+    unknown_attribute,
+)
 from ._stats import RelationStats, Stats
+from ._stock import why_not_stock_prefetch
 from ._views import MemoView, ViewMapping
 
 if TYPE_CHECKING:
@@ -55,6 +73,8 @@ MAX_CHANGES = 10_000
 ANY = object()
 # Of querysets with different Prefetch objects, the memory of the latest is kept.
 MAX_APART = 4
+# Of querysets with lookup strings only, that many sets of them have their counts and plans at hand.
+MAX_TOGETHER = 64
 
 # Reverse one-to-one caches, by id of the row and name: the row and the chunk's object that it leads to.
 Lent = dict[tuple[int, str], tuple[Any, Any]]
@@ -95,6 +115,8 @@ class MemoizedPrefetch:
     _running: dict[int, list[Change]]  # by chunk: what changed since it last looked
     _thrashing: dict[str, tuple[int, int, int]]
     _contested: dict[type[Model], bool]
+    _dropped: Stats  # what helpers for lookups of querysets counted before they were dropped
+    _attached_before: dict[Any, Attachment]  # and what they attached
 
     def __init__(
         self,
@@ -160,10 +182,14 @@ class MemoizedPrefetch:
             Whatever a query raises; the memory is then as before, and the chunk can be processed again.
         """
         rows = rows_of(objects)
+        self._process(tuple(rows))  # as they are now: a query may run code that changes the list
+        return rows
+
+    def _process(self, rows: tuple[Any, ...]) -> None:
         self._begin()
-        if self._is_for_django(rows):
-            self._prefetch_by_django(rows)
-            return rows
+        if (reason := self._why_for_django(rows)) is not None:
+            self._prefetch_by_django(rows, reason)
+            return
         scope = self._scope_now()
         levels = list(self._levels(self._root, rows, scope, remembered=False))
         pins = Chunk()
@@ -190,7 +216,6 @@ class MemoizedPrefetch:
             if changes:
                 self._forget_late(changes)
         self._report_thrashing()
-        return rows
 
     async def aprocess_chunk(self, objects: Iterable[Row]) -> Sequence[Row]:
         """`process_chunk` in the thread in which Django runs its queries."""
@@ -305,7 +330,7 @@ class MemoizedPrefetch:
                     tables[attachment.link_label] = self._stats_of(lookup, lookup.links, links)
                 break
         own = Stats(relations, tables, dict(self._streams), self._advice())
-        return sum((derived.stats() for derived in list(self._derived.values())), own)
+        return sum((derived.stats() for derived in list(self._derived.values())), own + self._dropped)
 
     def __enter__(self) -> Self:
         return self
@@ -380,19 +405,32 @@ class MemoizedPrefetch:
 
     def _with_lookups(self, lookups: tuple[Any, ...]) -> Derived:
         """Another one, for a queryset's lookups, whose work shows in `stats()` of this one."""
-        # Prefetch objects are equal to others that are not the same.
-        key = tuple(lookup if isinstance(lookup, str) else id(lookup) for lookup in lookups)
+        # Prefetch objects are equal to others that are not the same. Names come to the same in any order.
+        names = {lookup for lookup in lookups if isinstance(lookup, str)}
+        key = tuple(sorted(names) if len(names) == len(lookups) else map(_identity, lookups))
         derived = self._derived.pop(key, None) or Derived(self, lookups)
         self._derived[key] = derived  # the latest comes last
-        apart = [one for one, derived in self._derived.items() if not derived.shares_memory]
-        for one in apart[:-MAX_APART]:
-            self._derived.pop(one, None)
+        self._drop_derived(False, MAX_APART)
+        self._drop_derived(True, MAX_TOGETHER)
         return derived
+
+    def _drop_derived(self, shares_memory: bool, kept: int) -> None:
+        """Drops those that were not used for longest, but not what they counted, nor what they attached to rows."""
+        known = [(key, one) for key, one in list(self._derived.items()) if one.shares_memory == shares_memory]
+        for key, one in known[:-kept]:
+            if one._running or self._derived.pop(key, None) is None:
+                continue  # in use, or another thread was quicker
+            if shares_memory:
+                self._dropped += one.stats()
+                for attachment in one._attachments.values():
+                    place = (attachment.relation, attachment.kind, tuple(attachment.attached_as))
+                    self._attached_before.setdefault(place, attachment)
 
     def _attachments_of_memory(self) -> list[Attachment]:
         """Those whose rows and links are in the memory of this one."""
         sharing = [self, *(derived for derived in list(self._derived.values()) if derived.shares_memory)]
-        return [attachment for one in sharing for attachment in one._attachments.values()]
+        current = [attachment for one in sharing for attachment in one._attachments.values()]
+        return current + list(self._attached_before.values())
 
     def _forget(self) -> None:
         self._pid = os.getpid()
@@ -404,6 +442,8 @@ class MemoizedPrefetch:
         self._later = {}
         self._thrashing = {}
         self._contested = {}
+        self._dropped = Stats({}, {})
+        self._attached_before = {}
         for lookup in self._root.all_below():
             lookup.reset_counts()
 
@@ -435,24 +475,26 @@ class MemoizedPrefetch:
             if attachment.row_model is not None and not below.automatic:
                 self._check_below(below, attachment.row_model, here)
 
-    def _is_for_django(self, rows: Sequence[Any]) -> bool:
+    def _why_for_django(self, rows: Sequence[Any]) -> str | None:
         """
-        Whether lookups differ in what they ask for under one name, and which of them is done is Django's to say.
+        Why Django has to do a whole chunk.
 
-        It does the first that it comes to and passes by or refuses the others. Where it does not read a queryset, as
-        what that leads to is attached already (the chunk's own objects), it does not come to the lookups of that.
+        Where lookups differ in what they ask for under one name, which of them is done is Django's to say: it does the
+        first that it comes to and passes by or refuses the others. Where it does not read a queryset, as what that
+        leads to is attached already (the chunk's own objects), it does not come to the lookups of that.
         """
+        if self._root.below and (reason := why_not_stock_prefetch()) is not None:
+            return reason
         if not self._is_contested and not self._may_be_contested:
-            return False
+            return None
         models = [model for model, _ in group_by_class(rows)]
         if not all(issubclass(model, Model) for model in models):
-            return False  # refused
-        if self._is_contested:
-            return True
+            return None  # refused
         for model in models:
-            if model not in self._contested:
+            if not self._is_contested and model not in self._contested:
                 self._contested[model] = self._contested_below(self._root, model, False)
-        return any(self._contested[model] for model in models)
+        contested = self._is_contested or any(self._contested[model] for model in models)
+        return "lookups ask for different things under one name" if contested else None
 
     def _contested_below(self, lookup: Lookup, model: type[Model], back: bool) -> bool:
         for below in list(lookup.below.values()):
@@ -473,13 +515,44 @@ class MemoizedPrefetch:
     def _attachment(self, lookup: Lookup, model: type[Model], instance: Model | None = None) -> Attachment:
         attachment = self._attachments.get((lookup, model))
         if attachment is None:
-            attachment = self._attachments[lookup, model] = attachment_of(lookup, model, instance)
-            if attachment.reason is not None and lookup.reason is None:
-                lookup.by_django = attachment.kind in (DJANGO, READ_ANEW)
-                lookup.reason = f"{attachment.relation.label}: {attachment.reason}"
-                how = "prefetched by Django" if lookup.by_django else "read"
-                logger.info("%s is %s for every chunk. %s", lookup.path, how, lookup.reason)
+            attachment = attachment_of(lookup, model, instance)
+            if instance is None and attachment.kind == DJANGO and attachment.relation.target is None:
+                return attachment  # what it is tells an object
+            self._attachments[lookup, model] = attachment
+            self._report_reason(attachment)
         return attachment
+
+    def _report_reason(self, attachment: Attachment) -> None:
+        """Says once what keeps a lookup from being remembered, and who has patched what it goes by."""
+        lookup, relation = attachment.lookup, attachment.relation
+        if attachment.reason is not None and lookup.reason is None:
+            lookup.by_django = attachment.kind in (DJANGO, READ_ANEW)
+            lookup.reason = f"{relation.label}: {attachment.reason}"
+            how = "prefetched by Django" if lookup.by_django else "read"
+            logger.info("%s is %s for every chunk. %s", lookup.path, how, lookup.reason)
+        if lookup.patched is None and not lookup.by_django and (patched := relation.patched) is not None:
+            lookup.patched = f"{relation.label}: {patched}"
+            logger.info("%s stays native. %s", lookup.path, lookup.patched)
+
+    def _judge_manager(
+        self, attachment: Attachment, objects: Sequence[Any], scope: Any, remembered: bool
+    ) -> QuerySet[Any] | None:
+        """
+        Has a manager's own queryset looked at, for the objects that Django would ask the manager for.
+
+        Returns:
+            The queryset: what the manager would give if it were asked again may be another one.
+        """
+        fresh = attachment.not_attached(objects)
+        if not fresh:
+            return None
+        queryset = attachment.judge_manager(fresh[0])
+        if attachment.row_source.varies and attachment.kind != DJANGO and (attachment.remembers or remembered):
+            context = self._memory.context(queryset.db, scope)
+            if not context.is_same_query((attachment.row_source.identity, attachment.relation.label), queryset):
+                attachment.leave_varying_to_django()
+        self._report_reason(attachment)
+        return None if attachment.kind == DJANGO else queryset
 
     def _attachments_of(self, lookup: Lookup) -> Iterator[Attachment]:
         return (attachment for (of, _), attachment in self._attachments.items() if of is lookup)
@@ -531,12 +604,16 @@ class MemoizedPrefetch:
                 raise not_an_instance(objects, model)
             else:
                 self._leave_to_django(lookup, members)
+        marked: set[type[Model]] = set()
         for below in list(lookup.below.values()):
             if below.only_inner and not fetched:
                 continue
             by_relation: dict[Any, tuple[Attachment, Sequence[Any]]] = {}
             for model, members in groups:
                 attachment = self._attachment(below, model, members[0])
+                if model not in marked and attachment.kind != LOOSE:  # of which Django knows nothing
+                    mark_prefetched(members)
+                    marked.add(model)
                 # Classes that inherit a relation share its queries.
                 shared = id(attachment.relation.descriptor) if attachment.joins_classes else attachment
                 if shared in by_relation:
@@ -544,10 +621,14 @@ class MemoizedPrefetch:
                     attachment = by_relation[shared][0]
                 by_relation[shared] = (attachment, members)
             for attachment, members in by_relation.values():
+                queryset = None
+                if attachment.asks_manager:
+                    queryset = self._judge_manager(attachment, members, scope, remembered)
                 if attachment.kind == GENERIC_ONE:
                     levels += self._generic_levels(attachment, members, scope, remembered)
                 else:
-                    levels.append(Level(attachment, members, remembered, self._memory, scope))
+                    level = Level(attachment, members, remembered, self._memory, scope, queryset=queryset)
+                    levels.append(level)
         return levels
 
     def _generic_levels(
@@ -566,6 +647,7 @@ class MemoizedPrefetch:
             yield Level(attachment, objects, remembered, self._memory, scope)
             return
         for target, members, translated in generic_targets(attachment, fresh):
+            self._report_reason(target)
             yield Level(target, members, remembered, self._memory, scope, translated)
 
     def _leave_to_django(self, lookup: Lookup, objects: Sequence[Any]) -> None:
@@ -592,7 +674,13 @@ class MemoizedPrefetch:
             return [level for level in levels if level.lookup is first.lookup and level.asks_like(first)]
         if not first.attachment.to_one:
             return [first]
-        return [level for level in levels if level.attachment.to_one and level.memo is first.memo]
+        if first.refuses_strays:
+            return [first]
+        return [
+            level
+            for level in levels
+            if level.attachment.to_one and level.memo is first.memo and not level.refuses_strays
+        ]
 
     def _later_memos(self, lookup: Lookup, model: type[Model]) -> frozenset[Any]:
         """The memos that to-one lookups below this one will need."""
@@ -638,7 +726,10 @@ class MemoizedPrefetch:
 
         def fetch(keys: list[Any]) -> list[Any]:
             with count.on(first.alias):
-                return fetch_rows(rows.source, rows.key_name, keys, instance)
+                found = fetch_rows(first.source, rows.key_name, keys, instance)
+            if first.refuses_strays:
+                check_asked_for(first.attachment.relation, found, rows.key_name, keys, first.objects)
+            return found
 
         def load(instances: list[Any]) -> None:
             for attname in dict.fromkeys(level.attachment.relation.key_name for level in group):
@@ -659,11 +750,11 @@ class MemoizedPrefetch:
 
         def links(keys: list[Any]) -> Iterator[Sequence[tuple[Any, Any]]]:
             with count.on(level.alias):
-                yield from fetch_links(relation, rows.source, keys, instance)
+                yield from fetch_links(relation, level.source, keys, instance)
 
         def fetch(keys: list[Any]) -> list[Any]:
             with count.on(level.alias):
-                return fetch_rows(rows.source, rows.key_name, keys, instance)
+                return fetch_rows(level.source, rows.key_name, keys, instance)
 
         def load(instances: list[Any]) -> None:
             load_deferred(instances, relation.key_name, count.on)
@@ -680,7 +771,7 @@ class MemoizedPrefetch:
 
     def _attach_collection(self, level: Level, pins: Chunk, count: QueryCount, rows: list[Any] | None) -> None:
         attachment, instance = level.attachment, level.objects[0]
-        relation, source = attachment.relation, attachment.row_source
+        relation, source = attachment.relation, level.source
         translated: dict[Any, Any] | None = {} if attachment.translates else None
 
         def fetch(keys: list[Any]) -> list[Any]:
@@ -695,6 +786,11 @@ class MemoizedPrefetch:
             if found is None:
                 with count.on(level.alias):
                     found = fetch_referring(relation, source, keys, instance)
+            if level.refuses_strays:
+                # Where the rows bring the object that they refer to, Django does not look for it.
+                brought = relation.kind == REVERSE_MANY
+                strays = [row for row in found if not (brought and relation.field.is_cached(row))]
+                check_asked_for(relation, strays, relation.join_name, keys, level.objects)
             if relation.kind == GENERIC_MANY:
                 load_missing(found, content_type_column(relation), count.on)  # Django looks at it
             if translated is not None:
@@ -719,7 +815,7 @@ class MemoizedPrefetch:
         if not keys:
             return {}
         with count.on(group[0].alias):
-            rows = fetch_tagged(relation, group[0].attachment.row_source, keys)
+            rows = fetch_tagged(relation, group[0].source, keys)
         by_type = dict(group_by_value(rows, content_type_column(relation)))
         found = {}
         for level in group:
@@ -733,9 +829,9 @@ class MemoizedPrefetch:
         # All others Django would pass through, which reads what `to_attr` holds a second time, row by row.
         if fresh := level.attachment.not_attached(level.objects):
             with count.on(level.alias):
-                prefetch_related_objects(fresh, level.attachment.django_lookup())
+                level.by_django = level.attachment.prefetch_by_django(list(fresh))
 
-    def _prefetch_by_django(self, rows: Sequence[Any]) -> None:
+    def _prefetch_by_django(self, rows: Sequence[Any], reason: str) -> None:
         """The whole chunk, with all lookups as they were given."""
         count = QueryCount()
         lookups = [lookup for given in self._lookups for lookup in lookups_for_django(given)]
@@ -743,12 +839,12 @@ class MemoizedPrefetch:
             with ExitStack() as stack:
                 for alias in connections:
                     stack.enter_context(count.on(alias))
-                prefetch_related_objects(rows, *lookups)
+                query.prefetch_related_objects(list(rows), *lookups)
         finally:
             for lookup in self._root.all_below():
                 if lookup.reason is None:
-                    lookup.by_django = True
-                    lookup.reason = "lookups ask for different things under one name"
+                    lookup.by_django, lookup.reason = True, reason
+                    logger.info("%s is prefetched by Django for every chunk. %s", lookup.path, reason)
             next(self._root.all_below()).rows.add_queries(count.queries)
 
     def _report_thrashing(self) -> None:
@@ -793,6 +889,7 @@ class MemoizedPrefetch:
             bound=self._memory.size_of(None, lookup.config) if table is None else table.bound,
             path="django" if lookup.by_django else "native",
             reason=lookup.reason,
+            patched=lookup.patched,
         )
 
     def _advice(self) -> dict[str, Advice]:
@@ -882,7 +979,9 @@ class Level:
         memory: Memory,
         scope: Any,
         translated: dict[Any, Any] | None = None,
+        queryset: QuerySet[Any] | None = None,
     ) -> None:
+        self._queryset = queryset  # what a manager gave for these objects
         self.lookup, self.attachment, self.objects, self.remembered = attachment.lookup, attachment, objects, remembered
         self.model: type[Model] = attachment.relation.model
         self.memo: Memo  # when rows are remembered
@@ -892,20 +991,42 @@ class Level:
         self._unattached: Sequence[Any] = ()
         self._fresh: Sequence[Any] | None = None
         self.read_anew: Sequence[Any] = ()
+        self.by_django: Sequence[Any] = ()  # the rows that Django's own prefetch returned
         self.seen_again: int | None = None  # when Django comes to the lookup that repeats this one
         attachment.look_where(objects[0])
         if attachment.kind not in (ATTRIBUTE, GENERIC_ONE):
-            self.alias = attachment.alias(objects[0])
+            self.alias = attachment.alias(objects[0]) if queryset is None else queryset.db
         if attachment.rows is not None:
             context = memory.context(self.alias, scope)
             self.memo = memory.memo(context, attachment.rows, attachment.lookup, objects[0])
             if attachment.kind == TO_MANY:
-                self.links = memory.links(context, attachment, self.memo)
+                self.links = memory.links(context, attachment, self.memo, self.alias)
 
     @property
     def rows(self) -> Rows:
         assert self.attachment.rows is not None
         return self.attachment.rows
+
+    @property
+    def source(self) -> RowSource:
+        """Where the rows for these objects are read from."""
+        source, queryset = self.attachment.row_source, self._queryset
+        return source if queryset is None else replace(source, make=lambda _: unshared(queryset))
+
+    @property
+    def refuses_strays(self) -> bool:
+        """
+        Whether Django raises for a row that the database returns for a key that no object has: it does where it gives
+        the rows the object that they lead back to, and only where the database compares otherwise than Python.
+        """
+        relation = self.attachment.relation
+        if relation.kind == TO_ONE and relation.reverse_name is not None:
+            key: Any = relation.target_field
+        elif relation.kind in (REVERSE_ONE, REVERSE_MANY) and self.attachment.kind != DJANGO:
+            key = relation.field
+        else:
+            return False
+        return not equals_as_python(key, connections[self.alias])
 
     @property
     def fetched(self) -> bool:
@@ -978,6 +1099,8 @@ class Level:
                 return []
             if self.attachment.asks_relation and not hasattr(self.objects[0], self.lookup.attribute):
                 raise unknown_attribute(self.model, self.lookup.attribute, self.lookup.where, further[0].path)
+        if self.by_django:
+            return list({id(row): row for row in self.by_django}.values()) if self.lookup.below else []
         objects = self.attachment.follow(self._fresh or self.objects)
         if self.read_anew:
             # As they were read: of several instances of one row Django gives what refers to it to the last.
@@ -1048,6 +1171,10 @@ def changed_keys(model: type[Model], pks: Iterable[Any]) -> frozenset[Any]:
     except ValidationError as error:
         msg = f"invalidate: {keys!r} are no primary keys of {model.__name__}: {error.messages[0]}"
         raise ValueError(msg) from error
+
+
+def _identity(lookup: Any) -> Any:
+    return lookup if isinstance(lookup, str) else id(lookup)
 
 
 def _again(cls: type[MemoizedPrefetch], lookups: Any, options: dict[str, Any]) -> MemoizedPrefetch:

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable
-from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
-from django.db.models import CharField, Field, IntegerField, Model, Q, QuerySet, TextField, UUIDField
+from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import F, OrderBy, RawSQL, Subquery
-from django.db.models.fields import AutoFieldMixin
 from django.db.models.fields.related import ForeignObject
-from django.db.models.fields.related_descriptors import _filter_prefetch_queryset
-from django.db.models.fields.related_lookups import RelatedIn
 from django.db.models.functions import Now, Random
-from django.db.models.lookups import In
-from django.db.models.query import ModelIterable
-from django.db.models.sql.where import ExtraWhere, WhereNode
+from django.db.models.sql.where import ExtraWhere
 
 from ._engine import group_by_value
 from ._hydrate import natively
-from ._relations import GENERIC_MANY, REVERSE_ONE, TO_MANY, Relation, link_fields, plain_manager, unrelated_queryset
+from ._keys import batches, by_name, by_relation, equals_as_python, with_keys
+from ._relations import GENERIC_MANY, REVERSE_ONE, TO_MANY, Relation, link_fields, unrelated_queryset
+from ._stock import has_stock_querysets, is_own, plain_manager, static_attribute, why_not_stock, why_overridden
 
 try:
     from django.db.models import FETCH_ONE
@@ -46,6 +40,8 @@ class RowSource:
     make: From the first instance of a chunk, as a hint to the router, to a queryset that nobody else holds.
     custom: The queryset is the user's own: it says by itself how its rows are fetched.
     rest: Keys that it has no row for are asked of the base manager.
+    of_manager: A manager of the project's own makes the queryset: what it holds takes an instance to be known.
+    varies: And it does so by code of its own, which may give another one for every chunk.
     takes_mode: Its rows fetch as the instance does (Django 6.1).
     own_lookups: Its prefetch_related lookups are run by Django with every fetch; otherwise they are lookups of ours.
     seals: django-seal: its rows are sealed when the instance is.
@@ -56,9 +52,16 @@ class RowSource:
     make: Callable[[Model], QuerySet[Any]]
     custom: bool = False
     rest: bool = False
+    of_manager: bool = False
+    varies: bool = False
     takes_mode: bool = False
     own_lookups: bool = False
     seals: bool = False
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is a queryset that was given to the lookup, and not what a manager makes."""
+        return self.reads_links and self.identity[0] not in ("related", "default")
 
     @property
     def reads_links(self) -> bool:
@@ -84,24 +87,33 @@ class RowSource:
 
 
 def base_rows(model: type[Model], takes_mode: bool = True) -> RowSource:
+    """The rows that a foreign key shows."""
+
     def make(instance: Model) -> QuerySet[Any]:
-        queryset: QuerySet[Any] = model._base_manager.db_manager(hints={"instance": instance}).all()
+        manager = model._base_manager.db_manager(hints={"instance": instance})
+        # As the running Django's descriptors ask it: a manager may have an all() of its own.
+        mode = getattr(instance._state, "fetch_mode", None) if takes_mode else None
+        queryset: QuerySet[Any] = manager.all() if mode is None else manager.fetch_mode(mode)
         return queryset
 
-    return RowSource(("base", model), model, make, takes_mode=takes_mode)
+    manager = model._base_manager
+    own = not plain_manager(manager)
+    varies = own and not has_stock_querysets(manager)
+    return RowSource(("base", model), model, make, of_manager=own, varies=varies, takes_mode=takes_mode)
 
 
-def default_rows(model: type[Model]) -> RowSource:
+def default_rows(relation: Relation) -> RowSource:
     """The rows that a many-to-many shows: those of the default manager."""
-    manager = model._default_manager
+    assert relation.target is not None
+    manager = relation.target._default_manager
     if plain_manager(manager):
-        return base_rows(model, takes_mode=False)
-    identity = ("default", model)
-    return RowSource(identity, model, lambda instance: hinted(manager.all(), instance), custom=True, seals=True)
+        return base_rows(relation.target, takes_mode=False)
+    shared = has_stock_querysets(manager)  # else the manager may look at the relation, and at the instance
+    return replace(related_rows(relation), identity=("default", relation.target if shared else relation))
 
 
 def related_rows(relation: Relation) -> RowSource:
-    """The rows that a reverse foreign key or a generic relation shows."""
+    """The rows that a relation to many shows."""
 
     def make(instance: Model) -> QuerySet[Any]:
         manager = getattr(instance, relation.name)
@@ -109,7 +121,12 @@ def related_rows(relation: Relation) -> RowSource:
         return queryset.using(queryset._db or manager._db)
 
     assert relation.target is not None
-    return RowSource(("related", relation), relation.target, make, custom=True, seals=True)
+    manager = relation.target._default_manager
+    own = not plain_manager(manager)
+    varies = own and not has_stock_querysets(manager)
+    return RowSource(
+        ("related", relation), relation.target, make, custom=True, of_manager=own, varies=varies, seals=True
+    )
 
 
 def queryset_rows(
@@ -136,17 +153,18 @@ def content_type_rows(model: type[Model], content_type: Any) -> RowSource:
         queryset: QuerySet[Any] = content_type.get_all_objects_for_this_type()
         return queryset
 
-    return RowSource(("base", model), model, make, takes_mode=True)
+    return replace(base_rows(model), make=make)
 
 
 def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
     plain = config.queryset is None and not config.overrides_queryset
     identity: tuple[Any, ...]
+    varies = False
     if plain:
         manager = getattr(config.model, "objects", config.model._default_manager)
         if plain_manager(manager):
             return base_rows(config.model)
-        identity = ("objects", config.model)
+        identity, varies = ("objects", config.model), not has_stock_querysets(manager)
     elif config.overrides_queryset:
         identity = ("config", id(config))
     else:
@@ -157,13 +175,15 @@ def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
         lambda instance: hinted(config.get_queryset(), instance),
         custom=True,
         rest=plain,
+        of_manager=plain,
+        varies=varies,
         own_lookups=config.overrides_queryset,
     )
 
 
 def unshared(queryset: QuerySet[Any]) -> QuerySet[Any]:
     """A clone that can be given hints: clones by Django share the dict of these."""
-    queryset = queryset.all()
+    queryset = queryset._chain()  # past all(), which a class may have of its own, and which Django does not call
     queryset._hints = dict(queryset._hints)
     return queryset
 
@@ -190,7 +210,7 @@ def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> l
     queryset.query.clear_ordering()
     rows: list[Any] = []
     for batch in batches(keys, queryset):
-        rows += natively(with_keys(queryset.filter(**{f"{field_name}__in": batch[:1]}), batch))
+        rows += natively(with_keys(queryset, by_name(field_name), batch))
     return rows
 
 
@@ -204,10 +224,11 @@ def fetch_referring(relation: Relation, source: RowSource, keys: Sequence[Any], 
     name = relation.field.name
     rows: list[Any] = []
     for batch in batches(keys, queryset):
+        ask = by_relation(name)
         if queryset.query.is_sliced:
-            rows += natively(_filter_prefetch_queryset(queryset.all(), name, batch))
+            rows += natively(ask(queryset, batch))
         else:
-            rows += natively(with_keys(_filter_prefetch_queryset(queryset.all(), name, batch[:1]), batch))
+            rows += natively(with_keys(queryset, ask, batch))
     return rows
 
 
@@ -251,7 +272,7 @@ def fetch_tagged(relation: Relation, source: RowSource, keys: Sequence[tuple[Mod
         content_type = content_type_of(instance, field.for_concrete_model)
         queryset = queryset.filter(**{f"{field.content_type_field_name}__pk": content_type.pk})
         for batch in batches(pks, queryset):
-            rows += natively(with_keys(queryset.filter(**{f"{field.object_id_field_name}__in": batch[:1]}), batch))
+            rows += natively(with_keys(queryset, by_name(field.object_id_field_name), batch))
         return rows
     condition = Q()
     for instance, pks in keys:
@@ -276,21 +297,26 @@ def fetch_links(
     Source and target keys, some at a time: in the order, with the duplicates and the filter of the manager's own
     prefetch query.
     """
-    read = _links_alone if is_link_table_enough(relation, source) else _links_joined
+    alias = router.db_for_read(link_fields(relation)[2].remote_field.model, instance=instance)
+    read = _links_alone if is_link_table_enough(relation, source, alias) else _links_joined
     return read(relation, source, keys, instance)
 
 
-def is_link_table_enough(relation: Relation, source: RowSource) -> bool:
+def is_link_table_enough(relation: Relation, source: RowSource, alias: str) -> bool:
     """
-    Whether the manager shows every target, in no order: then the target's table need not be joined.
+    Whether the manager shows every target, in no order, and a link's value is the target's own key.
+
+    Then the target's table need not be joined.
 
     A link to a target that does not exist, which the join would drop, is dropped when the target is not found.
     """
-    _, _, target_field = link_fields(relation)
+    _, source_field, target_field = link_fields(relation)
     target = target_field.remote_field.model
     return (
         not source.reads_links
         and plain_manager(target._default_manager)
+        and equals_as_python(target_field, connections[alias])
+        and not any(why_overridden(type(key), ("get_extra_restriction",)) for key in (source_field, target_field))
         and not target._meta.ordering
         and len(target_field.related_fields) == 1
     )
@@ -301,11 +327,11 @@ def _links_alone(
 ) -> Iterator[Sequence[tuple[Any, Any]]]:
     through, source_field, target_field = link_fields(relation)
     alias = router.db_for_read(target_field.remote_field.model, instance=instance)
-    queryset: QuerySet[Any] = QuerySet(through, using=alias)
+    queryset: QuerySet[Any] = QuerySet(through, using=alias).order_by()  # as Django's query, whose table it is not
     if target_field.null:
         queryset = queryset.filter(**{f"{target_field.attname}__isnull": False})
     for batch in batches(keys, queryset):
-        rows = with_keys(queryset.filter(**{f"{source_field.attname}__in": batch[:1]}), batch, neighbours=True)
+        rows = with_keys(queryset, by_name(source_field.attname), batch, neighbours=True)
         yield from read_tuples(rows.values_list(source_field.attname, target_field.attname))
 
 
@@ -319,18 +345,19 @@ def _links_joined(
     queryset = queryset.using(queryset._db or manager._db)
     if queryset.query.select_related:
         # What Django would say of it, also when there is no link and so no row to be read.
-        queryset.all().query.get_compiler(using=queryset.db).setup_query()
+        queryset._chain().query.get_compiler(using=queryset.db).setup_query()
     _, source_field, _ = link_fields(relation)
     connection = connections[queryset.db]
     table = source_field.model._meta.db_table
     column = f"{connection.ops.quote_name(table)}.{connection.ops.quote_name(source_field.column)}"
     convert = converter_of(source_field.get_col(table), connection)
     for batch in batches(keys, queryset):
-        rows = _filter_prefetch_queryset(queryset._next_is_sticky().all(), manager.query_field_name, batch[:1])
-        rows = with_keys(rows, batch)
+        rows = with_keys(queryset, by_relation(manager.query_field_name), batch)
         assert relation.target_field is not None
+        # Django's own class: another may have a values_list() that gives other columns, or in another order.
+        plain: QuerySet[Any] = QuerySet(queryset.model, query=rows.query, using=rows.db)
         # `extra` as Django does it: the join to the through table is there, and is the first one of its name.
-        pairs = rows.extra(select={"_memo_source": column}).values_list("_memo_source", relation.target_field.attname)
+        pairs = plain.extra(select={"_memo_source": column}).values_list("_memo_source", relation.target_field.attname)
         for links in read_tuples(pairs):
             yield links if convert is None else [(convert(key), target) for key, target in links]
 
@@ -342,7 +369,9 @@ def read_tuples(queryset: QuerySet[Any]) -> Iterator[Sequence[Any]]:
         sql, params = compiler.as_sql()
     except EmptyResultSet:
         return
-    if compiler.get_converters([expression for expression, _, _ in compiler.select]):
+    if compiler.get_converters([expression for expression, _, _ in compiler.select]) or not is_own(
+        static_attribute(type(compiler), "execute_sql")  # which a cache may have in its place
+    ):
         yield list(queryset)
         return
     with connections[queryset.db].cursor() as cursor:
@@ -403,165 +432,7 @@ def _fetches_otherwise(state: Any) -> bool:
     return FETCH_ONE is not None and state.fetch_mode is not FETCH_ONE
 
 
-# --- lists of keys -------------------------------------------------------------------------------------------------
-
-
-class KeyIn(In):  # type: ignore[misc]
-    """
-    `column IN (keys)` for keys that are distinct, not null, and as the column gave them: no resolving, cleaning and
-    deduplicating of each, which costs Django 2.5 us per key, more than twice what the database takes for it.
-    """
-
-    def __init__(self, lhs: Any, rhs: Sequence[Any], neighbours: bool = False) -> None:
-        # Past Lookup.__init__, which prepares every key.
-        self.lhs, self.rhs, self.neighbours = lhs, rhs, neighbours
-        self.bilateral_transforms: list[Any] = []
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        sql, params = self.process_lhs(compiler, connection)
-        field = self.lhs.output_field
-        field = getattr(field, "target_field", field)
-        keys, kinds = self.rhs, set(map(type, self.rhs))
-        if not is_stored_as_is(field, kinds):
-            keys = [field.get_db_prep_value(key, connection, prepared=False) for key in keys]
-            kinds = set(map(type, keys))
-        elif self.neighbours and kinds == {int} and (ends := as_range(keys)):
-            return f"{sql} BETWEEN %s AND %s", (*params, *ends)
-        if connection.vendor == "sqlite" and (text := as_json(field, keys, kinds)) is not None:
-            # One parameter instead of thousands: 0.45 instead of 1.0 us per key in Python and SQLite's parser together,
-            # and the statement is the same every time, so that the driver does not prepare it anew.
-            return f"{sql} IN (SELECT value FROM json_each(%s))", (*params, text)
-        if connection.vendor == "postgresql" and (array := as_array(field.db_type(connection), keys, kinds)):
-            placeholder, text = array
-            return f"{sql} = ANY({placeholder})", (*params, text)
-        return f"{sql} IN ({', '.join(['%s'] * len(keys))})", (*params, *keys)
-
-
-def with_keys(queryset: QuerySet[Any], keys: Sequence[Any], neighbours: bool = False) -> QuerySet[Any]:
-    """
-    The queryset, whose last condition is `IN (keys[0])`, with all the keys in that condition.
-
-    Args:
-        neighbours: They may be given by the first and the last, where they are all the integers between. Only of a
-            table that nothing is joined to: the database may take a range for another share of the rows.
-    """
-    where = queryset.query.where
-    last = where.children[-1]
-    while isinstance(last, WhereNode) and len(last.children) == 1 and not last.negated:
-        where, last = last, last.children[-1]
-    is_stock = type(last) in (In, RelatedIn) and hasattr(last.lhs, "target")
-    if is_stock and connections[queryset.db].ops.max_in_list_size() is None:
-        where.children[-1] = KeyIn(last.lhs, keys, neighbours)
-    elif len(keys) > 1:
-        where.children[-1] = type(last)(last.lhs, list(keys))
-    return queryset
-
-
-def as_range(keys: Sequence[int]) -> tuple[int, int] | None:
-    """
-    The first and the last of distinct keys that are all the integers between them, as a chunk's often are.
-
-    One walk through an index instead of a search for each key: links take 0.80 instead of 1.17 us per source on SQLite.
-    """
-    first, last = min(keys), max(keys)
-    whole = last - first + 1 == len(keys) > 1 and first >= -(2**63) and last < 2**63
-    return (first, last) if whole else None
-
-
-def as_json(field: Field[Any, Any], keys: Sequence[Any], kinds: set[type]) -> str | None:
-    """The keys as one JSON array, if SQLite reads the very same values from it; None if not."""
-    if sqlite3.sqlite_version_info < (3, 38):
-        return None  # json_each might not be there
-    if kinds == {int} and isinstance(field, IntegerField):
-        return json.dumps(keys) if min(keys) >= -(2**63) and max(keys) < 2**63 else None
-    if kinds == {str} and isinstance(field, (CharField, TextField, UUIDField)):
-        text = json.dumps(keys)
-        return None if "\\u0000" in text or "\\ud" in text else text  # a string's end, and what is no Unicode text
-    return None
-
-
-INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
-
-
-def as_array(column_type: str | None, keys: Sequence[Any], kinds: set[type]) -> tuple[str, str] | None:
-    """
-    The keys as PostgreSQL's text of an array: a placeholder for it, with a cast where one is needed, and the text.
-
-    With 100 to 300,000 keys a row costs 1.1 to 2.2 us so, 3.5 to 7.6 us with a parameter for each; with fewer the same.
-    Strings stay an untyped text: PostgreSQL then compares it as it would compare the column with a literal, whatever
-    type, domain, enumeration or collation the column has.
-
-    Returns:
-        None for keys of other types, and for integers that the column's type cannot hold.
-    """
-    if kinds == {int}:
-        bound = INTEGER_BOUNDS.get(column_type or "", 0)
-        if not bound or min(keys) < -bound or max(keys) >= bound:
-            return None
-        return f"%s::{column_type}[]", f"{{{','.join(map(str, keys))}}}"
-    if kinds == {UUID} and column_type == "uuid":
-        return "%s::uuid[]", f"{{{','.join(map(str, keys))}}}"
-    if kinds == {str} and not (column_type or "").endswith("]"):
-        quoted = [key.replace("\\", "\\\\").replace('"', '\\"') for key in keys]
-        return "%s", '{"' + '","'.join(quoted) + '"}'
-    return None
-
-
-def is_stored_as_is(field: Field[Any, Any], kinds: set[type]) -> bool:
-    """Whether the column's parameters are the very Python values."""
-    cls = type(field)
-    if isinstance(field, IntegerField):
-        kind: type = int
-        stock = cls.get_prep_value is IntegerField.get_prep_value
-    elif isinstance(field, CharField):
-        kind, stock = str, cls.get_prep_value is CharField.get_prep_value
-    else:
-        return False
-    stock = stock and cls.get_db_prep_value in (
-        Field.get_db_prep_value,
-        AutoFieldMixin.get_db_prep_value,
-        IntegerField.get_db_prep_value,
-    )
-    return stock and kinds == {kind}
-
-
-# --- what a statement can hold -------------------------------------------------------------------------------------
-
-
-def batches(keys: Sequence[Any], queryset: QuerySet[Any]) -> Iterator[Sequence[Any]]:
-    """The keys in as few lists as the database takes parameters."""
-    limit = parameter_limit(connections[queryset.db])
-    if limit is None or len(keys) * 2 < limit:
-        yield keys
-        return
-    own = queryset.query.get_compiler(using=queryset.db).as_sql()[1] if queryset.query.where else ()
-    size = max(limit - len(own) - 16, 1)
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
-
-
-def parameter_limit(connection: Any) -> int | None:
-    """
-    How many parameters one statement can have; None when there is no limit.
-
-    Of SQLite the library itself is asked, since Django 4.2 and 5.2 say 999, which has not been the default since 2020.
-    """
-    if connection.vendor == "sqlite":
-        connection.ensure_connection()
-        return sqlite_limit(connection.connection)
-    if connection.vendor == "postgresql":
-        options = connection.settings_dict.get("OPTIONS", {})
-        return 65_535 if options.get("server_side_binding") else None
-    return connection.features.max_query_params  # type: ignore[no-any-return]
-
-
-def sqlite_limit(database: sqlite3.Connection) -> int:
-    if hasattr(database, "getlimit"):  # Python 3.11
-        return database.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-    for (option,) in database.execute("PRAGMA compile_options").fetchall():
-        if option.startswith("MAX_VARIABLE_NUMBER="):
-            return int(option.partition("=")[2])
-    return 32_766 if sqlite3.sqlite_version_info >= (3, 32) else 999
+# --- counting ------------------------------------------------------------------------------------------------------
 
 
 class QueryCount:
@@ -595,8 +466,8 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
         return "the queryset locks its rows"
     if query.extra or query.extra_tables or query.extra_order_by:
         return "the queryset uses extra()"
-    if not issubclass(queryset._iterable_class, ModelIterable):
-        return f"the queryset gives no instances but {queryset._iterable_class.__name__}"
+    if (reason := why_not_stock(queryset)) is not None:
+        return reason
     expressions = [
         *query.annotations.values(),
         query.where,
@@ -616,7 +487,9 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
 
 def why_not_referring(queryset: QuerySet[Any]) -> str | None:
     """Why rows that refer to objects cannot be asked for by these objects' keys; None when they can."""
-    return f"the queryset is a {queryset.query.combinator}" if queryset.query.combinator else None
+    if queryset.query.combinator:
+        return f"the queryset is a {queryset.query.combinator}"
+    return why_not_stock(queryset)
 
 
 def selects(queryset: QuerySet[Any], name: str) -> bool:

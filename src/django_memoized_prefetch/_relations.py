@@ -7,16 +7,25 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Field, Manager, Model, QuerySet
-from django.db.models.fields.mixins import FieldCacheMixin
-from django.db.models.fields.related import ForeignObject
+from django.db.models import Field, Model, QuerySet
 from django.db.models.fields.related_descriptors import (
     ForwardManyToOneDescriptor,
     ManyToManyDescriptor,
     ReverseManyToOneDescriptor,
     ReverseOneToOneDescriptor,
 )
-from django.db.models.manager import BaseManager
+
+from ._stock import (
+    PREFETCHERS,
+    stamp,
+    static_attribute,
+    why_not_column,
+    why_not_lookup,
+    why_not_own,
+    why_not_related_manager,
+    why_overridden,
+    why_patched,
+)
 
 TO_ONE, TO_MANY, LOOSE, DJANGO, ATTRIBUTE = "to one", "to many", "loose key", "django", "attribute"
 REVERSE_ONE, REVERSE_MANY = "reverse one", "reverse many"
@@ -26,9 +35,6 @@ READ_ANEW = "to many, read anew"  # what a row looks like may depend on the link
 COLLECTIONS = (REVERSE_ONE, REVERSE_MANY, GENERIC_MANY, READ_ANEW)
 # Relations to one row at most.
 SINGLE = (TO_ONE, REVERSE_ONE, GENERIC_ONE)
-
-# Django renamed both with version 5.0.
-_PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +68,19 @@ class Relation:
     def label(self) -> str:
         return f"{self.model.__name__}.{self.name}"
 
+    @property
+    def patched(self) -> str | None:
+        """Who has patched the descriptor's reading, which stays Django's for the engine."""
+        return None if self.descriptor is None else why_patched(type(self.descriptor), ("__get__",))
 
-@functools.lru_cache(maxsize=4096)
+
 def relation_of(model: type[Model], name: str) -> Relation | None:
     """The relation `name` of `model`; None when the class does not have such an attribute."""
+    return _relation_of(model, name, stamp())  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=4096)
+def _relation_of(model: type[Model], name: str, _: Any) -> Relation | None:
     descriptor = static_attribute(model, name)
     if isinstance(descriptor, ForwardManyToOneDescriptor):
         return _forward(model, name, descriptor)
@@ -79,7 +94,7 @@ def relation_of(model: type[Model], name: str) -> Relation | None:
         return _reverse_many(model, name, descriptor)
     if _is_generic(descriptor, "GenericForeignKey", "GenericForeignKeyDescriptor"):
         return _generic_one(model, name, descriptor)
-    if any(hasattr(descriptor, prefetcher) for prefetcher in _PREFETCHERS):
+    if any(hasattr(descriptor, prefetcher) for prefetcher in PREFETCHERS):
         reason = f"custom descriptor {type(descriptor).__name__}"
         return Relation(model, name, DJANGO, reason, descriptor=descriptor)
     if isinstance(descriptor, property) and descriptor.fset is None:
@@ -89,18 +104,14 @@ def relation_of(model: type[Model], name: str) -> Relation | None:
     return None if descriptor is None else Relation(model, name, ATTRIBUTE)
 
 
-def static_attribute(model: type, name: str) -> Any:
-    """The attribute as the class has it, without calling a descriptor; None when there is none."""
-    for base in model.__mro__:
-        if name in base.__dict__:
-            return base.__dict__[name]
-    return None
-
-
 def _forward(model: type[Model], name: str, descriptor: ForwardManyToOneDescriptor) -> Relation:
     field = descriptor.field
     target = field.remote_field.model
-    reason = _why_not_forward(descriptor, field)
+    reason = (
+        _why_not_descriptor(descriptor)
+        or _why_not_field(field)
+        or _why_not_keys((model, field.related_fields[0][0]), (target, field.related_fields[0][1]))
+    )
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, descriptor=descriptor)
     local_field, target_field = field.related_fields[0]
@@ -118,43 +129,48 @@ def _forward(model: type[Model], name: str, descriptor: ForwardManyToOneDescript
     )
 
 
-def _why_not_forward(descriptor: Any, field: Any) -> str | None:
-    """Why writing `fields_cache` might not be all that attaching to this foreign key does; None: it is."""
-    return _why_not_stock(descriptor, ForwardManyToOneDescriptor) or _why_not_field(field)
-
-
-def _why_not_stock(descriptor: Any, stock: type) -> str | None:
+def _why_not_descriptor(descriptor: Any) -> str | None:
+    """Why writing `fields_cache` might not be all that attaching by this descriptor does; None: it is."""
     cls = type(descriptor)
-    for method in ("__get__", "is_cached"):
-        if getattr(cls, method) is not getattr(stock, method):
-            return f"custom descriptor {cls.__name__}"
-    methods = (*_PREFETCHERS, "get_queryset", "__set__", "get_object")
-    if not all(_is_from(getattr(cls, method, None), "django", "seal") for method in methods):
-        return f"custom descriptor {cls.__name__}"
-    return None
+    custom = f"custom descriptor {cls.__name__}"
+    # A patch of __get__ that keeps what is attached sees every access, whoever attached it.
+    return why_overridden(cls, ("__get__",), custom) or why_not_own(cls, _PREFETCHING, custom)
+
+
+_PREFETCHING = ("is_cached", "get_queryset", *PREFETCHERS)
 
 
 def _why_not_field(field: Any) -> str | None:
-    field_class = type(field)
-    for method in ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields"):
-        if getattr(field_class, method) is not getattr(ForeignObject, method):
-            return f"custom field {field_class.__name__}"
     if len(field.related_fields) != 1:
-        return f"{field_class.__name__} has {len(field.related_fields)} columns"
-    return _why_not_cached(field)
+        return f"{type(field).__name__} has {len(field.related_fields)} columns"
+    return why_not_own(type(field), (*_KEYS, *_CACHING), f"custom field {type(field).__name__}")
 
 
-def _why_not_cached(field: Any) -> str | None:
-    for method in ("is_cached", "get_cached_value", "set_cached_value"):
-        if getattr(type(field), method) is not getattr(FieldCacheMixin, method):
-            return f"custom field {type(field).__name__}"
-    return None
+_KEYS = ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields")
+_CACHING = ("is_cached", "get_cached_value", "set_cached_value", "cache_name", "get_cache_name")
+
+
+def _why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
+    """
+    Why the keys of a relation might be other values than those that its columns hold.
+
+    Args:
+        held, asked: The model and field that the objects have their key in, and those that rows are asked for by it.
+    """
+    for model, field in (held, asked):
+        if (reason := why_not_column(model, field.attname)) is not None:
+            return reason
+    return why_not_lookup(asked[1])
 
 
 def _reverse_one(model: type[Model], name: str, descriptor: ReverseOneToOneDescriptor) -> Relation:
     related = descriptor.related
     field, target = related.field, related.related_model
-    reason = _why_not_stock(descriptor, ReverseOneToOneDescriptor) or _why_not_field(field)
+    reason = (
+        _why_not_descriptor(descriptor)
+        or _why_not_field(field)
+        or _why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
+    )
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, field=field, descriptor=descriptor)
     local_field, target_field = field.related_fields[0]
@@ -174,7 +190,11 @@ def _reverse_one(model: type[Model], name: str, descriptor: ReverseOneToOneDescr
 
 def _reverse_many(model: type[Model], name: str, descriptor: ReverseManyToOneDescriptor) -> Relation:
     field, target = descriptor.field, descriptor.rel.related_model
-    reason = _why_not_collection(descriptor) or _why_not_field(field)
+    reason = (
+        _why_not_collection(descriptor)
+        or _why_not_field(field)
+        or _why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
+    )
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, field=field, descriptor=descriptor)
     local_field, target_field = field.related_fields[0]
@@ -197,6 +217,12 @@ def _generic_many(model: type[Model], name: str, descriptor: ReverseManyToOneDes
     reason = _why_not_collection(descriptor)
     if reason is None and len(pk_fields(model)) != 1:
         reason = f"{model.__name__} has a composite primary key"
+    if reason is None:
+        type_field = target._meta.get_field(field.content_type_field_name)
+        key_field = target._meta.get_field(field.object_id_field_name)
+        reason = why_not_column(target, type_field.attname) or _why_not_keys(
+            (model, model._meta.pk), (target, key_field)
+        )
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, field=field, descriptor=descriptor)
     return Relation(
@@ -213,27 +239,23 @@ def _generic_many(model: type[Model], name: str, descriptor: ReverseManyToOneDes
 
 
 def _why_not_collection(descriptor: Any) -> str | None:
-    manager = descriptor.related_manager_cls
-    if not _is_from(type(descriptor).__get__, "django"):
-        return f"custom descriptor {type(descriptor).__name__}"
-    if not all(_is_from(getattr(manager, method, None), "django", "seal") for method in _PREFETCHERS):
-        return f"custom related manager {manager.__qualname__}"
-    return None
+    custom = f"custom descriptor {type(descriptor).__name__}"
+    return why_overridden(type(descriptor), ("__get__",), custom) or why_not_related_manager(
+        descriptor.related_manager_cls
+    )
 
 
 def _generic_one(model: type[Model], name: str, descriptor: Any) -> Relation:
     field = getattr(descriptor, "field", descriptor)
-    reason = None
-    methods = (*_PREFETCHERS, "__get__")
-    if not all(_is_from(getattr(type(descriptor), method, None), "django", "seal") for method in methods):
-        reason = f"custom descriptor {type(descriptor).__name__}"
-    elif not _is_from(type(field).get_content_type, "django"):
-        reason = f"custom field {type(field).__name__}"
-    else:
-        reason = _why_not_cached(field)
+    reason = _why_not_descriptor(descriptor) or why_not_own(
+        type(field), ("get_content_type", *_CACHING), f"custom field {type(field).__name__}"
+    )
     key = next((one for one in model._meta.concrete_fields if one.attname == field.fk_field), None)
     if reason is None and key is None:
         reason = f"{field.fk_field} is no column of {model.__name__}"
+    if reason is None:
+        type_field = model._meta.get_field(field.ct_field)
+        reason = why_not_column(model, field.fk_field) or why_not_column(model, type_field.attname)
     if reason is not None:
         return Relation(model, name, DJANGO, reason, field=field, descriptor=descriptor)
     return Relation(
@@ -268,11 +290,12 @@ def _many_to_many(model: type[Model], name: str, descriptor: ManyToManyDescripto
     source_name = field.m2m_reverse_field_name() if descriptor.reverse else field.m2m_field_name()
     target_name = field.m2m_field_name() if descriptor.reverse else field.m2m_reverse_field_name()
     source_key, target_key = through._meta.get_field(source_name), through._meta.get_field(target_name)
-    reason = None
-    if not _is_from(type(descriptor).__get__, "django"):
-        reason = f"custom descriptor {type(descriptor).__name__}"
-    elif len(source_key.related_fields) != 1 or len(target_key.related_fields) != 1:
+    reason = _why_not_collection(descriptor)
+    if reason is None and (len(source_key.related_fields) != 1 or len(target_key.related_fields) != 1):
         reason = f"{through.__name__} refers by several columns"
+    if reason is None:
+        [source_field], [target_field] = source_key.foreign_related_fields, target_key.foreign_related_fields
+        reason = _why_not_keys((model, source_field), (target, target_field)) or why_not_lookup(source_key)
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, descriptor=descriptor)
     return Relation(
@@ -310,31 +333,11 @@ def is_data_descriptor(model: type[Model], attname: str) -> bool:
     return descriptor is not None and hasattr(type(descriptor), "__set__")
 
 
-def plain_manager(manager: BaseManager[Any]) -> bool:
-    """Whether the manager's queryset is a bare QuerySet over all rows."""
-    return type(manager).get_queryset is BaseManager.get_queryset and manager._queryset_class is QuerySet
-
-
-def stock_related_manager(manager_class: type[Manager[Any]]) -> bool:
-    """Whether only Django's generated class and its superclass's BaseManager decide what the manager's queryset is."""
-    definers = [base for base in manager_class.__mro__ if "get_queryset" in base.__dict__]
-    return (
-        len(definers) == 2
-        and definers[0] is manager_class
-        and definers[1] is BaseManager
-        and _is_from(manager_class._apply_rel_filters, "django")
-    )
-
-
 def unrelated_queryset(manager: Any) -> QuerySet[Any]:
     """What a related manager starts from: the default manager's queryset, whatever is prefetched."""
     generated: Any = next(base for base in type(manager).__mro__ if "_apply_rel_filters" in base.__dict__)
     queryset: QuerySet[Any] = super(generated, manager).get_queryset()
     return queryset
-
-
-def _is_from(function: Any, *packages: str) -> bool:
-    return function is None or getattr(function, "__module__", "").split(".")[0] in packages
 
 
 def unknown_attribute(model: type[Model], name: str, where: str, path: str) -> AttributeError:

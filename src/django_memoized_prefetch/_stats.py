@@ -21,6 +21,7 @@ class RelationStats:
     size, bound: Entries in its memo now, of the latest chunk's database and tenant, and how many it keeps; None: all.
     path: "native", or "django" when Django's own prefetch runs for every chunk.
     reason: Why that is so, or why rows that belong to remembered ones are read for every chunk.
+    patched: Which function of Django's, on the way of reading what is attached, another package has patched.
     """
 
     requests: int = 0
@@ -34,6 +35,7 @@ class RelationStats:
     bound: int | None = None
     path: str = "native"
     reason: str | None = None
+    patched: str | None = None
 
     @property
     def hit_rate(self) -> float:
@@ -53,7 +55,15 @@ class RelationStats:
         bound = None if self.bound is None or other.bound is None else max(self.bound, other.bound)
         fallback = self if self.path != "native" else other
         size = max(self.size, other.size)
-        return replace(self, **sums, size=size, bound=bound, path=fallback.path, reason=fallback.reason)
+        return replace(
+            self,
+            **sums,
+            size=size,
+            bound=bound,
+            path=fallback.path,
+            reason=fallback.reason,
+            patched=self.patched or other.patched,
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,11 @@ class Stats:
             f"{name}: {'read for every chunk' if relation.path == 'native' else 'by Django itself'}, {relation.reason}"
             for name, relation in self.relations.items()
             if relation.reason is not None
+        ]
+        text += [
+            f"{name}: native, {relation.patched}"
+            for name, relation in self.relations.items()
+            if relation.patched is not None
         ]
         text += [f"{name}: read {how}" for name, how in self.streams.items()]
         if self.advice:

@@ -1,4 +1,4 @@
-"""Settings of the Python tests: SQLite in memory, or the PostgreSQL server that DATABASE_URL names."""
+"""Settings of the Python tests: SQLite in memory, or the PostgreSQL or MariaDB server that DATABASE_URL names."""
 
 from __future__ import annotations
 
@@ -8,30 +8,45 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 def postgresql(url: str, name_suffix: str = "", engine: str = "django.db.backends.postgresql") -> dict[str, Any]:
+    if urlsplit(url).scheme not in ("postgres", "postgresql"):
+        raise ValueError(f"DATABASE_URL must start with postgres:// or postgresql://, got {urlsplit(url).scheme}://")
+    return {**server(url), "ENGINE": engine, "NAME": name(url, "postgres") + name_suffix}
+
+
+def mariadb(url: str, name_suffix: str = "") -> dict[str, Any]:
+    import pymysql
+
+    # As what Django knows, and in a version that it takes; to say which is PyMySQL's own way of being that.
+    pymysql.version_info = (2, 2, 8, "final", 1)
+    pymysql.install_as_MySQLdb()
+    return {**server(url), "ENGINE": "django.db.backends.mysql", "NAME": name(url, "tests") + name_suffix}
+
+
+def name(url: str, otherwise: str) -> str:
+    return unquote(urlsplit(url).path.lstrip("/")) or otherwise
+
+
+def server(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
-    if parts.scheme not in ("postgres", "postgresql"):
-        raise ValueError(f"DATABASE_URL must start with postgres:// or postgresql://, got {parts.scheme}://")
     query = parse_qs(parts.query)
     return {
-        "ENGINE": engine,
-        "NAME": (unquote(parts.path.lstrip("/")) or "postgres") + name_suffix,
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
-        # A socket directory comes as ?host=/path.
+        # A socket, of PostgreSQL its directory, comes as ?host=/path.
         "HOST": query["host"][0] if "host" in query else unquote(parts.hostname or ""),
         "PORT": str(parts.port or query.get("port", [""])[0]),
     }
 
 
+URL = os.environ.get("DATABASE_URL", "")
 DATABASES: dict[str, dict[str, Any]]
-if os.environ.get("DATABASE_URL"):
+if URL.startswith("mysql:"):
+    DATABASES = {"default": mariadb(URL), "other": mariadb(URL, "_other")}
+elif URL:
     DATABASES = {
-        "default": postgresql(os.environ["DATABASE_URL"]),
+        "default": postgresql(URL),
         # Server-side binding brings the protocol's limit of 65,535 parameters, which client-side binding does not have.
-        "other": {
-            **postgresql(os.environ["DATABASE_URL"], "_other"),
-            "OPTIONS": {"server_side_binding": True},
-        },
+        "other": {**postgresql(URL, "_other"), "OPTIONS": {"server_side_binding": True}},
     }
 else:
     DATABASES = {
@@ -46,7 +61,9 @@ INSTALLED_APPS = [
     "tests.python.archive",
     "tests.python.bookshop",
     "tests.python.catalogue",
+    "tests.python.custom",
     "tests.python.everything",
+    "tests.python.lookalikes",
     "tests.python.museum",
     "tests.python.sealed",
     "tests.python.workshop",

@@ -1,0 +1,243 @@
+"""
+Is this Django's own? The only module that asks.
+
+The engine may do a step in Django's place only where every function that Django would call for it is Django's own: then
+what the step does is known. Subclasses that add methods are fine. Those that override one of the functions on the way
+are left to Django, and so are Django's own classes once another package has patched them. django-seal counts as
+Django's own: what it does is known too, and tested.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import Manager, QuerySet, query
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor, ReverseOneToOneDescriptor
+from django.db.models.manager import BaseManager
+from django.db.models.query import ModelIterable
+from django.db.models.query_utils import DeferredAttribute
+from django.db.models.sql.query import Query
+
+from ._engine import class_signature
+
+OWN = ("django", "seal")
+
+# What Django's prefetch calls of a queryset, or what those functions call; names that a version lacks are skipped.
+_QUERYSET = (
+    *("__init__", "__iter__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__", "db", "query"),
+    *("_chain", "_clone", "_fetch_all", "_prefetch_related_objects", "_add_hints", "_next_is_sticky", "fetch_mode"),
+    *("filter", "_filter_or_exclude", "_filter_or_exclude_inplace", "_not_support_combined_queries", "using", "extra"),
+    *("_disable_cloning", "_enable_cloning"),
+)
+# What builds rows: a queryset class with its own gives other rows than its query says.
+_READING = ("_fetch_all", "_iterator", "iterator", "aiterator", "__iter__", "__aiter__", "__getattribute__")
+_MANAGER = ("get_queryset", "all", "db_manager", "using", "fetch_mode", "__getattribute__", "__getattr__")
+# Django renamed these with version 5.0.
+PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")
+# Of the class that Django makes for a relation, as a subclass of the default manager's. That class's own get_queryset()
+# is called by the engine as by Django.
+_RELATED_MANAGER = ("__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
+# The functions that go from one level of lookups to the next.
+_PREFETCH = ("prefetch_related_objects", "prefetch_one_level", "get_prefetcher")
+
+
+# What classes have that are written in C.
+_OF_THE_INTERPRETER = (
+    *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType),
+    *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
+)
+
+
+# --- functions -----------------------------------------------------------------------------------------------------
+
+
+def package_of(attribute: Any) -> str:
+    """
+    The top-level package whose code an attribute of a class runs; "" for what is no Python function.
+
+    Asked of the code's own module: `functools.wraps` lets a wrapper look like what it wraps.
+    """
+    if isinstance(attribute, types.FunctionType):
+        return str(attribute.__globals__.get("__name__", "?")).partition(".")[0]
+    if attribute is None or isinstance(attribute, _OF_THE_INTERPRETER):
+        return ""
+    for name in ("__func__", "fget", "func"):
+        if (inner := getattr(attribute, name, None)) is not None:
+            return package_of(inner)
+    return type(attribute).__module__.partition(".")[0]
+
+
+def is_own(attribute: Any) -> bool:
+    """Whether the attribute runs no code but Django's and the interpreter's."""
+    return package_of(attribute) in ("", *OWN)
+
+
+def static_attribute(cls: type, name: str) -> Any:
+    """The attribute as the class has it, without calling a descriptor; None when there is none."""
+    return _found(cls, name)[1]
+
+
+def _found(cls: type, name: str) -> tuple[type | None, Any]:
+    """The class that defines the attribute, and the attribute."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base, base.__dict__[name]
+    return None, None
+
+
+def why_not_own(cls: type, names: Iterable[str], custom: str | None = None) -> str | None:
+    """
+    The first of these attributes that is not Django's own, in words; None when all are.
+
+    Args:
+        custom: What to say of one that a class outside of Django defines.
+    """
+    return why_patched(cls, names) or why_overridden(cls, names, custom)
+
+
+def why_patched(cls: type, names: Iterable[str]) -> str | None:
+    """Which of these attributes of Django's classes another package has replaced, and which package."""
+    for name in names:
+        base, attribute = _found(cls, name)
+        if base is not None and _is_own_class(base) and not is_own(attribute):
+            return f"{base.__name__}.{name} is patched by {package_of(attribute)}"
+    return None
+
+
+def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -> str | None:
+    """Which of these attributes a class outside of Django has of its own."""
+    for name in names:
+        base, attribute = _found(cls, name)
+        if base is not None and not _is_own_class(base) and not is_own(attribute):
+            return custom or f"{cls.__name__} has its own {name}()"
+    return None
+
+
+def _is_own_class(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in OWN
+
+
+# --- querysets and managers ----------------------------------------------------------------------------------------
+
+
+def why_not_stock(queryset: QuerySet[Any]) -> str | None:
+    """Why a queryset might do something else with the keys that it is asked for than Django's own does."""
+    if replaced := vars(queryset).keys() & _METHODS:
+        return f"{min(replaced)}() of the queryset was replaced"
+    return (
+        why_not_stock_class(type(queryset))
+        or _why_not_stock_iterable(queryset._iterable_class)
+        or _why_not_stock_query(type(queryset.query))
+    )
+
+
+_METHODS = {name for name in _QUERYSET if not name.startswith("__")} - {"db", "query"}
+
+
+def why_not_stock_class(queryset_class: Any) -> str | None:
+    """Why asking for keys by this class might differ from asking by Django's QuerySet."""
+    return _why_overridden(queryset_class, _QUERYSET) or why_not_own(QuerySet, _QUERYSET)
+
+
+def why_not_read_as_stock(queryset_class: Any) -> str | None:
+    """Why the class may make other rows of its query, or do more with them, than Django's QuerySet."""
+    return _why_overridden(queryset_class, _READING) or why_not_own(QuerySet, _READING)
+
+
+def _why_not_stock_iterable(iterable_class: Any) -> str | None:
+    if not issubclass(iterable_class, ModelIterable):
+        return f"the queryset gives no instances but {iterable_class.__name__}"
+    return _why_overridden(iterable_class, ("__init__", "__iter__"))
+
+
+def _why_not_stock_query(query_class: type) -> str | None:
+    if query_class is Query or _is_own_class(query_class):
+        return None
+    return f"its query is a {query_class.__name__}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _why_overridden(cls: Any, names: tuple[str, ...]) -> str | None:
+    """Of a class's own; whether Django's classes are patched may change, and is not kept."""
+    return why_overridden(cls, names)
+
+
+def plain_manager(manager: BaseManager[Any]) -> bool:
+    """Whether the manager's queryset is a bare QuerySet over all rows."""
+    return manager._queryset_class is QuerySet and has_stock_querysets(manager)
+
+
+def has_stock_querysets(manager: BaseManager[Any]) -> bool:
+    """Whether the manager's queryset is its queryset class over all rows, whatever is asked."""
+    cls: Any = type(manager)
+    return _why_overridden(cls, _MANAGER) is None and why_patched(BaseManager, ("get_queryset",)) is None
+
+
+def why_not_related_manager(manager_class: type[Manager[Any]]) -> str | None:
+    """Why a relation's manager might prefetch otherwise than the one that Django makes for it."""
+    return why_not_own(manager_class, _RELATED_MANAGER, f"custom related manager {manager_class.__qualname__}")
+
+
+def has_stock_filling(manager_class: type[Manager[Any]]) -> bool:
+    """Whether only Django's generated class and its superclass's BaseManager decide what the manager's queryset is."""
+    definers = [base for base in manager_class.__mro__ if "get_queryset" in base.__dict__]
+    return len(definers) == 2 and definers[0] is manager_class and definers[1] is BaseManager
+
+
+# --- columns ----------------------------------------------------------------------------------------------------
+
+
+def why_not_column(model: type, attname: str) -> str | None:
+    """Why reading a loaded column as an attribute might give something else than what is stored under its name."""
+    descriptor = static_attribute(model, attname)
+    cls = type(descriptor)
+    if descriptor is None or not hasattr(cls, "__set__"):
+        return None  # what is stored hides it
+    getter = static_attribute(cls, "__get__")
+    if getter is static_attribute(DeferredAttribute, "__get__") or package_of(getter) == "seal":
+        return why_not_own(DeferredAttribute, ("__get__",))
+    return f"{model.__name__}.{attname}: custom descriptor {cls.__name__}"
+
+
+def why_not_lookup(field: Any) -> str | None:
+    """Why a field's values might be asked for otherwise than by Django's `column IN (...)`."""
+    if (lookup := field.get_lookup("in")) is None or not _is_own_class(lookup):
+        return f"{field.model.__name__}.{field.name} has its own lookup 'in'"
+    return None
+
+
+# --- the prefetch itself -------------------------------------------------------------------------------------------
+
+
+def why_not_stock_prefetch() -> str | None:
+    """
+    Which function that all of Django's prefetches go through another package has patched, and which package.
+
+    Asked for every chunk, so that a patch that comes later is seen too; nothing is looked up while nothing has changed.
+    """
+    now = (stamp(), *(getattr(query, name) for name in _PREFETCH))
+    if _checked.get("stamp") != now or None in now[0]:
+        _checked.update(stamp=now, reason=_why_not_stock_prefetch())
+    return _checked["reason"]  # type: ignore[no-any-return]
+
+
+_checked: dict[str, Any] = {}
+
+
+def stamp() -> tuple[Any, ...]:
+    """Equal for as long as none of Django's own classes on the way was changed; None in it where that is not known."""
+    return tuple(class_signature(cls, ()) for cls in _CLASSES)
+
+
+_CLASSES = (QuerySet, ModelIterable, BaseManager, ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
+
+
+def _why_not_stock_prefetch() -> str | None:
+    for name in _PREFETCH:
+        function = getattr(query, name)
+        if not is_own(function):
+            return f"django.db.models.query.{name} is patched by {package_of(function)}"
+    return why_not_own(QuerySet, _QUERYSET) or why_not_own(ModelIterable, ("__iter__",))

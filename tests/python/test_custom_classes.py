@@ -1,0 +1,415 @@
+"""Managers, querysets, descriptors and fields that are not Django's own: the package gives what Django gives."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection, models
+from django.db.models import Prefetch, QuerySet, prefetch_related_objects
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+
+from django_memoized_prefetch import MemoizedPrefetch, memoized
+from tests.python.custom.models import (
+    Backward,
+    Item,
+    Knowing,
+    Label,
+    Loud,
+    Note,
+    OrderedLink,
+    Owned,
+    Place,
+    PlaceLink,
+    Pointer,
+    Price,
+    Ranked,
+    ShoutingManager,
+    Speaker,
+    Status,
+    Swapped,
+    TextKey,
+    Twice,
+    tenant,
+)
+from tests.python.oracle import captured_queries, no_queries
+
+NAMES = {Status: "status", Ranked: "ranked", Owned: "owned", Loud: "loud", Twice: "twice", TextKey: "text_key"}
+
+
+@pytest.fixture
+def items() -> list[Item]:
+    """Every relation, of nine items, to some of four rows; item i leads to row i modulo 4, and to others."""
+    statuses = [Status.objects.create(status="old" if i == 2 else "live") for i in range(4)]
+    ranked = [Ranked.objects.create() for _ in range(4)]
+    owned = [Owned.objects.create(tenant="a") for _ in range(4)]
+    loud = [Loud.objects.create() for _ in range(4)]
+    twice = [Twice.objects.create(number=i + 1) for i in range(4)]
+    text_keys = [TextKey.objects.create(number=i + 1) for i in range(4)]
+    knowing = [Knowing.objects.create() for _ in range(4)]
+    backward = [Backward.objects.create() for _ in range(4)]
+    swapped = [Swapped.objects.create(name=f"n{i}") for i in range(4)]
+    places = [Place.objects.create() for _ in range(4)]
+    made = []
+    for i in range(9):
+        at, other = i % 4, (i + 1 + i // 4) % 4
+        item = Item.objects.create(
+            status=statuses[at],
+            ranked=ranked[at],
+            owned=owned[at],
+            loud=loud[at],
+            twice=twice[at],
+            text_key=text_keys[at],
+        )
+        for name, rows in {
+            "statuses": statuses,
+            "many_ranked": ranked,
+            "many_knowing": knowing,
+            "many_owned": owned,
+            "many_loud": loud,
+            "backward": backward,
+            "swapped": swapped,
+        }.items():
+            getattr(item, name).set({rows[at], rows[other]})
+        for position in range(3):
+            PlaceLink.objects.create(item=item, place=places[(at + position) % 4], position=(position * 2) % 3)
+            Note.objects.create(item=item, stars=position)
+        OrderedLink.objects.create(item=item, place=places[at])
+        Label.objects.create(item=item)
+        Speaker.objects.create(item=item, place=places[other])
+        made.append(item)
+    return made
+
+
+def rows_of(value: Any) -> Any:
+    """What an attribute gives, as far as it can be compared: the rows' columns and annotations."""
+    if value is None:
+        return None
+    if isinstance(value, models.Model):
+        columns = {name: held for name, held in vars(value).items() if not name.startswith("_")}
+        return type(value).__name__, columns
+    return [rows_of(row) for row in (value if isinstance(value, list) else value.all())]
+
+
+def follow(one: Any, path: str) -> Any:
+    name, _, rest = path.partition("__")
+    value = getattr(one, name)
+    if not rest:
+        return rows_of(value)
+    rows = [value] if isinstance(value, models.Model) else [] if value is None else list(value.all())
+    return [(rows_of(row), follow(row, rest)) for row in rows]
+
+
+def chunks_of(rows: list[Any]) -> Iterator[list[Any]]:
+    """Three chunks of a run: others, some again, and all of them."""
+    yield rows[:3]
+    yield rows[2:5]
+    yield rows
+
+
+def answer(process: Callable[[list[Any]], Any], make: Callable[[], Any], read: Callable[[Any], Any]) -> list[Any]:
+    seen: list[Any] = []
+    for chunk in chunks_of([one.pk for one in make()]):
+        objects = list(make().filter(pk__in=chunk))
+        try:
+            process(objects)
+            seen.append([read(one) for one in objects])
+        except (KeyError, ValueError, AttributeError, TypeError) as error:
+            seen.append(type(error))
+    return seen
+
+
+LOOKUPS = [
+    *NAMES.values(),
+    *("statuses", "many_ranked", "many_knowing", "many_owned", "many_loud", "backward", "swapped", "places", "linked"),
+    *("labels", "notes_of_it", "notes__item__status", "notes_of_it__item", "speakers", "places__custom_place_links"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+@pytest.mark.parametrize("lookup", LOOKUPS)
+def test_the_same_as_django(items: list[Item], lookup: str, size: int) -> None:
+    def read(one: Any) -> Any:
+        return follow(one, lookup)
+
+    expected = answer(lambda objects: prefetch_related_objects(objects, lookup), Item.objects.all, read)
+    prefetch = MemoizedPrefetch(lookup, lru_cache_size=size)
+    assert answer(prefetch.process_chunk, Item.objects.all, read) == expected
+
+
+@pytest.mark.parametrize("lookup", LOOKUPS)
+def test_memoized_and_chunks_too(items: list[Item], lookup: str) -> None:
+    expected = [follow(one, lookup) for one in Item.objects.prefetch_related(lookup).iterator(chunk_size=2)]
+    ours = [follow(one, lookup) for one in memoized(Item.objects.prefetch_related(lookup)).iterator(chunk_size=2)]
+    assert ours == expected
+    chunks = MemoizedPrefetch(lookup).chunks(Item.objects.all(), 2)
+    assert [follow(one, lookup) for chunk in chunks for one in chunk] == expected
+
+
+@pytest.mark.parametrize("name", sorted(NAMES.values()))
+def test_back_from_their_rows(items: list[Item], name: str) -> None:
+    model = next(model for model, one in NAMES.items() if one == name)
+
+    def make() -> Any:
+        return QuerySet(model).order_by("pk")
+
+    def read(one: Any) -> Any:
+        return follow(one, "items")
+
+    expected = answer(lambda objects: prefetch_related_objects(objects, "items"), make, read)
+    assert answer(MemoizedPrefetch("items").process_chunk, make, read) == expected
+
+
+@pytest.mark.parametrize(
+    ("lookup", "words"),
+    [
+        ("status", "LiveQuerySet has its own filter()"),
+        ("statuses", "LiveQuerySet has its own filter()"),
+        ("ranked", "Ranked's manager: the queryset uses a window function"),
+        ("labels", "a Labels, which prefetches by itself"),
+        ("places", "custom related manager"),
+        ("speakers", "custom descriptor LiveDescriptor"),
+        (Prefetch("backward", Backward.objects.backwards()), "Backwards has its own __iter__()"),
+    ],
+)
+def test_stats_say_what_is_not_djangos(items: list[Item], lookup: Any, words: str) -> None:
+    prefetch = MemoizedPrefetch(lookup)
+    prefetch.process_chunk(list(Item.objects.all()))
+    [relation] = prefetch.stats().relations.values()
+    assert relation.path == "django"
+    assert words in (relation.reason or "")
+    assert words in str(prefetch.stats())
+
+
+@pytest.mark.parametrize("lookup", ["twice", "text_key", "backward", "swapped", "linked", "notes", "many_knowing"])
+def test_what_is_the_same_stays_native(items: list[Item], lookup: str) -> None:
+    """Classes that only add methods, or change those that Django does not call, are no reason."""
+    prefetch = MemoizedPrefetch(lookup)
+    prefetch.process_chunk(list(Item.objects.all()))
+    assert prefetch.stats().relations[lookup].path == "native"
+
+
+def test_an_iterable_class_that_reorders(items: list[Item]) -> None:
+    lookup = Prefetch("backward", Backward.objects.backwards())
+    expected = [follow(one, "backward") for one in Item.objects.prefetch_related(lookup)]
+    prefetch = MemoizedPrefetch(lookup)
+    for _ in range(2):
+        objects = prefetch.process_chunk(list(Item.objects.all()))
+        assert [follow(one, "backward") for one in objects] == expected
+
+
+# --- managers whose querysets vary
+
+
+@pytest.mark.parametrize("lookup", ["owned", "many_owned"])
+def test_a_manager_that_gives_another_queryset_for_every_tenant(
+    items: list[Item], lookup: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [Owned(tenant="b") for _ in range(4)]
+    Owned.objects.bulk_create(others)
+    for item, other in zip(items, others):
+        item.many_owned.add(other)
+    Item.objects.filter(pk__gt=items[4].pk).update(owned=others[0])
+
+    def run(process: Callable[[list[Any]], Any]) -> list[Any]:
+        seen = []
+        for name in "abab":
+            monkeypatch.setattr(tenant, "name", name)
+            objects = list(Item.objects.all())
+            process(objects)
+            seen.append([follow(one, lookup) for one in objects])
+        return seen
+
+    expected = run(lambda objects: prefetch_related_objects(objects, lookup))
+    prefetch = MemoizedPrefetch(lookup)
+    assert run(prefetch.process_chunk) == expected
+    assert "scope=" in (prefetch.stats().relations[lookup].reason or "")
+    scoped = MemoizedPrefetch(lookup, scope=lambda: tenant.name)
+    assert run(scoped.process_chunk) == expected
+    assert scoped.stats().relations[lookup].path == "native"
+    assert scoped.stats().relations[lookup].hits
+
+
+def test_a_managers_all_is_called_as_often_as_by_django(items: list[Item]) -> None:
+    for lookup in ("loud", "many_loud"):
+        ShoutingManager.calls = 0
+        prefetch_related_objects(list(Item.objects.all()), lookup)
+        calls = ShoutingManager.calls
+        ShoutingManager.calls = 0
+        MemoizedPrefetch(lookup).process_chunk(list(Item.objects.all()))
+        assert (ShoutingManager.calls > 0) == (calls > 0)
+
+
+# --- below what is left to Django
+
+
+def test_below_a_relation_left_to_django_its_own_rows_are_gone_on_with(items: list[Item]) -> None:
+    with captured_queries() as theirs:
+        list(Item.objects.prefetch_related("speakers__place"))
+    with captured_queries() as ours:
+        list(memoized(Item.objects.prefetch_related("speakers__place")))
+    assert len(ours) == len(theirs)
+
+
+# --- what Django leaves on every object
+
+
+@pytest.mark.parametrize("lookup", ["status", "notes", "notes__item__twice", "many_knowing", "places", "labels"])
+def test_every_object_of_a_level_has_a_dict_of_collections(items: list[Item], lookup: str) -> None:
+    def left(one: Any, path: str) -> Any:
+        name, _, rest = path.partition("__")
+        has = "_prefetched_objects_cache" in vars(one)
+        if not rest:
+            return has
+        value = getattr(one, name)
+        rows = [value] if isinstance(value, models.Model) else list(value.all())
+        return has, [left(row, rest) for row in rows]
+
+    theirs = list(Item.objects.prefetch_related(lookup))
+    ours = list(memoized(Item.objects.prefetch_related(lookup)))
+    assert [left(one, lookup) for one in ours] == [left(one, lookup) for one in theirs]
+    nothing = MemoizedPrefetch(lookup).process_chunk(list(Item.objects.all()))
+    assert all("_prefetched_objects_cache" in vars(one) for one in nothing)
+
+
+def test_objects_that_have_everything_attached_are_marked_too(items: list[Item]) -> None:
+    [item] = MemoizedPrefetch("twice").process_chunk(list(Item.objects.select_related("twice")[:1]))
+    assert vars(item)["_prefetched_objects_cache"] == {}
+
+
+# --- generic foreign keys
+
+
+def test_generic_keys_are_compared_as_the_running_django_does(items: list[Item]) -> None:
+    price, status = Price.objects.create(amount="1.5"), items[0].status
+    for target, key in ((price, "1.5"), (price, "1.50"), (status, str(status.pk)), (status, f"0{status.pk}")):
+        Pointer.objects.create(content_type=ContentType.objects.get_for_model(target), object_id=key)
+
+    def read(one: Any) -> Any:
+        with captured_queries() as queries:
+            target = one.target
+        return type(target).__name__, target and target.pk, len(queries)
+
+    def make() -> Any:
+        return Pointer.objects.all()
+
+    expected = answer(lambda objects: prefetch_related_objects(objects, "target"), make, read)
+    assert answer(MemoizedPrefetch("target").process_chunk, make, read) == expected
+
+
+# --- Django patched by another package
+
+
+def test_a_patch_of_reading_leaves_it_native_and_is_told(items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
+    original, seen = ForwardManyToOneDescriptor.__get__, []
+
+    def watched(self: Any, instance: Any, cls: Any = None) -> Any:
+        seen.append(instance)
+        return original(self, instance, cls)
+
+    watched.__module__ = original.__module__  # as functools.wraps does
+    monkeypatch.setattr(ForwardManyToOneDescriptor, "__get__", watched)
+    prefetch = MemoizedPrefetch("twice")
+    objects = prefetch.process_chunk(list(Item.objects.all()))
+    relation = prefetch.stats().relations["twice"]
+    words = "Item.twice: ForwardManyToOneDescriptor.__get__ is patched by tests"
+    assert (relation.path, relation.patched) == ("native", words)
+    assert f"twice: native, {words}" in str(prefetch.stats())
+    with no_queries():
+        assert objects[0].twice.pk == 1
+    assert objects[0] in seen
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "words"),
+    [
+        (ForwardManyToOneDescriptor, "get_queryset", "ForwardManyToOneDescriptor.get_queryset is patched by tests"),
+        (models.query, "prefetch_one_level", "django.db.models.query.prefetch_one_level is patched by tests"),
+        (QuerySet, "_fetch_all", "QuerySet._fetch_all is patched by tests"),
+    ],
+)
+def test_a_patch_of_the_prefetch_itself_is_called(
+    items: list[Item], owner: Any, name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = getattr(owner, name), []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    objects = list(Item.objects.all())
+    prefetch = MemoizedPrefetch("twice")
+    prefetch.process_chunk(list(Item.objects.all()))
+    monkeypatch.setattr(owner, name, counted)
+    if owner is ForwardManyToOneDescriptor:
+        prefetch = MemoizedPrefetch("twice")  # of one relation: seen where it is planned
+    prefetch.process_chunk(objects)
+    assert calls
+    assert words in (prefetch.stats().relations["twice"].reason or "")
+
+
+# --- careless callers
+
+
+@pytest.mark.parametrize("change", [list.clear, list.reverse, lambda rows: rows.extend(rows), lambda rows: rows.pop()])
+def test_a_list_that_is_changed_meanwhile(items: list[Item], change: Callable[[list[Any]], Any]) -> None:
+    objects = list(Item.objects.all())
+    kept = list(objects)
+    changed = []
+
+    def once(execute: Any, *args: Any) -> Any:
+        if not changed:
+            changed.append(change(objects))
+        return execute(*args)
+
+    with connection.execute_wrapper(once):
+        returned = MemoizedPrefetch("twice", "many_knowing", "notes").process_chunk(objects)
+    assert returned is objects
+    with no_queries():
+        assert [len(one.notes.all()) for one in kept] == [3] * len(kept)
+
+
+def test_lookups_in_any_order_are_one_plan(items: list[Item]) -> None:
+    names = ("twice", "status", "ranked", "many_knowing", "notes")
+    shared = MemoizedPrefetch()
+    for order in permutations(names):
+        list(memoized(Item.objects.prefetch_related(*order), shared))
+    assert len(shared._derived) == 1
+    assert shared.stats().relations["notes"].requests == 120 * len(items)
+
+
+def test_plans_that_are_dropped_keep_their_counts_and_forget_their_rows(
+    items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_memoized_prefetch._prefetch.MAX_TOGETHER", 2)
+    shared = MemoizedPrefetch()
+    sets = (("notes__item__twice",), ("status",), ("ranked",), ("many_knowing",), ("twice",))
+    for lookups in sets:
+        list(memoized(Item.objects.prefetch_related(*lookups), shared))
+    assert len(shared._derived) == 2
+    relations = shared.stats().relations
+    assert {"notes", "notes__item", "notes__item__twice", "status", "ranked", "many_knowing", "twice"} == set(relations)
+    assert relations["status"].path == "django"
+    assert relations["notes"].requests == len(items)
+    Note.objects.filter(item=items[0]).delete()
+    shared.invalidate(Note)
+    [one] = memoized(Item.objects.filter(pk=items[0].pk).prefetch_related("text_key__items__notes"), shared)
+    assert [len(item.notes.all()) for item in one.text_key.items.all()] == [0, 3, 3]
+
+
+# --- messages
+
+
+def test_a_message_names_the_lookup_as_it_was_written(items: list[Item]) -> None:
+    with pytest.raises(ValueError, match="'pk' does not resolve") as raised:
+        MemoizedPrefetch(Prefetch("pk", to_attr="other")).process_chunk(list(Item.objects.all()))
+    assert "other" not in str(raised.value)
+
+
+def test_pickled_after_all(items: list[Item]) -> None:
+    queryset = memoized(Status.objects.filter(status="old"))
+    assert [one.pk for one in pickle.loads(pickle.dumps(queryset))] == [one.pk for one in queryset]
