@@ -144,9 +144,15 @@ class Attachment:
         return self.rows is not None
 
     @property
-    def joins_classes(self) -> bool:
-        """Whether objects of all classes that inherit the relation can be attached to together."""
-        return self.relation.kind in (TO_MANY, REVERSE_ONE, REVERSE_MANY)
+    def joined_by(self) -> Any:
+        """Equal ones, of several classes: objects of these are attached to together, with one query."""
+        relation = self.relation
+        if relation.kind in (TO_MANY, REVERSE_ONE, REVERSE_MANY):
+            return id(relation.descriptor)  # which the classes inherit
+        if self.kind == DJANGO:
+            # Django takes all objects for what the first is.
+            return relation.name if relation.descriptor is None else id(relation.descriptor)
+        return self
 
     @property
     def row_source(self) -> RowSource:

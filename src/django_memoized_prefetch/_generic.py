@@ -16,7 +16,7 @@ from ._keys import value_field
 from ._lookups import Lookup
 from ._queries import content_type_rows, queryset_rows
 from ._relations import GENERIC_MANY, TO_ONE, Relation, pk_fields
-from ._stock import why_not_column, why_not_lookup, why_not_own, why_not_stock
+from ._stock import why_not_column, why_not_lookup, why_not_stock, why_overridden_once
 
 # Django compares the keys as strings since 6.0; before, the value as the primary key's column would store it.
 _COMPARES_STRINGS = django.VERSION >= (6, 0)
@@ -122,7 +122,7 @@ def _why_not_text(model: type[Model]) -> str | None:
     if not isinstance(field, (IntegerField, UUIDField, CharField, TextField)):
         return f"{model.__name__}'s key is a {type(field).__name__}"
     for one in (pk, field):
-        if (reason := why_not_own(type(one), names, f"custom field {type(one).__name__}")) is not None:
+        if (reason := why_overridden_once(type(one), names)) is not None:
             return reason
     return None
 

@@ -18,7 +18,7 @@ from django.db.models.sql.where import WhereNode
 
 from ._engine import group_by_value
 from ._relations import Relation
-from ._stock import is_own, static_attribute, why_not_own
+from ._stock import why_overridden_once
 
 
 class KeyIn(In):  # type: ignore[misc]
@@ -92,7 +92,7 @@ def is_key_list(condition: Any) -> bool:
     if type(condition) not in (In, RelatedIn) or not isinstance(condition.rhs, list):
         return False
     column = getattr(condition.lhs, "target", None)
-    return column is not None and why_not_own(type(value_field(column)), _PREPARING) is None
+    return column is not None and why_overridden_once(type(value_field(column)), _PREPARING) is None
 
 
 _PREPARING = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
@@ -255,7 +255,7 @@ def equals_as_python(field: Any, connection: Any) -> bool:
         exact = is_integer_type(column_type)
     else:
         exact = isinstance(field, UUIDField) and column_type in ("uuid", "char(32)")
-    return exact and not hasattr(field, "from_db_value") and is_own(static_attribute(type(field), "to_python"))
+    return exact and why_overridden_once(type(field), ("from_db_value", "to_python")) is None
 
 
 def check_asked_for(

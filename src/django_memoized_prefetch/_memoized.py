@@ -7,18 +7,20 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, overload
+from typing import Any, Callable, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db import connections
-from django.db.models import Manager, Model, QuerySet
+from django.db.models import Manager, Model, QuerySet, query
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 
 from ._chunks import own_attaching
 from ._config import check_size
-from ._hydrate import native_iterable, stock_iterable, why_not_native
+from ._hydrate import native_iterable, report, why_not_native
 from ._prefetch import MemoizedPrefetch
+from ._querysets import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
+from ._stock import why_not_own, why_not_read_as_stock
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -68,14 +70,11 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
         raise TypeError(msg)
     check_size(lru_cache_size, "memoized")
     clone = queryset._chain()
-    stock_class: Any = getattr(type(clone), "_stock_class", type(clone))
-    if prefetch is not None and (own := own_attaching(stock_class)):
-        msg = (
-            f"memoized: {stock_class.__name__} has its own {own}(), which does not know prefetch; use process_chunk()."
-        )
+    stock_class = stock_class_of(type(clone))
+    if prefetch is not None and (reason := why_not_subclassed(stock_class) or own_attaching(stock_class)):
+        msg = f"memoized: {reason}, and its rows would not come to prefetch; use process_chunk()."
         raise ValueError(msg)
-    clone.__class__ = memoized_class(stock_class)
-    clone._memoized = Family(MemoizedPrefetch(lru_cache_size=lru_cache_size) if prefetch is None else prefetch)
+    join(clone, Family(MemoizedPrefetch(lru_cache_size=lru_cache_size) if prefetch is None else prefetch))
     return clone
 
 
@@ -92,7 +91,8 @@ class Family:
 
     def attach(self, queryset: QuerySet[Any], rows: Sequence[Any]) -> None:
         """One chunk."""
-        self.prefetch._built[queryset.model.__name__] = why_not_native(queryset)
+        reason = why_not_read_as_stock(stock_class_of(type(queryset))) or why_not_native(queryset)
+        self.prefetch._built[queryset.model.__name__] = reason
         self.prefetch._process_with(tuple(queryset._prefetch_related_lookups), rows)
 
     def __reduce__(self) -> Any:
@@ -105,70 +105,116 @@ class Family:
         return self  # a copied queryset is one of the family, as a clone is
 
 
+def join(queryset: Any, family: Family | None) -> None:
+    """Makes a queryset, which nobody else holds yet, one of the family; one that cannot be stays as it is."""
+    if family is None or not isinstance(queryset, QuerySet):
+        return
+    if not hasattr(type(queryset), STOCK_CLASS):
+        stock_class: Any = type(queryset)
+        queryset_class = memoized_class(stock_class)
+        if queryset_class is None:
+            return
+        set_class(queryset, queryset_class)
+    vars(queryset)[FAMILY] = family
+
+
 @functools.lru_cache(maxsize=256)
 def memoized_class(stock_class: Any) -> Any:
-    """The private subclass of a queryset class. It looks like that one."""
-    own = own_attaching(stock_class)
-    if own is not None:
-        name = stock_class.__name__
-        logger.info("Lookups of %s are prefetched by Django for every chunk. It has its own %s()", name, own)
+    """
+    The private subclass of a queryset class; None when the class would notice.
+
+    Each method takes the place of Django's own and of no other: where the class has one of its own, that one runs, and
+    comes by `super()` to Django's.
+    """
+    name = stock_class.__name__
+    reason = why_not_subclassed(stock_class)
+    if reason is not None:
+        logger.info("Querysets of %s are left to Django. %s", name, reason)
+        return None
+    report(why_not_read_as_stock(stock_class))
+    if reason := own_attaching(stock_class):
+        logger.info("Lookups of %s are prefetched by Django for every chunk. %s", name, reason)
+
+    def is_own(name: str) -> bool:
+        return why_not_own(stock_class, (name,)) is None
+
+    def rows_of(queryset: Any, **how: Any) -> Any:
+        iterable_class = queryset._iterable_class
+        if issubclass(iterable_class, ModelIterable):
+            reason = why_not_read_as_stock(stock_class)
+            report(reason)
+            if reason is None:
+                iterable_class = native_iterable(iterable_class)
+        return iterable_class(queryset, **how)
+
+    def attaching(queryset: Any) -> Callable[[Sequence[Any]], None] | None:
+        """What attaches to rows all that belongs to them; None when that is nothing, or is left to Django."""
+        family = vars(queryset).get(FAMILY)
+        if (
+            family is None
+            or not (family.prefetch._lookups or queryset._prefetch_related_lookups)
+            or not issubclass(queryset._iterable_class, ModelIterable)
+            or own_attaching(stock_class)
+        ):
+            return None
+        return functools.partial(family.attach, queryset)
+
+    def attach_by_django(lookups: tuple[Any, ...]) -> Callable[[Sequence[Any]], None]:
+        return lambda rows: query.prefetch_related_objects(rows, *lookups)
 
     class Memoized(stock_class):  # type: ignore[misc]
-        _stock_class = stock_class
-        # Of an instance that the class itself was called for, past _clone().
-        _memoized: Family | None = None
+        _result_cache: Any
+        _prefetch_done: bool
 
-        # Everything that builds rows asks for it; copies and pickles keep Django's own, which is what is stored.
         @property
-        def _iterable_class(self) -> Any:
-            return native_iterable(self.__dict__["_iterable_class"])
+        def __class__(self) -> Any:
+            return stock_class if type(self) is Memoized else type(self)
 
-        @_iterable_class.setter
-        def _iterable_class(self, iterable_class: Any) -> None:
-            self.__dict__["_iterable_class"] = stock_iterable(iterable_class)
+        @__class__.setter
+        def __class__(self, new_class: Any) -> None:
+            set_class(self, new_class)
+            join(self, self.__dict__.pop(FAMILY, None))
 
         def _clone(self, *args: Any, **kwargs: Any) -> Any:
             clone = super()._clone(*args, **kwargs)
-            if isinstance(clone, Memoized):
-                clone._memoized = self._memoized
+            join(clone, vars(self).get(FAMILY))
             return clone
 
-        @property
-        def _memoizes(self) -> bool:
-            """Whether something is to be attached to the rows, and by this package."""
-            family = self._memoized
-            return (
-                own is None
-                and family is not None
-                and bool(family.prefetch._lookups or self._prefetch_related_lookups)
-                and issubclass(self.__dict__["_iterable_class"], ModelIterable)
-            )
-
         def _fetch_all(self) -> None:
+            if self._result_cache is None and is_own("_fetch_all"):
+                self._result_cache = list(rows_of(self))
             super()._fetch_all()
             # Django comes to _prefetch_related_objects() with lookups of the queryset itself only.
-            if not self._prefetch_done and self._memoizes:
+            if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):
                 self._prefetch_related_objects()
 
         def _prefetch_related_objects(self) -> None:
-            if not self._memoizes:
+            attach = attaching(self)
+            if attach is None:
                 super()._prefetch_related_objects()
                 return
-            self._memoized.attach(self, self._result_cache)  # type: ignore[union-attr]
+            attach(self._result_cache)
             self._prefetch_done = True
 
         def _iterator(self, use_chunked_fetch: bool, chunk_size: int | None) -> Iterator[Any]:
-            if not self._memoizes or (chunk_size is None and self._prefetch_related_lookups):
+            if not is_own("_iterator"):
                 yield from super()._iterator(use_chunked_fetch, chunk_size)
                 return
-            size = chunk_size or CHUNK_SIZE
-            iterator = iter(self._iterable_class(self, chunked_fetch=use_chunked_fetch, chunk_size=size))
-            while rows := list(islice(iterator, size)):
-                self._memoized.attach(self, rows)  # type: ignore[union-attr]
+            size, lookups = chunk_size or CHUNK_SIZE, self._prefetch_related_lookups
+            attach = attaching(self)
+            if lookups and attach is None:
+                attach = attach_by_django(lookups)
+            rows = iter(rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=size))
+            if attach is None or (lookups and chunk_size is None):
                 yield from rows
+                return
+            while chunk := list(islice(rows, size)):
+                attach(chunk)
+                yield from chunk
 
         async def aiterator(self, chunk_size: int = CHUNK_SIZE) -> AsyncIterator[Any]:
-            if not self._memoizes:
+            attach, lookups = attaching(self), self._prefetch_related_lookups
+            if not is_own("aiterator") or (lookups and attach is None):
                 async for row in super().aiterator(chunk_size):
                     yield row
                 return
@@ -176,31 +222,74 @@ def memoized_class(stock_class: Any) -> Any:
                 msg = "Chunk size must be strictly positive."
                 raise ValueError(msg)
             use_chunked_fetch = not connections[self.db].settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-            rows: list[Any] = []
-            attach = sync_to_async(self._memoized.attach)  # type: ignore[union-attr]
-            async for row in self._iterable_class(self, chunked_fetch=use_chunked_fetch, chunk_size=chunk_size):
-                rows.append(row)
-                if len(rows) >= chunk_size:
-                    await attach(self, rows)
-                    for attached in rows:
+            rows = rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=chunk_size)
+            if attach is None:
+                async for row in rows:
+                    yield row
+                return
+            chunk: list[Any] = []
+            async for row in rows:
+                chunk.append(row)
+                if len(chunk) >= chunk_size:
+                    await sync_to_async(attach)(chunk)
+                    for attached in chunk:
                         yield attached
-                    rows.clear()
-            if rows:
-                await attach(self, rows)
-                for attached in rows:
+                    chunk.clear()
+            if chunk:
+                await sync_to_async(attach)(chunk)
+                for attached in chunk:
                     yield attached
 
-        def __reduce_ex__(self, protocol: Any) -> Any:
-            reduced = super().__reduce_ex__(max(protocol, 2))
-            if isinstance(reduced, tuple) and reduced[0] is copyreg.__newobj__:  # type: ignore[attr-defined]
-                return (_again, (stock_class, *reduced[1][1:]), *reduced[2:])
-            return reduced
+        def __deepcopy__(self, memo: Any) -> Any:
+            copied = super().__deepcopy__(memo)
+            join(copied, vars(self).get(FAMILY))
+            return copied
 
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-        setattr(Memoized, name, getattr(stock_class, name))
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            if type(self) is Memoized:
+                return reduced(self, stock_class, protocol)
+            return super().__reduce_ex__(protocol)
+
+    look_like(Memoized, stock_class)
+    setattr(Memoized, STOCK_CLASS, stock_class)
     return Memoized
 
 
-def _again(stock_class: Any, *args: Any) -> Any:
-    cls = memoized_class(stock_class)
-    return cls.__new__(cls, *args)
+# --- pickling
+
+
+def reduced(queryset: Any, stock_class: Any, protocol: Any) -> Any:
+    """What the stock class makes of an equal queryset of its own, and the family, which `unpickled` makes it one of."""
+    twin = object.__new__(stock_class)
+    state, own = vars(queryset), vars(twin)
+    own.update(state)
+    family = own.pop(FAMILY, None)
+
+    def fetch_all() -> None:
+        """Django's pickling fetches everything first: the queryset itself does that, the memoized way."""
+        del own["_fetch_all"]
+        before = dict(state)
+        queryset._fetch_all()
+        own.update((name, value) for name, value in state.items() if before.get(name) is not value)
+
+    own.setdefault("_fetch_all", fetch_all)
+    try:
+        reduce = copyreg.dispatch_table.get(stock_class)
+        made = twin.__reduce_ex__(protocol) if reduce is None else reduce(twin)
+    finally:
+        if own.get("_fetch_all") is fetch_all:
+            del own["_fetch_all"]
+    state.update(own)
+    if not isinstance(made, tuple):
+        return made
+    function, args, *rest = made
+    if rest and isinstance(rest[0], dict) and rest[0].get("_fetch_all") is fetch_all:
+        rest[0] = {name: value for name, value in rest[0].items() if name != "_fetch_all"}
+    return (unpickled, (family, function, args), *rest)
+
+
+def unpickled(family: Family | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """A new instance, to which its state comes."""
+    queryset = function(*args)
+    join(queryset, family)
+    return queryset

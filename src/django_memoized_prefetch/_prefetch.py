@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 from weakref import ref
 
 from asgiref.sync import sync_to_async
+from django import VERSION
 from django.core.exceptions import ValidationError
-from django.db import connections
+from django.db import connections, router
 from django.db.models import Manager, Model, Prefetch, QuerySet, prefetch_related_objects, query
 from django.db.models.query import RawQuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save
@@ -53,6 +54,7 @@ from ._relations import (
     REVERSE_ONE,
     TO_MANY,
     TO_ONE,
+    Relation,
     unknown_attribute,
 )
 from ._stats import RelationStats, Stats
@@ -73,6 +75,8 @@ MAX_CHANGES = 10_000
 ANY = object()
 # Of querysets with different Prefetch objects, the memory of the latest is kept.
 MAX_APART = 4
+# Before version 5.0 Django attaches the object that a row of a reverse foreign key refers to by its descriptor.
+SETS_PARENTS = VERSION < (5, 0)
 # Of querysets with lookup strings only, that many sets of them have their counts and plans at hand.
 MAX_TOGETHER = 64
 
@@ -239,7 +243,7 @@ class MemoizedPrefetch:
             for chunk in prefetch.chunks(Book.objects.prefetch_related("author")):
                 for book in chunk: ...
 
-        They are read in pages, `key > last ORDER BY key LIMIT chunk_size`, where that gives the rows of the queryset:
+        They are read in pages, `key > last ORDER BY key LIMIT chunk_size + 1`, where that gives the rows of the queryset:
         when it is unordered or ordered by primary key alone, and is no slice, union, DISTINCT, aggregate, extra(),
         window, lock or join of many rows to one. Each page sees the database of its moment, and no cursor or
         transaction is open in between. Otherwise one cursor reads them all, as Django's `iterator()`. `stats().streams`
@@ -614,8 +618,7 @@ class MemoizedPrefetch:
                 if model not in marked and attachment.kind != LOOSE:  # of which Django knows nothing
                     mark_prefetched(members)
                     marked.add(model)
-                # Classes that inherit a relation share its queries.
-                shared = id(attachment.relation.descriptor) if attachment.joins_classes else attachment
+                shared = attachment.joined_by
                 if shared in by_relation:
                     members = [*by_relation[shared][1], *members]
                     attachment = by_relation[shared][0]
@@ -791,6 +794,8 @@ class MemoizedPrefetch:
                 brought = relation.kind == REVERSE_MANY
                 strays = [row for row in found if not (brought and relation.field.is_cached(row))]
                 check_asked_for(relation, strays, relation.join_name, keys, level.objects)
+            if SETS_PARENTS and relation.kind == REVERSE_MANY:
+                set_parents(relation, found, level.objects)
             if relation.kind == GENERIC_MANY:
                 load_missing(found, content_type_column(relation), count.on)  # Django looks at it
             if translated is not None:
@@ -1121,6 +1126,24 @@ def seen_again(lookup: Lookup) -> ValueError:
         "You may need to adjust the ordering of your lookups."
     )
     return ValueError(msg)
+
+
+def set_parents(relation: Relation, rows: Sequence[Any], objects: Sequence[Any]) -> None:
+    """
+    Sets the objects that rows refer to where that is more than to remember them: when a router may refuse the relation,
+    and when an object has no database and gets one by it.
+    """
+    databases = {one._state.db for one in objects} | {row._state.db for row in rows}
+    if not rows or (len(databases) == 1 and None not in databases and not any_allows_relations()):
+        return
+    parents = {getattr(one, relation.key_name): one for one in objects}
+    for row in rows:
+        if not relation.field.is_cached(row):
+            setattr(row, relation.field.name, parents[getattr(row, relation.join_name)])
+
+
+def any_allows_relations() -> bool:
+    return any(hasattr(one, "allow_relation") for one in router.routers)
 
 
 def current_user() -> Any:

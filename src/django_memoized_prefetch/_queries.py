@@ -20,7 +20,7 @@ from ._engine import group_by_value
 from ._hydrate import natively
 from ._keys import batches, by_name, by_relation, equals_as_python, with_keys
 from ._relations import GENERIC_MANY, REVERSE_ONE, TO_MANY, Relation, link_fields, unrelated_queryset
-from ._stock import has_stock_querysets, is_own, plain_manager, static_attribute, why_not_stock, why_overridden
+from ._stock import has_stock_querysets, is_own, plain_manager, static_attribute, why_not_stock, why_overridden_once
 
 try:
     from django.db.models import FETCH_ONE
@@ -316,7 +316,7 @@ def is_link_table_enough(relation: Relation, source: RowSource, alias: str) -> b
         not source.reads_links
         and plain_manager(target._default_manager)
         and equals_as_python(target_field, connections[alias])
-        and not any(why_overridden(type(key), ("get_extra_restriction",)) for key in (source_field, target_field))
+        and not any(why_overridden_once(type(key), ("get_extra_restriction",)) for key in (source_field, target_field))
         and not target._meta.ordering
         and len(target_field.related_fields) == 1
     )

@@ -116,6 +116,16 @@ def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -
     return None
 
 
+def why_overridden_once(cls: Any, names: tuple[str, ...]) -> str | None:
+    """The same, found out once for a class: whether Django's classes are patched may change, but not what it has."""
+    return _overridden(cls, names)
+
+
+@functools.lru_cache(maxsize=4096)
+def _overridden(cls: Any, names: tuple[str, ...]) -> str | None:
+    return why_overridden(cls, names)
+
+
 def _is_own_class(cls: type) -> bool:
     return cls.__module__.partition(".")[0] in OWN
 
@@ -128,7 +138,7 @@ def why_not_stock(queryset: QuerySet[Any]) -> str | None:
     if replaced := vars(queryset).keys() & _METHODS:
         return f"{min(replaced)}() of the queryset was replaced"
     return (
-        why_not_stock_class(type(queryset))
+        why_not_stock_class(queryset.__class__)  # which of a memoized() one is the class that it was made of
         or _why_not_stock_iterable(queryset._iterable_class)
         or _why_not_stock_query(type(queryset.query))
     )
@@ -139,30 +149,24 @@ _METHODS = {name for name in _QUERYSET if not name.startswith("__")} - {"db", "q
 
 def why_not_stock_class(queryset_class: Any) -> str | None:
     """Why asking for keys by this class might differ from asking by Django's QuerySet."""
-    return _why_overridden(queryset_class, _QUERYSET) or why_not_own(QuerySet, _QUERYSET)
+    return why_overridden_once(queryset_class, _QUERYSET) or patches()["QuerySet"]
 
 
 def why_not_read_as_stock(queryset_class: Any) -> str | None:
     """Why the class may make other rows of its query, or do more with them, than Django's QuerySet."""
-    return _why_overridden(queryset_class, _READING) or why_not_own(QuerySet, _READING)
+    return why_overridden_once(queryset_class, _READING) or patches()["reading"]
 
 
 def _why_not_stock_iterable(iterable_class: Any) -> str | None:
     if not issubclass(iterable_class, ModelIterable):
         return f"the queryset gives no instances but {iterable_class.__name__}"
-    return _why_overridden(iterable_class, ("__init__", "__iter__"))
+    return why_overridden_once(iterable_class, ("__init__", "__iter__"))
 
 
 def _why_not_stock_query(query_class: type) -> str | None:
     if query_class is Query or _is_own_class(query_class):
         return None
     return f"its query is a {query_class.__name__}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _why_overridden(cls: Any, names: tuple[str, ...]) -> str | None:
-    """Of a class's own; whether Django's classes are patched may change, and is not kept."""
-    return why_overridden(cls, names)
 
 
 def plain_manager(manager: BaseManager[Any]) -> bool:
@@ -172,8 +176,7 @@ def plain_manager(manager: BaseManager[Any]) -> bool:
 
 def has_stock_querysets(manager: BaseManager[Any]) -> bool:
     """Whether the manager's queryset is its queryset class over all rows, whatever is asked."""
-    cls: Any = type(manager)
-    return _why_overridden(cls, _MANAGER) is None and why_patched(BaseManager, ("get_queryset",)) is None
+    return why_overridden_once(type(manager), _MANAGER) is None
 
 
 def why_not_related_manager(manager_class: type[Manager[Any]]) -> str | None:
@@ -216,28 +219,31 @@ def why_not_stock_prefetch() -> str | None:
     """
     Which function that all of Django's prefetches go through another package has patched, and which package.
 
-    Asked for every chunk, so that a patch that comes later is seen too; nothing is looked up while nothing has changed.
+    Asked for every chunk, so that a patch that comes later is seen too.
     """
-    now = (stamp(), *(getattr(query, name) for name in _PREFETCH))
-    if _checked.get("stamp") != now or None in now[0]:
-        _checked.update(stamp=now, reason=_why_not_stock_prefetch())
-    return _checked["reason"]  # type: ignore[no-any-return]
-
-
-_checked: dict[str, Any] = {}
-
-
-def stamp() -> tuple[Any, ...]:
-    """Equal for as long as none of Django's own classes on the way was changed; None in it where that is not known."""
-    return tuple(class_signature(cls, ()) for cls in _CLASSES)
-
-
-_CLASSES = (QuerySet, ModelIterable, BaseManager, ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
-
-
-def _why_not_stock_prefetch() -> str | None:
     for name in _PREFETCH:
         function = getattr(query, name)
         if not is_own(function):
             return f"django.db.models.query.{name} is patched by {package_of(function)}"
-    return why_not_own(QuerySet, _QUERYSET) or why_not_own(ModelIterable, ("__iter__",))
+    return patches()["any"]
+
+
+def patches() -> dict[str, str | None]:
+    """What of Django's own querysets and managers is patched; nothing is looked up while nothing has changed."""
+    now = stamp()
+    if _known["stamp"] != now or None in now:
+        queryset, reading = why_patched(QuerySet, _QUERYSET), why_patched(QuerySet, _READING)
+        rest = why_patched(ModelIterable, ("__iter__",)) or why_patched(BaseManager, _MANAGER)
+        _known.update(stamp=now, patches={"QuerySet": queryset, "reading": reading, "any": queryset or rest})
+    return _known["patches"]  # type: ignore[no-any-return]
+
+
+_known: dict[str, Any] = {"stamp": None, "patches": None}
+
+
+def stamp() -> tuple[Any, ...]:
+    """Equal for as long as none of Django's own classes on the way was changed; None in it where that is not known."""
+    return tuple([class_signature(cls, ()) for cls in _CLASSES])
+
+
+_CLASSES = (QuerySet, ModelIterable, BaseManager, ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)

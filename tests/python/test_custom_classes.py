@@ -413,3 +413,23 @@ def test_a_message_names_the_lookup_as_it_was_written(items: list[Item]) -> None
 def test_pickled_after_all(items: list[Item]) -> None:
     queryset = memoized(Status.objects.filter(status="old"))
     assert [one.pk for one in pickle.loads(pickle.dumps(queryset))] == [one.pk for one in queryset]
+
+
+# --- databases of objects that were not read from one
+
+
+@pytest.mark.parametrize("db", [None, "default", "other"])
+def test_an_object_that_was_made_by_hand_gets_the_database_that_django_gives_it(
+    items: list[Item], db: str | None
+) -> None:
+    def run(process: Callable[[list[Any]], Any]) -> Any:
+        [one] = [Item(pk=items[0].pk)]
+        one._state.db = db
+        try:
+            process([one])
+        except ValueError as error:
+            return str(error)
+        return one._state.db, len(one.notes.all())
+
+    lookup = Prefetch("notes", Note.objects.using("default"))
+    assert run(MemoizedPrefetch(lookup).process_chunk) == run(lambda rows: prefetch_related_objects(rows, lookup))

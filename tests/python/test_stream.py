@@ -21,6 +21,8 @@ from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, 
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower, RowNumber
 from django.db.models.lookups import GreaterThanOrEqual
+from django.db.models.query import ModelIterable
+from django.db.models.sql import Query
 from django.test import override_settings
 
 from django_memoized_prefetch import MemoizedPrefetch, Progress, memoized
@@ -149,6 +151,22 @@ def both(left: Any, right: Any, **options: Any) -> Any:
     return left.union(right, **options)
 
 
+class LabelledIterable(ModelIterable):
+    def __iter__(self) -> Iterator[Any]:
+        for row in super().__iter__():
+            row.label = f"row {row.pk}"
+            yield row
+
+
+class OwnQuery(Query):
+    """Might give any rows."""
+
+
+def of_labelled_rows(queryset: Any) -> Any:
+    queryset._iterable_class = LabelledIterable
+    return queryset
+
+
 BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
     "by a column": (lambda: Book.objects.order_by("-title", "pk"), "it is ordered by -title, pk"),
     "by an expression": (lambda: Book.objects.order_by(Lower("title").desc()), "it is ordered by Lower(F(title))"),
@@ -226,7 +244,9 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Category.objects.get(pk=FIRST_KEY).books.order_by("pk"),
         "it joins bookshop_book_categories, which may have many rows for one",
     ),
-    "own iterable": (lambda: Traced.objects.order_by("pk"), "its rows come from TracedIterable"),
+    "own class": (lambda: Traced.objects.order_by("pk"), "TracedQuerySet has its own __init__()"),
+    "own iterable": (lambda: of_labelled_rows(Book.objects.order_by("pk")), "LabelledIterable has its own __iter__()"),
+    "own query": (lambda: models.QuerySet(Book, OwnQuery(Book)).order_by("pk"), "its query is a OwnQuery"),
     "annotation called pk": (lambda: Review.objects.annotate(pk=F("rating")).order_by("id"), "an annotation is called"),
     "sealed": (lambda: Article.objects.seal().order_by("title"), "it is ordered by title"),
 }
@@ -344,13 +364,15 @@ def test_annotation_that_gives_several_rows(bookshop: Bookshop) -> None:
 
 
 def test_pages_ask_by_key_alone(bookshop: Bookshop) -> None:
-    """Nothing joined, and no page asked for behind one that was not full."""
+    """Nothing joined, and no page asked for behind the last one."""
     with captured_queries() as queries:
         assert [len(chunk) for chunk in MemoizedPrefetch().chunks(Book.objects.all(), 5)] == [5, 5, 2]
     assert len(queries) == 3
     assert not any("OFFSET" in sql or "JOIN" in sql or "COUNT" in sql for sql in queries.sql)
-    with query_count(3):
+    with query_count(2):
         assert [len(chunk) for chunk in MemoizedPrefetch().chunks(Book.objects.all(), 6)] == [6, 6]
+    with query_count(1):
+        assert [len(chunk) for chunk in MemoizedPrefetch().chunks(Book.objects.all(), 12)] == [12]
 
 
 def test_one_statement_by_cursor(bookshop: Bookshop) -> None:
@@ -508,17 +530,18 @@ class OwnWayQuerySet(models.QuerySet):
 class StreamingQuerySet(models.QuerySet):
     def iterator(self, chunk_size: int = 1) -> Iterator[Any]:
         for row in super().iterator(chunk_size):
-            row.streamed = chunk_size
+            row.streamed = chunk_size, row.author.name if Book.author.is_cached(row) else None
             yield row
 
 
-class PlainQuerySet(models.QuerySet):
-    """Not to be asked for anything but its rows."""
+class FilteringQuerySet(models.QuerySet):
+    def filter(self, *args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("not to be asked for anything but its rows")
 
-    def refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("filter() or order_by() was called")
 
-    filter = order_by = refuse
+class AddingQuerySet(models.QuerySet):
+    def titled(self, title: str) -> Any:
+        return self.filter(title=title)
 
 
 def test_queryset_classes_with_their_own_ways(bookshop: Bookshop) -> None:
@@ -528,8 +551,13 @@ def test_queryset_classes_with_their_own_ways(bookshop: Bookshop) -> None:
     assert all(Book.author.is_cached(row) for row in rows)
     rows, how = stream(StreamingQuerySet(Book), 7)
     assert how == "by one cursor: StreamingQuerySet has its own iterator()"
-    assert {row.streamed for row in rows} == {7}
-    rows, how = stream(PlainQuerySet(Book), 7)
+    assert {row.streamed for row in rows} == {(7, None)}
+    rows, how = stream(StreamingQuerySet(Book).prefetch_related("author"), 7)
+    assert {row.streamed for row in rows} == {(7, author.name) for author in bookshop.authors[:5]}
+    rows, how = stream(FilteringQuerySet(Book), 7)
+    assert how == "by one cursor: FilteringQuerySet has its own filter()"
+    assert sorted(keys(rows)) == keys(Book.objects.order_by("pk"))
+    rows, how = stream(AddingQuerySet(Book), 7)
     assert how == PAGES
     assert keys(rows) == keys(Book.objects.order_by("pk"))
 
