@@ -238,7 +238,8 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
     py_vector<const to_one_relation*> all_relations;
     python_rows source(nb::cast<py_memo&>(memo), fetch);
     instances.reserve(levels.size());
-    for (nb::handle level : levels) {
+    const auto all_levels = nb::steal<nb::tuple>(checked(PyList_AsTuple(levels.ptr())).release());
+    for (nb::handle level : all_levels) {
         py_vector<const to_one_relation*> relations;
         for (nb::handle relation : level[1]) {
             own_relations.push_back(object_ref::borrow(relation.ptr()));

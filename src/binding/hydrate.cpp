@@ -167,6 +167,7 @@ private:
         if (PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HEAPTYPE) == 0) {
             return value != Py_None;
         }
+        const object_ref own = object_ref::borrow(value); // it may take itself out of the row
         const object_ref differs = checked(PyObject_RichCompare(Py_None, value, Py_NE));
         const int is_true = PyObject_IsTrue(differs.get());
         checked(is_true);

@@ -219,8 +219,8 @@ void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* o
     if (!m_remembered) {
         const object_ref lent = checked(PyTuple_Pack(2, row, object));
         checked(PyDict_SetItem(m_lent, place.get(), lent.get()));
-    } else if (PyObject* lent = PyDict_GetItemWithError(m_lent, place.get())) {
-        if (PyDict_GetItemWithError(cache.get(), name) == PyTuple_GET_ITEM(lent, 1)) {
+    } else if (const object_ref lent = object_ref::borrow(PyDict_GetItemWithError(m_lent, place.get()))) {
+        if (PyDict_GetItemWithError(cache.get(), name) == PyTuple_GET_ITEM(lent.get(), 1)) {
             return;
         }
     }

@@ -29,8 +29,8 @@ void find_uuid_class() {
     uuids.type = reinterpret_cast<PyTypeObject*>(type.release());
 }
 
-py_memo::py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk)
-    : rows(bound.value_or(unbounded)), key{std::move(key_name), key_in_dict}, pk_name(std::move(pk)) {
+py_memo::py_memo(std::size_t bound, object_ref key_name, bool key_in_dict, object_ref pk)
+    : rows(bound), key{std::move(key_name), key_in_dict}, pk_name(std::move(pk)) {
     rows.measure_distances();
 }
 
@@ -44,7 +44,7 @@ bool py_memo::is_row(PyObject* row, const py_key& asked) const {
     return !pk_name || checked(PyObject_GetAttr(row, pk_name.get())).get() != Py_None;
 }
 
-py_links::py_links(std::optional<std::size_t> bound) : links(bound.value_or(unbounded)) { links.measure_distances(); }
+py_links::py_links(std::size_t bound) : links(bound) { links.measure_distances(); }
 
 namespace {
 
@@ -54,9 +54,31 @@ std::optional<std::size_t> bound_of(std::size_t bound) {
     return bound == unbounded ? std::nullopt : std::optional<std::size_t>(bound);
 }
 
+/// None is no bound, and so is a number that is more than there can be.
+std::size_t bound_from(nb::handle bound) {
+    if (bound.is_none()) {
+        return unbounded;
+    }
+    if (PyLong_Check(bound.ptr()) == 0) {
+        PyErr_Format(PyExc_TypeError, "a bound must be an int or None, got %R", bound.ptr());
+        throw_python_error();
+    }
+    const std::size_t number = PyLong_AsSize_t(bound.ptr());
+    if (number == static_cast<std::size_t>(-1) && PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        const object_ref none = checked(PyLong_FromLong(0));
+        if (checked(PyObject_RichCompareBool(bound.ptr(), none.get(), Py_LT)) != 0) {
+            PyErr_Format(PyExc_ValueError, "a bound must not be negative, got %R", bound.ptr());
+            throw_python_error();
+        }
+        return unbounded;
+    }
+    return number;
+}
+
 template <class Table>
-void set_bound(Table& table, std::optional<std::size_t> bound) {
-    table.set_bound(bound.value_or(unbounded));
+void set_bound(Table& table, nb::handle bound) {
+    table.set_bound(bound_from(bound));
     table.trim();
     table.release_buried();
 }
@@ -109,9 +131,9 @@ nb::list list_of(const py_vector<object_ref>& objects) {
     return list;
 }
 
-nb::list rows_of(const py_memo& self, std::optional<std::size_t> limit) {
+nb::list rows_of(const py_memo& self, nb::handle limit) {
     nb::list rows;
-    for (const entry& one : entries_of(self, limit.value_or(unbounded))) {
+    for (const entry& one : entries_of(self, bound_from(limit))) {
         rows.append(nb::make_tuple(nb::borrow(one.key.get()), nb::borrow(one.row.get())));
     }
     return rows;
@@ -189,9 +211,9 @@ void replace_row(py_memo& self, nb::handle key, nb::handle old, nb::handle row) 
     }
 }
 
-nb::list links_of(const py_links& self, std::optional<std::size_t> limit) {
+nb::list links_of(const py_links& self, nb::handle limit) {
     nb::list links;
-    for (const entry& one : entries_of(self, limit.value_or(unbounded))) {
+    for (const entry& one : entries_of(self, bound_from(limit))) {
         links.append(nb::make_tuple(nb::borrow(one.key.get()), list_of(one.targets)));
     }
     return links;
@@ -264,10 +286,9 @@ void bind_tables(nb::module_& module) {
                         "The rows of one table, by the value of one column, most recently used first, at most `bound`.")
         .def(
             "__init__",
-            [](py_memo* self, std::optional<std::size_t> bound, nb::str key_name, bool key_in_dict,
-               nb::object pk_name) {
-                new (self)
-                    py_memo(bound, from_nb(key_name), key_in_dict, pk_name.is_none() ? object_ref() : from_nb(pk_name));
+            [](py_memo* self, nb::handle bound, nb::str key_name, bool key_in_dict, nb::object pk_name) {
+                new (self) py_memo(bound_from(bound), from_nb(key_name), key_in_dict,
+                                   pk_name.is_none() ? object_ref() : from_nb(pk_name));
             },
             nb::arg("bound").none(), nb::arg("key_name"), nb::arg("key_in_dict") = false,
             nb::arg("pk_name").none() = nb::none(),
@@ -275,7 +296,9 @@ void bind_tables(nb::module_& module) {
                     "pk_name: str | None = None) -> None"))
         .def_prop_rw(
             "bound", [](const py_memo& self) { return bound_of(self.rows.bound()); },
-            [](py_memo& self, std::optional<std::size_t> bound) { set_bound(self.rows, bound); }, nb::arg().none())
+            [](py_memo& self, nb::handle bound) { set_bound(self.rows, bound); }, nb::arg().none(),
+            nb::for_getter(nb::sig("def bound(self) -> int | None")),
+            nb::for_setter(nb::sig("def bound(self, arg: int | None, /) -> None")))
         .def(
             "__len__", [](const py_memo& self) { return self.rows.size(); }, "Entries, remembered absences included.")
         .def("rows", &rows_of, nb::arg("limit").none() = nb::none(),
@@ -300,11 +323,13 @@ void bind_tables(nb::module_& module) {
         module, "Links", nb::type_slots(links_slots),
         "The ordered target keys of each source key, most recently used first, at most `bound` sources.")
         .def(
-            "__init__", [](py_links* self, std::optional<std::size_t> bound) { new (self) py_links(bound); },
+            "__init__", [](py_links* self, nb::handle bound) { new (self) py_links(bound_from(bound)); },
             nb::arg("bound").none(), nb::sig("def __init__(self, bound: int | None) -> None"))
         .def_prop_rw(
             "bound", [](const py_links& self) { return bound_of(self.links.bound()); },
-            [](py_links& self, std::optional<std::size_t> bound) { set_bound(self.links, bound); }, nb::arg().none())
+            [](py_links& self, nb::handle bound) { set_bound(self.links, bound); }, nb::arg().none(),
+            nb::for_getter(nb::sig("def bound(self) -> int | None")),
+            nb::for_setter(nb::sig("def bound(self, arg: int | None, /) -> None")))
         .def(
             "__len__", [](const py_links& self) { return self.links.size(); },
             "Sources, those without targets included.")

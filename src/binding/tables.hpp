@@ -19,7 +19,7 @@ using py_vector = std::vector<T, py_allocator<T>>;
 
 /// Rows by the value of their key column.
 struct py_memo {
-    py_memo(std::optional<std::size_t> bound, object_ref key_name, bool key_in_dict, object_ref pk_name);
+    py_memo(std::size_t bound, object_ref key_name, bool key_in_dict, object_ref pk_name);
 
     /// Whether a row still is the one with this key: `delete()` and `pk = None; save()` change rows that are shared.
     [[nodiscard]] bool is_row(PyObject* row, const py_key& asked) const;
@@ -30,7 +30,7 @@ struct py_memo {
 };
 
 struct py_links {
-    explicit py_links(std::optional<std::size_t> bound);
+    explicit py_links(std::size_t bound);
 
     links_of_keys links;
 };

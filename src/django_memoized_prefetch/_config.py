@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 from django.db import models
@@ -100,4 +101,7 @@ def check_size(size: Any, where: str) -> None:
         raise TypeError(msg)
     if size <= 0:
         msg = f"{where}: lru_cache_size must be a positive int or None, got {size}."
+        raise ValueError(msg)
+    if size > sys.maxsize:
+        msg = f"{where}: lru_cache_size must be at most {sys.maxsize}, or None to keep all, got {size}."
         raise ValueError(msg)
