@@ -105,6 +105,8 @@ class Attachment:
     asks_relation: It has a `to_attr`, and is done where the relation itself is cached (before Django 5.0).
     """
 
+    absent = False  # it leads nowhere: no row is ever asked for
+
     def __init__(self, lookup: Lookup, relation: Relation) -> None:
         self.lookup, self.relation = lookup, relation
         self.kind, self.reason = relation.kind, relation.reason
@@ -596,6 +598,11 @@ class Attachment:
         if kind in SINGLE:
             return follow_to_one(objects, self.relation.cache_name)
         return follow_to_many(objects, self.relation.cache_name)
+
+    def read_all(self, objects: Sequence[Any]) -> None:
+        """As Django reads an attribute of all objects, where it takes that for attached to all."""
+        if not self.lookup.to_attr_given:
+            follow_attribute(objects, self.relation.name, ObjectDoesNotExist)
 
     def _follow_by_django(self, objects: Sequence[Any]) -> list[Any]:
         """What was attached before: Django does not go on below managers, but what is remembered does."""

@@ -16,7 +16,7 @@ from ._keys import value_field
 from ._lookups import Lookup
 from ._queries import content_type_rows, queryset_rows
 from ._relations import GENERIC_MANY, TO_ONE, Relation, pk_fields
-from ._stock import why_not_column, why_not_lookup, why_not_stock, why_overridden_once
+from ._stock import why_not_column, why_not_key, why_not_stock
 
 # Django compares the keys as strings since 6.0; before, the value as the primary key's column would store it.
 _COMPARES_STRINGS = django.VERSION >= (6, 0)
@@ -107,7 +107,7 @@ def why_not_followed(model: type[Model], content_type: Any, queryset: Any, relat
             return f"the queryset is of {queryset.model.__name__}"
         if (reason := why_not_stock(queryset)) is not None:
             return reason
-    return why_not_column(model, model._meta.pk.attname) or why_not_lookup(model._meta.pk) or _why_not_text(model)
+    return why_not_column(model, model._meta.pk.attname) or why_not_key(model._meta.pk) or _why_not_text(model)
 
 
 def _why_not_text(model: type[Model]) -> str | None:
@@ -116,15 +116,10 @@ def _why_not_text(model: type[Model]) -> str | None:
 
     Django compares them as text since 6.0: Decimal("1.5") and Decimal("1.50") are two keys then.
     """
-    pk: Any = model._meta.pk
-    names = ("to_python", "get_prep_value", "value_to_string", "from_db_value")
-    field = value_field(pk)
-    if not isinstance(field, (IntegerField, UUIDField, CharField, TextField)):
-        return f"{model.__name__}'s key is a {type(field).__name__}"
-    for one in (pk, field):
-        if (reason := why_overridden_once(type(one), names)) is not None:
-            return reason
-    return None
+    field = value_field(model._meta.pk)
+    if isinstance(field, (IntegerField, UUIDField, CharField, TextField)):
+        return None
+    return f"{model.__name__}'s key is a {type(field).__name__}"
 
 
 def content_type_column(relation: Relation) -> str:

@@ -19,7 +19,8 @@ from django.db.models.sql.where import ExtraWhere
 from ._engine import repeated_neighbour
 from ._hydrate import NativeModelIterable, close_results
 from ._queries import all_expressions
-from ._stock import why_not_read_as_stock, why_not_stock
+from ._relations import pk_fields
+from ._stock import why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
 
 
 class Pages:
@@ -181,6 +182,10 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
         return "an annotation is called pk"
     if pk.get_lookup("gt") is None or pk.get_lookup("lt") is None:
         return f"the database does not order {pk.name}"
+    for column in pk_fields(queryset.model):
+        # A key that is read otherwise than it is written does not say where the next page begins.
+        if (reason := why_not_column(queryset.model, column.attname) or why_not_key(column)) is not None:
+            return reason
     return why_not_read_as_stock(type(queryset)) or why_not_stock(queryset)
 
 

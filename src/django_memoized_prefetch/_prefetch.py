@@ -243,7 +243,7 @@ class MemoizedPrefetch:
             for chunk in prefetch.chunks(Book.objects.prefetch_related("author")):
                 for book in chunk: ...
 
-        They are read in pages, `key > last ORDER BY key LIMIT chunk_size + 1`, where that gives the rows of the queryset:
+        They are read in pages, `key > last ORDER BY key LIMIT chunk_size + 1`, where that gives the queryset's rows:
         when it is unordered or ordered by primary key alone, and is no slice, union, DISTINCT, aggregate, extra(),
         window, lock or join of many rows to one. Each page sees the database of its moment, and no cursor or
         transaction is open in between. Otherwise one cursor reads them all, as Django's `iterator()`. `stats().streams`
@@ -724,7 +724,7 @@ class MemoizedPrefetch:
         level.lookup.rows.add_queries(count.queries)
 
     def _attach_to_one(self, group: list[Level], pins: Chunk, count: QueryCount) -> None:
-        first = group[0]
+        first = next((level for level in group if not level.attachment.absent), group[0])
         rows, instance = first.rows, first.objects[0]
 
         def fetch(keys: list[Any]) -> list[Any]:
@@ -835,6 +835,8 @@ class MemoizedPrefetch:
         if fresh := level.attachment.not_attached(level.objects):
             with count.on(level.alias):
                 level.by_django = level.attachment.prefetch_by_django(list(fresh))
+        elif not level.lookup.below:
+            level.attachment.read_all(level.objects)
 
     def _prefetch_by_django(self, rows: Sequence[Any], reason: str) -> None:
         """The whole chunk, with all lookups as they were given."""

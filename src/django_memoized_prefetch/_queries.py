@@ -90,10 +90,11 @@ def base_rows(model: type[Model], takes_mode: bool = True) -> RowSource:
     """The rows that a foreign key shows."""
 
     def make(instance: Model) -> QuerySet[Any]:
-        manager = model._base_manager.db_manager(hints={"instance": instance})
-        # As the running Django's descriptors ask it: a manager may have an all() of its own.
+        # As the running Django's descriptors ask it: a manager may have an all() of its own, or look at its hints.
         mode = getattr(instance._state, "fetch_mode", None) if takes_mode else None
-        queryset: QuerySet[Any] = manager.all() if mode is None else manager.fetch_mode(mode)
+        if mode is None:
+            return hinted(model._base_manager.db_manager(hints={}).all(), instance)
+        queryset: QuerySet[Any] = model._base_manager.db_manager(hints={"instance": instance}).fetch_mode(mode)
         return queryset
 
     manager = model._base_manager
@@ -182,10 +183,16 @@ def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
 
 
 def unshared(queryset: QuerySet[Any]) -> QuerySet[Any]:
-    """A clone that can be given hints: clones by Django share the dict of these."""
-    queryset = queryset._chain()  # past all(), which a class may have of its own, and which Django does not call
-    queryset._hints = dict(queryset._hints)
-    return queryset
+    """
+    A copy that can be given hints: clones by Django share the dict of these.
+
+    No method of its class is called. Django takes the queryset as it is, and a class may do more than copy in _clone().
+    """
+    query = queryset.query.chain()
+    copy: QuerySet[Any] = object.__new__(type(queryset))
+    copy.__dict__.update(queryset.__dict__)
+    copy.__dict__.update(_query=query, _hints=dict(queryset._hints), _result_cache=None, _prefetch_done=False)
+    return copy
 
 
 def hinted(queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:

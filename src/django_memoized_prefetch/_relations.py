@@ -20,7 +20,7 @@ from ._stock import (
     stamp,
     static_attribute,
     why_not_column,
-    why_not_lookup,
+    why_not_key,
     why_not_own,
     why_not_related_manager,
     why_overridden,
@@ -148,6 +148,8 @@ def _why_not_field(field: Any) -> str | None:
 
 _KEYS = ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields")
 _CACHING = ("is_cached", "get_cached_value", "set_cached_value", "cache_name", "get_cache_name")
+# By which a many-to-many's query finds its through table.
+_PATHS = ("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos")
 
 
 def _why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
@@ -158,9 +160,9 @@ def _why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any])
         held, asked: The model and field that the objects have their key in, and those that rows are asked for by it.
     """
     for model, field in (held, asked):
-        if (reason := why_not_column(model, field.attname)) is not None:
+        if (reason := why_not_column(model, field.attname) or why_not_key(field)) is not None:
             return reason
-    return why_not_lookup(asked[1])
+    return None
 
 
 def _reverse_one(model: type[Model], name: str, descriptor: ReverseOneToOneDescriptor) -> Relation:
@@ -295,7 +297,12 @@ def _many_to_many(model: type[Model], name: str, descriptor: ManyToManyDescripto
         reason = f"{through.__name__} refers by several columns"
     if reason is None:
         [source_field], [target_field] = source_key.foreign_related_fields, target_key.foreign_related_fields
-        reason = _why_not_keys((model, source_field), (target, target_field)) or why_not_lookup(source_key)
+        reason = (
+            _why_not_keys((model, source_field), (target, target_field))
+            or why_not_key(source_key)
+            or why_not_key(target_key)
+            or why_not_own(type(field), _PATHS, f"custom field {type(field).__name__}")
+        )
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, descriptor=descriptor)
     return Relation(

@@ -34,12 +34,38 @@ _QUERYSET = (
 )
 # What builds rows: a queryset class with its own gives other rows than its query says.
 _READING = ("_fetch_all", "_iterator", "iterator", "aiterator", "__iter__", "__aiter__", "__getattribute__")
-_MANAGER = ("get_queryset", "all", "db_manager", "using", "fetch_mode", "__getattribute__", "__getattr__")
+_MANAGER = ("get_queryset", "all", "filter", "db_manager", "using", "fetch_mode", "__getattribute__", "__getattr__")
 # Django renamed these with version 5.0.
 PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")
 # Of the class that Django makes for a relation, as a subclass of the default manager's. That class's own get_queryset()
 # is called by the engine as by Django.
 _RELATED_MANAGER = ("__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
+# Of a field that holds keys: how they are read and asked for, and compared.
+_FIELD = (
+    *(
+        "get_prep_value",
+        "get_db_prep_value",
+        "get_db_converters",
+        "from_db_value",
+        "to_python",
+        "db_type",
+        "rel_db_type",
+    ),
+    *(
+        "value_from_object",
+        "value_to_string",
+        "get_lookup",
+        "get_col",
+        "cached_col",
+        "select_format",
+        "__eq__",
+        "__hash__",
+    ),
+    *("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos"),
+    *("related_fields", "local_related_fields", "foreign_related_fields", "target_field", "get_extra_restriction"),
+)
+# Of relations: where what is attached is kept.
+_CACHING = ("is_cached", "get_cached_value", "set_cached_value", "cache_name", "get_cache_name")
 # The functions that go from one level of lookups to the next.
 _PREFETCH = ("prefetch_related_objects", "prefetch_one_level", "get_prefetcher")
 
@@ -205,11 +231,19 @@ def why_not_column(model: type, attname: str) -> str | None:
     return f"{model.__name__}.{attname}: custom descriptor {cls.__name__}"
 
 
-def why_not_lookup(field: Any) -> str | None:
-    """Why a field's values might be asked for otherwise than by Django's `column IN (...)`."""
-    if (lookup := field.get_lookup("in")) is None or not _is_own_class(lookup):
-        return f"{field.model.__name__}.{field.name} has its own lookup 'in'"
-    return None
+def why_not_key(field: Any) -> str | None:
+    """Why a field's values might be read, written or asked for otherwise than by Django's `column IN (...)`."""
+    while True:
+        custom = f"{field.model.__name__}.{field.name}: custom field {type(field).__name__}"
+        if why_overridden_once(type(field), _FIELD) is not None:
+            return custom
+        if (lookup := field.get_lookup("in")) is None or not _is_own_class(lookup):
+            return f"{field.model.__name__}.{field.name} has its own lookup 'in'"
+        if field.remote_field is None or len(field.foreign_related_fields) != 1:
+            return None
+        if why_overridden_once(type(field.remote_field), _CACHING) is not None:
+            return custom
+        [field] = field.foreign_related_fields  # whose values it holds
 
 
 # --- the prefetch itself -------------------------------------------------------------------------------------------

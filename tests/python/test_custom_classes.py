@@ -64,6 +64,7 @@ def items() -> list[Item]:
             loud=loud[at],
             twice=twice[at],
             text_key=text_keys[at],
+            home=places[at],
         )
         for name, rows in {
             "statuses": statuses,
@@ -173,6 +174,8 @@ def test_back_from_their_rows(items: list[Item], name: str) -> None:
         ("labels", "a Labels, which prefetches by itself"),
         ("places", "custom related manager"),
         ("speakers", "custom descriptor LiveDescriptor"),
+        ("twice", "Twice.number: custom field Doubled"),
+        ("text_key", "TextKey.number: custom field TextInteger"),
         (Prefetch("backward", Backward.objects.backwards()), "Backwards has its own __iter__()"),
     ],
 )
@@ -185,7 +188,7 @@ def test_stats_say_what_is_not_djangos(items: list[Item], lookup: Any, words: st
     assert words in str(prefetch.stats())
 
 
-@pytest.mark.parametrize("lookup", ["twice", "text_key", "backward", "swapped", "linked", "notes", "many_knowing"])
+@pytest.mark.parametrize("lookup", ["home", "backward", "swapped", "linked", "notes", "many_knowing"])
 def test_what_is_the_same_stays_native(items: list[Item], lookup: str) -> None:
     """Classes that only add methods, or change those that Django does not call, are no reason."""
     prefetch = MemoizedPrefetch(lookup)
@@ -301,6 +304,14 @@ def test_generic_keys_are_compared_as_the_running_django_does(items: list[Item])
     assert answer(MemoizedPrefetch("target").process_chunk, make, read) == expected
 
 
+def test_a_generic_key_that_leads_nowhere_beside_one_to_its_own_model() -> None:
+    first = Pointer.objects.create(content_type=None, object_id="1")
+    Pointer.objects.create(content_type=ContentType.objects.get_for_model(Pointer), object_id=str(first.pk))
+    theirs = list(Pointer.objects.prefetch_related("target"))
+    ours = MemoizedPrefetch("target").process_chunk(list(Pointer.objects.all()))
+    assert [one.target for one in ours] == [one.target for one in theirs] == [None, first]
+
+
 # --- Django patched by another package
 
 
@@ -313,14 +324,14 @@ def test_a_patch_of_reading_leaves_it_native_and_is_told(items: list[Item], monk
 
     watched.__module__ = original.__module__  # as functools.wraps does
     monkeypatch.setattr(ForwardManyToOneDescriptor, "__get__", watched)
-    prefetch = MemoizedPrefetch("twice")
+    prefetch = MemoizedPrefetch("home")
     objects = prefetch.process_chunk(list(Item.objects.all()))
-    relation = prefetch.stats().relations["twice"]
-    words = "Item.twice: ForwardManyToOneDescriptor.__get__ is patched by tests"
+    relation = prefetch.stats().relations["home"]
+    words = "Item.home: ForwardManyToOneDescriptor.__get__ is patched by tests"
     assert (relation.path, relation.patched) == ("native", words)
-    assert f"twice: native, {words}" in str(prefetch.stats())
+    assert f"home: native, {words}" in str(prefetch.stats())
     with no_queries():
-        assert objects[0].twice.pk == 1
+        assert objects[0].home is not None
     assert objects[0] in seen
 
 
@@ -342,14 +353,14 @@ def test_a_patch_of_the_prefetch_itself_is_called(
         return original(*args, **kwargs)
 
     objects = list(Item.objects.all())
-    prefetch = MemoizedPrefetch("twice")
+    prefetch = MemoizedPrefetch("home")
     prefetch.process_chunk(list(Item.objects.all()))
     monkeypatch.setattr(owner, name, counted)
     if owner is ForwardManyToOneDescriptor:
-        prefetch = MemoizedPrefetch("twice")  # of one relation: seen where it is planned
+        prefetch = MemoizedPrefetch("home")  # of one relation: seen where it is planned
     prefetch.process_chunk(objects)
     assert calls
-    assert words in (prefetch.stats().relations["twice"].reason or "")
+    assert words in (prefetch.stats().relations["home"].reason or "")
 
 
 # --- careless callers

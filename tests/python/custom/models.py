@@ -256,6 +256,7 @@ class Item(Custom):
     loud = models.ForeignKey(Loud, models.CASCADE, null=True, related_name="items")
     twice = models.ForeignKey(Twice, models.CASCADE, null=True, related_name="items")
     text_key = models.ForeignKey(TextKey, models.CASCADE, null=True, related_name="items")
+    home = models.ForeignKey(Place, models.CASCADE, null=True, related_name="+")
     statuses = models.ManyToManyField(Status, related_name="+")
     many_ranked = models.ManyToManyField(Ranked, related_name="+")
     many_knowing = models.ManyToManyField(Knowing, related_name="+")
@@ -308,6 +309,6 @@ class Price(models.Model):
 
 
 class Pointer(Custom):
-    content_type = models.ForeignKey(ContentType, models.CASCADE)
+    content_type = models.ForeignKey(ContentType, models.CASCADE, null=True)
     object_id = models.CharField(max_length=9)
     target = GenericForeignKey("content_type", "object_id")
