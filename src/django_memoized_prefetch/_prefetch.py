@@ -211,8 +211,8 @@ class MemoizedPrefetch:
                 repeated.update((level.seen_again, level.lookup) for level in group if level.seen_again is not None)
                 if changes:
                     self._forget_late(changes)
-                for level in group:
-                    levels += self._levels(level.lookup, level.below(), scope, level.keeps, level.fetched)
+                for (lookup, keeps, fetched), objects in below_all(group).items():
+                    levels += self._levels(lookup, objects, scope, keeps, fetched)
             raise_repeated(repeated, None)
         finally:
             self._running.pop(id(pins), None)
@@ -1114,6 +1114,17 @@ class Level:
             order = {id(row): number for number, row in enumerate(self.read_anew)}
             objects.sort(key=lambda row: order.get(id(row), -1))
         return objects
+
+
+def below_all(group: list[Level]) -> dict[tuple[Lookup, bool, bool], Sequence[Any]]:
+    """What to go on with below each lookup: together for objects of several classes, as Django goes on."""
+    below: dict[tuple[Lookup, bool, bool], Sequence[Any]] = {}
+    for level in group:
+        key, objects = (level.lookup, level.keeps, level.fetched), level.below()
+        if key in below:
+            objects = list({id(one): one for one in (*below[key], *objects)}.values())
+        below[key] = objects
+    return below
 
 
 def raise_repeated(repeated: dict[int, Lookup], number: int | None) -> None:
