@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ class KeyIn(In):  # type: ignore[misc]
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         sql, params = self.process_lhs(compiler, connection)
-        column_type = (self.lhs.target.db_type(connection) or "").lower()
+        column_type = column_type_of(self.lhs.target, connection.alias)
         field = self.lhs.output_field
         field = getattr(field, "target_field", field)
         keys, kinds = self.rhs, set(map(type, self.rhs))
@@ -136,6 +137,12 @@ def as_json(column_type: str, keys: Sequence[Any], kinds: set[type]) -> str | No
         text = json.dumps(keys)
         return None if "\\u0000" in text or "\\ud" in text else text  # a string's end, and what is no Unicode text
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def column_type_of(field: Any, alias: str) -> str:
+    """What the column is to the database, in small letters; "" where that is not known."""
+    return (field.db_type(connections[alias]) or "").lower()
 
 
 def is_integer_type(column_type: str) -> bool:
@@ -250,7 +257,7 @@ def equals_as_python(field: Any, connection: Any) -> bool:
     Of integers and UUIDs that is known. Text may be compared without case or trailing blanks, a NaN may equal itself.
     """
     field = value_field(field)
-    column_type = (field.db_type(connection) or "").lower()
+    column_type = column_type_of(field, connection.alias)
     if isinstance(field, IntegerField):
         exact = is_integer_type(column_type)
     else:

@@ -334,7 +334,8 @@ def _links_alone(
 ) -> Iterator[Sequence[tuple[Any, Any]]]:
     through, source_field, target_field = link_fields(relation)
     alias = router.db_for_read(target_field.remote_field.model, instance=instance)
-    queryset: QuerySet[Any] = QuerySet(through, using=alias).order_by()  # as Django's query, whose table it is not
+    queryset: QuerySet[Any] = QuerySet(through, using=alias)
+    queryset.query.clear_ordering(force=True)  # that of the through model, which Django's own query does not have
     if target_field.null:
         queryset = queryset.filter(**{f"{target_field.attname}__isnull": False})
     for batch in batches(keys, queryset):

@@ -277,7 +277,9 @@ _known: dict[str, Any] = {"stamp": None, "patches": None}
 
 def stamp() -> tuple[Any, ...]:
     """Equal for as long as none of Django's own classes on the way was changed; None in it where that is not known."""
-    return tuple([class_signature(cls, ()) for cls in _CLASSES])
+    # BaseManager counts the managers in an attribute of its own, so that its version changes with each.
+    managers = tuple([BaseManager.__dict__.get(name) for name in _MANAGER])
+    return (*[class_signature(cls, ()) for cls in _CLASSES], managers)
 
 
-_CLASSES = (QuerySet, ModelIterable, BaseManager, ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
+_CLASSES = (QuerySet, ModelIterable, ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
