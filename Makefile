@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties matrix django-suites sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties test-mariadb matrix django-suites third-party third-party-suites sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-14s %s\n' "$$name" "$$text"; done
+		printf '  make %-18s %s\n' "$$name" "$$text"; done
 
 bootstrap: ## Make .venv with the package, the tests' and the linters' needs
 	script/bootstrap --dev
@@ -26,6 +26,10 @@ test-cpp-all: ## The same with g++ and clang, in C++20 and C++23, debug and rele
 properties: ## Any lookups and histories against Django: 10,000 and 1,000 of them (PROPERTY_EXAMPLES=500)
 	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} script/test tests/python/test_properties.py tests/python/test_state_machine.py
 
+test-mariadb: ## Python tests whose keys a database compares in its own way, on a MariaDB of their own (ARGS="tests/python -k name")
+	script/bootstrap --mariadb
+	.venv/bin/python -m tests.mariadb $(ARGS)
+
 matrix: ## Python tests on every Django and Python here (FAST=1: SQLite only; CELLS="3.9-4.2 3.13-6.1")
 	script/bootstrap --test
 	.venv/bin/python -m tests.matrix $(CELLS)
@@ -33,6 +37,14 @@ matrix: ## Python tests on every Django and Python here (FAST=1: SQLite only; CE
 django-suites: ## Django's own tests through this package, every Django (ARGS="6.1 fresh prefetch_related")
 	script/bootstrap --test
 	.venv/bin/python -m tests.django_suites $(ARGS)
+
+third-party: ## Beside packages that change querysets, managers and rows, all compared with Django (ARGS="4.2 django-taggit")
+	script/bootstrap --test
+	.venv/bin/python -m tests.third_party $(ARGS)
+
+third-party-suites: ## Other projects' tests through this package, half an hour (ARGS="django-taggit fresh", ARGS=--self-check)
+	script/bootstrap --test
+	.venv/bin/python -m tests.third_party_suites $(ARGS)
 
 sanitize: ## C++ tests under ASan+UBSan and TSan, Python tests under ASan+UBSan
 	script/sanitize

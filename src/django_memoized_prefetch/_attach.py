@@ -54,7 +54,7 @@ from ._relations import (
     unknown_attribute,
     unrelated_queryset,
 )
-from ._stock import has_stock_filling, is_own, static_attribute
+from ._stock import PREFETCHERS, has_stock_filling, is_own, static_attribute
 
 # Where `not_attached` looks.
 IN_FIELDS_CACHE, IN_PREFETCHED, AS_ATTRIBUTE, IN_DICT = range(4)
@@ -106,6 +106,7 @@ class Attachment:
     """
 
     absent = False  # it leads nowhere: no row is ever asked for
+    is_open = False  # whether it is a manager tells the first object, when its turn comes
 
     def __init__(self, lookup: Lookup, relation: Relation) -> None:
         self.lookup, self.relation = lookup, relation
@@ -417,9 +418,9 @@ class Attachment:
 
     def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
         """The objects that Django would fetch the relation for; the sequence itself when all of them."""
-        if self.relation.kind in (LOOSE, ATTRIBUTE):
+        if self.relation.kind in (LOOSE, ATTRIBUTE) and self.kind != DJANGO:
             return objects
-        if self.relation.kind == DJANGO:
+        if self.relation.kind in (DJANGO, ATTRIBUTE):
             is_fetched = get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[3]
             if not callable(is_fetched):  # there is no prefetcher
                 return objects
@@ -469,13 +470,13 @@ class Attachment:
             where,
             self.join_name if refers else None,
             translated,
-            self._parent_name if refers else None,
+            self.parent_name if refers else None,
             pk_fields(self.row_source.model)[0].attname if refers else None,
             relation.kind == REVERSE_ONE,
         )
 
     @property
-    def _parent_name(self) -> str | None:
+    def parent_name(self) -> str | None:
         """Under which name the rows get the object that they refer to; none when their queryset's lookups attach it."""
         name = self.relation.reverse_name or None
         below = None if name is None else self.lookup.below.get(self.relation.field.name)
@@ -574,6 +575,15 @@ class Attachment:
         given = lookup.comes_along or (lookup.leads_back and not lookup.inner)
         return given and (lookup.to_attr is None or bool(self.asks_relation))
 
+    def close(self, instance: Model) -> None:
+        """Finds out whether an attribute gives a manager that prefetches: as Django, when the lookup's turn comes."""
+        prefetcher = query.get_prefetcher(instance, self.relation.name, self.lookup.attribute)[0]
+        if prefetcher is not None:
+            self._leave_to_django(f"a {type(prefetcher).__name__}, which prefetches by itself")
+        elif self.lookup.ends:
+            raise no_relation(self)
+        self.is_open = False
+
     def prefetch_by_django(self, objects: list[Any]) -> list[Any]:
         """Has Django attach this level, and what its rows' queryset goes on with; returns the rows that it read."""
         [lookup] = normalize_prefetch_lookups([self.django_lookup()])
@@ -591,9 +601,9 @@ class Attachment:
         if not self.lookup.below:
             return []
         kind = self.relation.kind
-        if self.lookup.to_attr_given or kind in (LOOSE, ATTRIBUTE):
+        if self.lookup.to_attr_given or (kind in (LOOSE, ATTRIBUTE) and self.kind != DJANGO):
             return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)
-        if kind == DJANGO:
+        if kind in (DJANGO, ATTRIBUTE):
             return self._follow_by_django(objects)
         if kind in SINGLE:
             return follow_to_one(objects, self.relation.cache_name)
@@ -622,35 +632,39 @@ def attachment_of(lookup: Lookup, model: type[Model], instance: Model | None) ->
         relation = Relation(model, lookup.name, ATTRIBUTE)
     if relation is None or isinstance(static_attribute(model, lookup.name), ManagerDescriptor):
         raise unknown_attribute(model, lookup.name, lookup.where, lookup.path)
-    if relation.kind == ATTRIBUTE and (found := prefetcher_of(relation, lookup, instance)) is not None:
-        relation = found
+    if relation.kind == ATTRIBUTE and prefetches_on_class(model, lookup.name):
+        relation = Relation(model, lookup.name, DJANGO, "a manager of its own")
     if relation.kind == ATTRIBUTE and lookup.config is not None and not lookup.below:
         raise unknown_attribute(model, lookup.name, lookup.where, lookup.path)
-    if relation.kind == ATTRIBUTE and lookup.ends:
-        names = ", ".join(name for name in relation_names(model) if name != relation.name) or "none"
-        msg = (
-            f"'{lookup.through}' does not resolve to an item that supports prefetching - this is an invalid parameter "
-            f"to prefetch_related(). {relation.label} is no relation; relations: {names}."
-        )
-        raise ValueError(msg)
-    return Attachment(lookup, relation)
+    attachment = Attachment(lookup, relation)
+    attachment.is_open = relation.kind == ATTRIBUTE and may_give_manager(model, lookup.name)
+    if relation.kind == ATTRIBUTE and lookup.ends and not attachment.is_open:
+        raise no_relation(attachment)
+    return attachment
 
 
-def prefetcher_of(relation: Relation, lookup: Lookup, instance: Model | None) -> Relation | None:
-    """
-    A relation that only reading the attribute finds: Django asks the class for it, then the first object.
+def prefetches_on_class(model: type[Model], name: str) -> bool:
+    """Whether the class gives something for the attribute that prefetches, as Django asks first."""
+    attribute = static_attribute(model, name)
+    if isinstance(attribute, (property, cached_property)) or not hasattr(type(attribute), "__get__"):
+        return False
+    on_class = getattr(model, name, None)
+    return any(hasattr(on_class, prefetcher) for prefetcher in PREFETCHERS)
 
-    Args:
-        instance: None when there is no object yet: what only an object can tell is then for the first chunk.
-    """
-    model, name = relation.model, relation.name
-    if instance is not None:
-        prefetcher = get_prefetcher(instance, name, lookup.attribute)[0]
-        if prefetcher is None:
-            return None
-        return Relation(model, name, DJANGO, f"a {type(prefetcher).__name__}, which prefetches by itself")
+
+def may_give_manager(model: type[Model], name: str) -> bool:
+    """Whether only reading the attribute of an object tells if it is a manager that prefetches."""
     attribute = static_attribute(model, name)
     is_column = any(field.attname == name for field in model._meta.concrete_fields)
-    if is_column or is_own(attribute) or isinstance(attribute, FunctionType) or not hasattr(type(attribute), "__get__"):
-        return None
-    return Relation(model, name, DJANGO, "only an object can tell what it is")
+    is_plain = is_own(attribute) or isinstance(attribute, FunctionType) or not hasattr(type(attribute), "__get__")
+    return not (is_column or is_plain) or attribute is None
+
+
+def no_relation(attachment: Attachment) -> ValueError:
+    lookup, relation = attachment.lookup, attachment.relation
+    names = ", ".join(name for name in relation_names(relation.model) if name != relation.name) or "none"
+    msg = (
+        f"'{lookup.through}' does not resolve to an item that supports prefetching - this is an invalid parameter "
+        f"to prefetch_related(). {relation.label} is no relation; relations: {names}."
+    )
+    return ValueError(msg)

@@ -254,14 +254,15 @@ def equals_as_python(field: Any, connection: Any) -> bool:
     """
     Whether values of the field's column that the database finds equal are equal in Python too.
 
-    Of integers and UUIDs that is known. Text may be compared without case or trailing blanks, a NaN may equal itself.
+    Of integers, and of UUIDs that the database knows as such, that is so. Text may be compared without case or trailing
+    blanks, and a UUID be written in several ways; a NaN may equal itself.
     """
     field = value_field(field)
     column_type = column_type_of(field, connection.alias)
     if isinstance(field, IntegerField):
         exact = is_integer_type(column_type)
     else:
-        exact = isinstance(field, UUIDField) and column_type in ("uuid", "char(32)")
+        exact = isinstance(field, UUIDField) and column_type == "uuid"
     return exact and why_overridden_once(type(field), ("from_db_value", "to_python")) is None
 
 

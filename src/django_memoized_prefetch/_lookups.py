@@ -12,8 +12,14 @@ from django.db.models.constants import LOOKUP_SEP
 from ._config import MemoizedPrefetchConfig
 from ._engine import Counters
 from ._queries import unshared
+from ._stock import why_overridden_once
 
 _numbers = itertools.count(1)
+# By which Django asks a lookup for what it is; only Django asks a subclass that answers in its own way.
+_PREFETCH = (
+    *("get_current_prefetch_to", "get_current_to_attr", "get_current_queryset", "get_current_querysets", "add_prefix"),
+    *("__eq__", "__hash__"),
+)
 
 
 class Lookup:
@@ -154,6 +160,7 @@ class Lookup:
             querysets = tuple(queryset for queryset in querysets if queryset is not None)
         lookup, fresh = self._descend(throughs, tos, inner)
         lookup.ends = True
+        lookup.contested |= why_overridden_once(type(prefetch), _PREFETCH) is not None
         if not fresh:
             lookup.contested |= prefetch.queryset is not None
             if prefetch.queryset is not None and lookup.seen_again is None:

@@ -489,6 +489,9 @@ class MemoizedPrefetch:
         """
         if self._root.below and (reason := why_not_stock_prefetch()) is not None:
             return reason
+        for model, members in group_by_class(rows):
+            if not issubclass(model, Model) and isinstance(members[0], Model):
+                return f"a {model.__name__} stands for an instance"
         if not self._is_contested and not self._may_be_contested:
             return None
         models = [model for model, _ in group_by_class(rows)]
@@ -520,8 +523,6 @@ class MemoizedPrefetch:
         attachment = self._attachments.get((lookup, model))
         if attachment is None:
             attachment = attachment_of(lookup, model, instance)
-            if instance is None and attachment.kind == DJANGO and attachment.relation.target is None:
-                return attachment  # what it is tells an object
             self._attachments[lookup, model] = attachment
             self._report_reason(attachment)
         return attachment
@@ -548,9 +549,9 @@ class MemoizedPrefetch:
             The queryset: what the manager would give if it were asked again may be another one.
         """
         fresh = attachment.not_attached(objects)
-        if not fresh:
-            return None
-        queryset = attachment.judge_manager(fresh[0])
+        if not fresh and not (remembered and attachment.row_source.varies):
+            return None  # what is remembered shows what the manager gave then, and may give otherwise now
+        queryset = attachment.judge_manager((fresh or objects)[0])
         if attachment.row_source.varies and attachment.kind != DJANGO and (attachment.remembers or remembered):
             context = self._memory.context(queryset.db, scope)
             if not context.is_same_query((attachment.row_source.identity, attachment.relation.label), queryset):
@@ -715,7 +716,11 @@ class MemoizedPrefetch:
                 self._attach_to_many(level, pins, count)
             elif kind in COLLECTIONS:
                 self._attach_collections(group, pins, count)
-            elif kind == DJANGO:
+            elif level.attachment.is_open:
+                level.attachment.close(level.objects[0])
+                self._report_reason(level.attachment)
+                level.alias = level.attachment.alias(level.objects[0])
+            if level.attachment.kind == DJANGO:
                 self._attach_by_django(level, count)
         except BaseException:
             for one in group:
@@ -1030,6 +1035,8 @@ class Level:
         if relation.kind == TO_ONE and relation.reverse_name is not None:
             key: Any = relation.target_field
         elif relation.kind in (REVERSE_ONE, REVERSE_MANY) and self.attachment.kind != DJANGO:
+            if self.attachment.parent_name is None:
+                return False  # their queryset's own lookups attach it
             key = relation.field
         else:
             return False

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Callable
 
+from django import VERSION
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 from django.db.models import Model, Q, QuerySet
@@ -214,7 +215,8 @@ def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance
 def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> list[Any]:
     if queryset.query.is_sliced:
         return []  # read whole before; what is not in the slice is not there
-    queryset.query.clear_ordering()
+    if VERSION >= (5, 0) or not queryset.query.order_by:
+        queryset.query.clear_ordering()  # before, Django takes the first of several rows that a join makes
     rows: list[Any] = []
     for batch in batches(keys, queryset):
         rows += natively(with_keys(queryset, by_name(field_name), batch))
@@ -224,7 +226,7 @@ def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> l
 def fetch_referring(relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model) -> list[Any]:
     """The rows that refer to the keys, in the order in which their collections show them."""
     queryset = source.queryset(instance)
-    if relation.kind == REVERSE_ONE:
+    if relation.kind == REVERSE_ONE and (VERSION >= (5, 0) or not queryset.query.order_by):
         queryset.query.clear_ordering()
     if relation.kind == GENERIC_MANY:
         return fetch_tagged(relation, source, [(instance, keys)])

@@ -16,14 +16,16 @@ from django.db.models.fields.related_descriptors import (
 )
 
 from ._stock import (
+    DESCRIPTOR,
     PREFETCHERS,
-    stamp,
+    descriptors,
     static_attribute,
     why_not_column,
     why_not_key,
     why_not_own,
     why_not_related_manager,
     why_overridden,
+    why_overridden_once,
     why_patched,
 )
 
@@ -76,7 +78,7 @@ class Relation:
 
 def relation_of(model: type[Model], name: str) -> Relation | None:
     """The relation `name` of `model`; None when the class does not have such an attribute."""
-    return _relation_of(model, name, stamp())  # type: ignore[arg-type]
+    return _relation_of(model, name, descriptors())  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -134,10 +136,7 @@ def _why_not_descriptor(descriptor: Any) -> str | None:
     cls = type(descriptor)
     custom = f"custom descriptor {cls.__name__}"
     # A patch of __get__ that keeps what is attached sees every access, whoever attached it.
-    return why_overridden(cls, ("__get__",), custom) or why_not_own(cls, _PREFETCHING, custom)
-
-
-_PREFETCHING = ("is_cached", "get_queryset", *PREFETCHERS)
+    return why_overridden(cls, ("__get__",), custom) or why_not_own(cls, DESCRIPTOR, custom)
 
 
 def _why_not_field(field: Any) -> str | None:
@@ -162,7 +161,12 @@ def _why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any])
     for model, field in (held, asked):
         if (reason := why_not_column(model, field.attname) or why_not_key(field)) is not None:
             return reason
+        if field.primary_key and (reason := why_overridden_once(model, _PRIMARY_KEY)) is not None:
+            return reason
     return None
+
+
+_PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
 
 def _reverse_one(model: type[Model], name: str, descriptor: ReverseOneToOneDescriptor) -> Relation:
@@ -193,7 +197,8 @@ def _reverse_one(model: type[Model], name: str, descriptor: ReverseOneToOneDescr
 def _reverse_many(model: type[Model], name: str, descriptor: ReverseManyToOneDescriptor) -> Relation:
     field, target = descriptor.field, descriptor.rel.related_model
     reason = (
-        _why_not_collection(descriptor)
+        (None if issubclass(target, field.model) else f"the way back of {field.model.__name__}.{field.name}")
+        or _why_not_collection(descriptor)
         or _why_not_field(field)
         or _why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
     )

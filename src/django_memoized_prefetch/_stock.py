@@ -37,6 +37,8 @@ _READING = ("_fetch_all", "_iterator", "iterator", "aiterator", "__iter__", "__a
 _MANAGER = ("get_queryset", "all", "filter", "db_manager", "using", "fetch_mode", "__getattribute__", "__getattr__")
 # Django renamed these with version 5.0.
 PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")
+# What a prefetch calls of the descriptor of a relation to one row.
+DESCRIPTOR = ("is_cached", "get_queryset", *PREFETCHERS)
 # Of the class that Django makes for a relation, as a subclass of the default manager's. That class's own get_queryset()
 # is called by the engine as by Django.
 _RELATED_MANAGER = ("__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
@@ -235,6 +237,8 @@ def why_not_key(field: Any) -> str | None:
     """Why a field's values might be read, written or asked for otherwise than by Django's `column IN (...)`."""
     while True:
         custom = f"{field.model.__name__}.{field.name}: custom field {type(field).__name__}"
+        if (patched := why_patched(type(field), _FIELD)) is not None:
+            return patched
         if why_overridden_once(type(field), _FIELD) is not None:
             return custom
         if (lookup := field.get_lookup("in")) is None or not _is_own_class(lookup):
@@ -276,10 +280,13 @@ _known: dict[str, Any] = {"stamp": None, "patches": None}
 
 
 def stamp() -> tuple[Any, ...]:
-    """Equal for as long as none of Django's own classes on the way was changed; None in it where that is not known."""
+    """Equal for as long as Django's querysets and managers were not changed; None in it where that is not known."""
     # BaseManager counts the managers in an attribute of its own, so that its version changes with each.
     managers = tuple([BaseManager.__dict__.get(name) for name in _MANAGER])
-    return (*[class_signature(cls, ()) for cls in _CLASSES], managers)
+    return (class_signature(QuerySet, ()), class_signature(ModelIterable, ()), managers)
 
 
-_CLASSES = (QuerySet, ModelIterable, ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
+def descriptors() -> tuple[Any, ...]:
+    """Equal for as long as Django's descriptors of single relations were not changed."""
+    classes = (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
+    return tuple([cls.__dict__.get(name) for cls in classes for name in ("__get__", *DESCRIPTOR)])

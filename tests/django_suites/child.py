@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import django
 
-from tests.django_suites.expected import differences
+from tests.django_suites.expected import Difference, differences
 from tests.django_suites.results import Recorder, record
 from tests.django_suites.suites import COMPARE, ROW_MODES, STOCK
 
@@ -22,7 +22,8 @@ from tests.django_suites.suites import COMPARE, ROW_MODES, STOCK
 def main(mode: str, report: str, *suites: str) -> None:
     with Path(report).open("w") as file:
         recorder = Recorder(file)
-        counts = take_over(mode, recorder)
+        version = ".".join(map(str, django.VERSION[:2]))
+        counts = take_over(mode, recorder, differences(mode, version))
         record(recorder)
         sys.argv = ["runtests.py", "--settings=test_sqlite", "--parallel=1", *suites]
         # Whether tests failed is said more precisely by the outcomes than by the exit.
@@ -31,8 +32,13 @@ def main(mode: str, report: str, *suites: str) -> None:
         recorder.end(counts())
 
 
-def take_over(mode: str, recorder: Recorder) -> Callable[[], dict[str, Any]]:
-    """Puts the package in Django's place; returns what tells how often it was there."""
+def take_over(mode: str, recorder: Recorder, listed: dict[str, Difference]) -> Callable[[], dict[str, Any]]:
+    """
+    Puts the package in Django's place; returns what tells how often it was there.
+
+    Args:
+        listed: By test, where it differs from Django on purpose.
+    """
     if mode == STOCK:
         return dict
     # Imported before any test module is, which may bind what is replaced.
@@ -44,8 +50,7 @@ def take_over(mode: str, recorder: Recorder) -> Callable[[], dict[str, Any]]:
     from tests.django_suites.queries import judge_queries
 
     counted = prefetch_everything(mode)
-    version = ".".join(map(str, django.VERSION[:2]))
-    judge_queries(recorder, differences(mode, version), lambda: many_to_many(counted))
+    judge_queries(recorder, listed, lambda: many_to_many(counted))
     return counted.as_dict
 
 

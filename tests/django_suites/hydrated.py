@@ -11,6 +11,7 @@ from django.db.models import Model
 from django.db.models.query import ModelIterable, RelatedPopulator
 
 from django_memoized_prefetch._hydrate import NativeModelIterable, why_not_compiled, why_not_hydrated, why_not_native
+from tests.django_suites.own import take_for_own
 from tests.django_suites.queries import unseen
 
 
@@ -70,6 +71,8 @@ def hydrate_everything(*, compare: bool) -> Rows:
         rows.related_by_django[why_not_hydrated(self.model_cls) or f"{type(self).__name__}, below Django's"] += 1
         populate(self, row, from_obj)
 
+    take_for_own(native_or_stock)
+    take_for_own(counted_populate)
     ModelIterable.__iter__ = native_or_stock
     RelatedPopulator.populate = counted_populate
     return rows

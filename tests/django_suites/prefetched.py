@@ -13,6 +13,7 @@ import django_memoized_prefetch
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.django_suites.graph import differences, fresh_copies
 from tests.django_suites.kinds import MANY_TO_MANY, Lookups
+from tests.django_suites.own import take_for_own
 from tests.django_suites.queries import unseen
 from tests.django_suites.suites import ONE, WARM
 
@@ -29,8 +30,13 @@ def prefetch_everything(mode: str) -> Lookups:
     counted = Lookups()
     stock = query_module.prefetch_related_objects
     size = 1 if mode == ONE else 10_000
+    home = django_memoized_prefetch.__name__
 
     def prefetch_related_objects(model_instances: Iterable[Any], *related_lookups: Any) -> None:
+        if sys._getframe(1).f_globals["__name__"].startswith(home):
+            # What this package leaves to Django.
+            stock(model_instances, *related_lookups)
+            return
         if isinstance(model_instances, list) and not all(isinstance(one, Model) for one in model_instances):
             # Of values() and the like Django attaches nothing to; process_chunk refuses them.
             stock(model_instances, *related_lookups)
@@ -68,7 +74,7 @@ def prefetch_everything(mode: str) -> Lookups:
             raise MemoryDiffersError(f"{lookups}: {queries[1]} queries with a memory, {queries[0]} without")
         counted.compared += 1
 
-    home = django_memoized_prefetch.__name__
+    take_for_own(prefetch_related_objects)
     for name, module in list(sys.modules.items()):
         # This package's own modules go on using Django's where they leave a relation to Django.
         if not name.startswith(home) and getattr(module, "prefetch_related_objects", None) is stock:

@@ -124,24 +124,41 @@ def run(python: str, mode: str, suites: list[str]) -> Run:
 
 
 def _run_child(python: str, tests: Path, mode: str, suites: list[str]) -> tuple[list[Outcome], dict[str, Any], float]:
-    report = KEPT / f"{tests.parent.name}-{mode}-{os.getpid()}.jsonl"
+    child = [python, "-m", "tests.django_suites.child"]
+    return run_child(child, mode, suites, tests, KEPT / f"{tests.parent.name}-{mode}")
+
+
+def run_child(
+    child: list[str], mode: str, arguments: list[str], directory: Path, kept: Path
+) -> tuple[list[Outcome], dict[str, Any], float]:
+    """
+    The outcomes that a process writes, what it counted, and its seconds.
+
+    Args:
+        child: Is called with the mode, the path of its report, and the arguments.
+        directory: It is called in this.
+        kept: Where the report and the log of the latest run are kept, without their suffixes.
+    """
+    report = kept.with_name(f"{kept.name}-{os.getpid()}.jsonl")
     log = report.with_suffix(".log")
     start = time.monotonic()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
-    # Django's tests bring settings of their own.
+    # The tests bring settings of their own.
     environment.pop("DJANGO_SETTINGS_MODULE", None)
-    command = [python, "-m", "tests.django_suites.child", mode, str(report), *suites]
+    command = [*child, mode, str(report), *arguments]
     with log.open("w") as output:
-        done = subprocess.run(command, cwd=tests, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command, cwd=directory, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+        )
     outcomes, counts = results.read(report) if report.exists() else ([], None)
     # The latest run's are kept, for those who want to know more than is printed.
-    log = log.replace(KEPT / f"{tests.parent.name}-{mode}.log")
+    log = log.replace(kept.with_name(f"{kept.name}.log"))
     if report.exists():
-        report.replace(log.with_suffix(".jsonl"))
+        report.replace(kept.with_name(f"{kept.name}.jsonl"))
     if counts is None:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        print(f"The run of Django's tests in mode {mode} ended with {done.returncode}:\n{tail}", flush=True)
+        print(f"The run of the tests in mode {mode} ended with {done.returncode}:\n{tail}", flush=True)
         if mode == STOCK:
             raise SystemExit(1)
     return outcomes, counts or _nothing(mode), time.monotonic() - start

@@ -1,4 +1,4 @@
-"""The sdist of Django, whose tests the wheel does not have."""
+"""Sdists, which have the tests that wheels do not have."""
 
 from __future__ import annotations
 
@@ -45,33 +45,38 @@ def installed(python: str) -> Installed:
 
 def tests_of(django: str, python: str) -> Path:
     """The directory that runtests.py is in, for this version of Django."""
-    directory = KEPT / f"django-{django}" / "tests"
-    if not (directory / "runtests.py").exists():
-        KEPT.mkdir(parents=True, exist_ok=True)
-        sdist = KEPT / f"django-{django}.tar.gz"
+    return tree_of("django", django, python, KEPT) / "tests"
+
+
+def tree_of(name: str, version: str, python: str, kept: Path) -> Path:
+    """What the sdist of a project unpacks to; the sdist is downloaded where it is not among those that were kept."""
+    directory = kept / f"{name}-{version}"
+    if not directory.exists():
+        kept.mkdir(parents=True, exist_ok=True)
+        sdist = kept / f"{name}-{version}.tar.gz"
         if not sdist.exists():
-            _download(django, python, sdist)
-        with tempfile.TemporaryDirectory(dir=KEPT) as scratch, tarfile.open(sdist) as archive:
+            _download(name, version, python, sdist)
+        with tempfile.TemporaryDirectory(dir=kept) as scratch, tarfile.open(sdist) as archive:
             if sys.version_info >= (3, 12):
                 archive.extractall(scratch, filter="data")
             else:
                 archive.extractall(scratch)
             # Named at the end: what was cut off in the middle is not taken for whole. Another process may be faster.
             with suppress(OSError):
-                next(Path(scratch).iterdir()).rename(directory.parent)
+                next(Path(scratch).iterdir()).rename(directory)
     return directory
 
 
-def _download(django: str, python: str, sdist: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=KEPT) as scratch:
+def _download(name: str, version: str, python: str, sdist: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=sdist.parent) as scratch:
         pip = [python, "-m", "pip"]
         if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
             # An environment made by uv, or by tests/matrix.py, has no pip.
             subprocess.run([python, "-m", "venv", f"{scratch}/venv"], check=True)
             pip = [f"{scratch}/venv/bin/python", "-m", "pip"]
-        download = [*pip, "download", "--no-deps", "--no-binary", "Django", "--dest", scratch, f"Django=={django}"]
+        download = [*pip, "download", "--no-deps", "--no-binary", name, "--dest", scratch, f"{name}=={version}"]
         done = subprocess.run(download, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode:
-            sys.exit(f"{done.stdout}\nThe sdist of Django {django} is not to be had; put it at {sdist}.")
+            sys.exit(f"{done.stdout}\nThe sdist of {name} {version} is not to be had; put it at {sdist}.")
         (got,) = Path(scratch).glob("*.tar.gz")
         got.rename(sdist)

@@ -35,7 +35,8 @@ class Queries:
 
     def of(self, model: type[models.Model]) -> int:
         """How many statements read from the model's table."""
-        return sum(f'FROM "{model._meta.db_table}"' in sql for sql in self.sql)
+        table = connections["default"].ops.quote_name(model._meta.db_table)
+        return sum(f"FROM {table}" in sql for sql in self.sql)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ def postgresql(url: str, name_suffix: str = "", engine: str = "django.db.backend
 
 
 def mariadb(url: str, name_suffix: str = "") -> dict[str, Any]:
-    import pymysql
+    import pymysql  # type: ignore[import-untyped]
 
     # As what Django knows, and in a version that it takes; to say which is PyMySQL's own way of being that.
     pymysql.version_info = (2, 2, 8, "final", 1)

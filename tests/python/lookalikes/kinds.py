@@ -16,38 +16,11 @@ SQLITE, POSTGRESQL, MARIADB = "sqlite", "postgresql", "mysql"
 EVERYWHERE = (SQLITE, POSTGRESQL, MARIADB)
 
 
-class OfType:
-    """A field whose column, and the columns that refer to it, have types of their own."""
-
-    def __init__(self, *arguments: Any, column_type: str = "", link_type: str = "", **options: Any) -> None:
-        self.column_type, self.link_type = column_type, link_type
-        super().__init__(*arguments, **options)
-
-    def db_type(self, connection: Any) -> Any:
-        return self.column_type or super().db_type(connection)  # type: ignore[misc]
-
-    def rel_db_type(self, connection: Any) -> Any:
-        return self.link_type or self.column_type or super().rel_db_type(connection)  # type: ignore[misc]
-
-
-class Text(OfType, models.CharField):  # type: ignore[misc]
-    pass
-
-
-class Number(OfType, models.IntegerField):  # type: ignore[misc]
-    pass
-
-
-class Identifier(OfType, models.UUIDField):  # type: ignore[misc]
-    pass
-
-
-class Moment(OfType, models.DateTimeField):  # type: ignore[misc]
-    pass
-
-
-class NumberInText(Number):
+class NumberInText(models.IntegerField):  # type: ignore[misc]
     """Integers that an old schema keeps as text."""
+
+    def db_type(self, connection: Any) -> str:
+        return "varchar(20)"
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         return None if value is None else int(value)
@@ -56,14 +29,14 @@ class NumberInText(Number):
         return None if value is None else str(int(value))
 
 
-class Lowered(Text):
+class Lowered(models.CharField):  # type: ignore[misc]
     """Text that Python sees without its case."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         return None if value is None else value.lower()
 
 
-class Prefixed(Text):
+class Prefixed(models.CharField):  # type: ignore[misc]
     """Text that Python sees without what stands before each value in the column."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
@@ -85,6 +58,9 @@ class Kind:
         raw: The links are written past the field, as the column has them.
         unsaved: What only objects that were never saved have as keys.
         is_paged: By its order, rows can be read in pages of primary keys.
+        column_type, link_type: Of the columns of keys, and of those that refer to them. The fields know nothing of
+            it, as those of many an old schema; fields that do are left to Django.
+        is_own: A field class of the project's own; it is left to Django.
         vendors: The databases that have such columns.
         needs_icu: Of PostgreSQL, one with ICU, which the embedded one is built without.
     """
@@ -95,6 +71,9 @@ class Kind:
     raw: bool = False
     unsaved: Sequence[Any] = ()
     is_paged: bool = True
+    column_type: str = ""
+    link_type: str = ""
+    is_own: bool = False
     vendors: Sequence[str] = EVERYWHERE
     needs_icu: bool = False
 
@@ -133,35 +112,17 @@ CREATE COLLATION IF NOT EXISTS lookalike_case (provider = icu, locale = 'und-u-k
 CREATE COLLATION IF NOT EXISTS lookalike_base (provider = icu, locale = 'und-u-ks-level1', deterministic = false);
 """
 
-WITHOUT_CASE: dict[str, dict[str, Any]] = {
-    SQLITE: {"db_collation": "NOCASE"},
-    POSTGRESQL: {"column_type": "folded"},
-    MARIADB: {},  # as it comes
-}
+
+def text(collation: str | None = None, cls: Any = models.CharField) -> Callable[..., Any]:
+    return lambda **options: cls(max_length=40, db_collation=collation, **options)
 
 
-def without_case(**options: Any) -> Any:
-    return Text(max_length=40, **WITHOUT_CASE[connection.vendor], **options)
+def moment(**options: Any) -> Any:
+    return models.DateTimeField(**options)
 
 
-def without_blanks(**options: Any) -> Any:
-    return Text(max_length=6, db_collation="RTRIM" if connection.vendor == SQLITE else None, **options)
-
-
-def text(collation: str | None = None, cls: type[Text] = Text, **own: Any) -> Callable[..., Any]:
-    return lambda **options: cls(max_length=40, db_collation=collation, **own, **options)
-
-
-def unicode_alike(**options: Any) -> Any:
-    collations = {MARIADB: "utf8mb4_unicode_ci", POSTGRESQL: "lookalike_base"}
-    return Text(max_length=40, db_collation=collations[connection.vendor], **options)
-
-
-def whole_seconds(**options: Any) -> Any:
-    """Keys in whole seconds, referred to with microseconds."""
-    types = {MARIADB: ("datetime", "datetime(6)"), POSTGRESQL: ("timestamptz(0)", "timestamptz")}
-    column, link = types.get(connection.vendor, ("", ""))
-    return Moment(column_type=column, link_type=link, **options)
+def of_vendor(**values: str) -> str:
+    return values.get(connection.vendor, "")
 
 
 NOON = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone.utc)
@@ -171,23 +132,30 @@ NAN = [math.nan] if connection.vendor == POSTGRESQL else []  # the others have n
 
 CASES = ["zz", "Abc", "abc", "ABC", "DEF", "def", "xyz", "XYZ", "Abc"]
 KINDS: dict[str, Kind] = {
-    "Case": Kind(without_case, ["zz", "abc", "Def"], CASES, unsaved=["ABC", "abc"]),
+    "Case": Kind(
+        text("NOCASE" if connection.vendor == SQLITE else None),
+        ["zz", "abc", "Def"],
+        CASES,
+        unsaved=["ABC", "abc"],
+        column_type=of_vendor(postgresql="folded"),
+    ),
     "Blanks": Kind(
-        without_blanks,
+        text("RTRIM" if connection.vendor == SQLITE else None),
         ["zz", "ab", "cd "],
         ["zz", "ab ", "ab", "ab  ", "cd", "cd ", "ef", "ef ", "ab"],
         unsaved=["ab ", "ab"],
         vendors=(SQLITE, MARIADB),
     ),
     "Padded": Kind(
-        text(link_type="char(6)"),
+        text(),
         ["zz", "ab", "abcdef", "cd  "],
         ["zz", "ab", "abcdef", "cd", "ef", "ab"],
+        link_type="char(6)",
         unsaved=["ab ", "ab"],
     ),
     "Accents": Kind(text(), ["zz", "ete", "naïve"], ["zz", "été", "ete", "ÉTÉ", "naive", "naïve", "ß", "ete"]),
     "Unicode": Kind(
-        unicode_alike,
+        text(of_vendor(mysql="utf8mb4_unicode_ci", postgresql="lookalike_base")),
         ["zz", "1", "été", "ss"],
         ["zz", "\uff11", "1", "e\u0301te\u0301", "été", "ETE", "ß", "²", "\uff11"],
         vendors=(MARIADB, POSTGRESQL),
@@ -217,11 +185,14 @@ KINDS: dict[str, Kind] = {
         [NOON.date(), datetime.date(2024, 5, 3), datetime.date(2024, 5, 2), NOON.date()],
         unsaved=["2024-05-01", NOON.date()],
     ),
-    "Microseconds": Kind(
-        lambda **options: models.DateTimeField(**options), [NOON, LATER], [NOON, LATER, NOON.replace(second=1), LATER]
-    ),
+    "Microseconds": Kind(moment, [NOON, LATER], [NOON, LATER, NOON.replace(second=1), LATER]),
     "WholeSeconds": Kind(
-        whole_seconds, [NOON.replace(hour=9), NOON], [NOON.replace(hour=9), LATER, NOON, LATER], unsaved=[LATER, NOON]
+        moment,
+        [NOON.replace(hour=9), NOON],
+        [NOON.replace(hour=9), LATER, NOON, LATER],
+        unsaved=[LATER, NOON],
+        column_type=of_vendor(mysql="datetime", postgresql="timestamptz(0)"),
+        link_type=of_vendor(mysql="datetime(6)", postgresql="timestamptz"),
     ),
     "Uuid": Kind(
         lambda **options: models.UUIDField(**options),
@@ -231,35 +202,28 @@ KINDS: dict[str, Kind] = {
     ),
     # Written by other programs, as SQLite and MariaDB up to 10.6 let them.
     "UuidWrittenOtherwise": Kind(
-        lambda **options: Identifier(column_type="char(32)", link_type="char(36)", **options),
+        lambda **options: models.UUIDField(**options),
         [FIRST, SECOND],
         [FIRST.hex, SECOND.hex, SECOND.hex.upper(), str(SECOND), SECOND.hex],
         raw=True,
         vendors=(SQLITE,),
     ),
     "UuidWithDashes": Kind(
-        lambda **options: Identifier(column_type="char(36)", **options),
+        lambda **options: models.UUIDField(**options),
         [FIRST, SECOND],
         [str(FIRST), str(SECOND), str(SECOND).upper(), str(uuid.UUID(int=1)), str(SECOND)],
         raw=True,
+        column_type="char(36)",
         vendors=(MARIADB,),
     ),
-    "NumberLinkedByText": Kind(
-        lambda **options: Number(link_type="varchar(20)", **options),
-        [9, 7],
-        ["9", "7", "07", " 7", "8", "7.0", "7"],
-        raw=True,
-        vendors=(SQLITE, MARIADB),
-    ),
-    "TextLinkedByNumber": Kind(
-        text(link_type="integer"), ["9", "7"], ["9", "7", "8", "7"], raw=True, vendors=(SQLITE, MARIADB)
-    ),
     "NumberInText": Kind(
-        lambda **options: NumberInText(column_type="varchar(20)", **options),
+        lambda **options: NumberInText(**options),
         [9, 7],
         ["9", "7", "07", "8", "007", "7"],
         raw=True,
         unsaved=["7", 7],
+        is_own=True,
+        vendors=(SQLITE, MARIADB),
     ),
     "Lowered": Kind(
         text(cls=Lowered),
@@ -267,6 +231,9 @@ KINDS: dict[str, Kind] = {
         ["zz", "abc", "ABC", "def", "Def", "xyz", "abc"],
         unsaved=["ABC", "abc"],
         is_paged=False,
+        is_own=True,
     ),
-    "Prefixed": Kind(text(cls=Prefixed), ["zz", "abc"], ["zz", "abc", "ABC", "xyz", "abc"], unsaved=["ABC", "abc"]),
+    "Prefixed": Kind(
+        text(cls=Prefixed), ["zz", "abc"], ["zz", "abc", "ABC", "xyz", "abc"], unsaved=["ABC", "abc"], is_own=True
+    ),
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,24 @@ class Family:
 
     def models(self) -> list[Any]:
         return [value for name, value in vars(self).items() if name != "kind"]
+
+    @contextmanager
+    def columns(self) -> Iterator[None]:
+        """In this block, tables are made with the column types of the kind."""
+        keys = [one._meta.get_field("code") for one in (self.thing, self.tag, self.shelf)]
+        through = self.post._meta.get_field("tags").remote_field.through
+        fields = [field for one in (*self.models(), through) for field in one._meta.local_fields]
+        links = [field for field in fields if field.is_relation and field.target_field in keys]
+        types = dict.fromkeys([*keys, self.note._meta.get_field("object_id")], self.kind.column_type)
+        types.update(dict.fromkeys(links, self.kind.link_type or self.kind.column_type))
+        typed = {field: column_type for field, column_type in types.items() if column_type}
+        for field, column_type in typed.items():
+            field.db_type = lambda connection, column_type=column_type: column_type
+        try:
+            yield
+        finally:
+            for field in typed:
+                del field.db_type
 
 
 def model(name: str, fields: dict[str, Any], ordering: Sequence[str] = ()) -> Any:

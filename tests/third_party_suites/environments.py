@@ -1,0 +1,71 @@
+"""A virtual environment and a tree of sources for each project."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from functools import cache
+from pathlib import Path
+
+from tests.django_suites.source import tree_of
+from tests.matrix import SUPPORTED, build_wheel, interpreters, logged
+from tests.run import ROOT, heading
+from tests.third_party_suites.projects import Project
+
+HOME = ROOT / "build" / "third-party-suites"
+SOURCES = HOME / "sources"
+# What all of the projects run on.
+PYTHON = "3.12"
+
+
+@cache
+def wheel() -> tuple[Path, Path]:
+    """The Python with the build tools, and the wheel of this package as it is now."""
+    here = interpreters()
+    if PYTHON not in here:
+        sys.exit(f"There is no Python {PYTHON} here, which these suites run on.")
+    HOME.mkdir(parents=True, exist_ok=True)
+    heading(f"Building for Python {PYTHON}")
+    builder, made = build_wheel(PYTHON, here[PYTHON])
+    # Apart from where `make matrix` and other runs build theirs, and remove the one before.
+    own = Path(tempfile.mkdtemp(prefix="wheel-", dir=HOME))
+    atexit.register(shutil.rmtree, own)
+    return builder, Path(shutil.copy2(made, own))
+
+
+def environment(project: Project) -> str:
+    """The interpreter of the project's own environment, with the project, its tests' needs, and this package."""
+    assert PYTHON in SUPPORTED[project.django]
+    builder, package = wheel()
+    home = HOME / project.name
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "log"
+    log.write_text("")
+    python = home / "venv" / "bin" / "python"
+    if not python.exists():
+        logged(log, builder, "-m", "venv", "--without-pip", home / "venv")
+    pip = [builder, "-m", "pip", "--python", python, "install"]
+    logged(log, *pip, f"django=={project.django}.*", f"{project.name}=={project.version}", *project.needs)
+    logged(log, *pip, "--force-reinstall", "--no-deps", package)
+    return str(python)
+
+
+def tree(project: Project) -> Path:
+    """The sources, which have the tests; downloaded once."""
+    return tree_of(project.name, project.version, str(wheel()[0]), SOURCES)
+
+
+_PACKAGES = """
+from importlib.metadata import distributions
+print(sorted(f"{one.name} {one.version}" for one in distributions() if one.name != "django-memoized-prefetch"))
+"""
+
+
+def fingerprint(project: Project, python: str) -> str:
+    """Changes with whatever decides what the tests give as Django is."""
+    packages = subprocess.check_output([python, "-c", _PACKAGES], text=True)
+    return format(zlib.crc32(f"{project} {packages}".encode()), "08x")
