@@ -197,7 +197,7 @@ def _reverse_one(model: type[Model], name: str, descriptor: ReverseOneToOneDescr
 def _reverse_many(model: type[Model], name: str, descriptor: ReverseManyToOneDescriptor) -> Relation:
     field, target = descriptor.field, descriptor.rel.related_model
     reason = (
-        (None if issubclass(target, field.model) else f"the way back of {field.model.__name__}.{field.name}")
+        (None if issubclass(target, field.related_fields[0][0].model) else f"the way back of {field.name}")
         or _why_not_collection(descriptor)
         or _why_not_field(field)
         or _why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
