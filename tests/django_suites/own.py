@@ -1,4 +1,4 @@
-"""What the suites replace of Django counts as Django's own: this package leaves to Django what others have patched."""
+"""Functions that count as Django's own in a test: this package leaves to Django what runs those of others."""
 
 from __future__ import annotations
 

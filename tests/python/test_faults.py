@@ -441,12 +441,13 @@ class Starvation:
         return call
 
     def python(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, to be called by native code."""
+        """The function, to be called by native code. What it gives bit by bit is there when it returns."""
 
         def call(*arguments: Any) -> Any:
             self.end()
             try:
-                return function(*arguments)
+                result = function(*arguments)
+                return iter(list(result)) if isinstance(result, Iterator) else result
             finally:
                 self.begin()
 
