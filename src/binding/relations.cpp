@@ -175,6 +175,9 @@ bool to_one_instances::still_attached(const to_one_relation& relation, const obj
     if (row.get() == Py_None || (relation.to_attr && !is_instance_of_model(row.get()))) {
         return true;
     }
+    if (!relation.exact && !relation.to_attr) {
+        return true; // select_related() attached a row whose key may look otherwise; a new key would have detached it
+    }
     const key_reading<py_key> reading = reading_of(relation.key.read_from(dict), relation.translated);
     return reading.state != key_state::present || m_memo.is_row(row.get(), reading.key);
 }
@@ -417,13 +420,14 @@ own_attribute own_attribute_from(nb::handle name, int asked) {
 }
 
 void init_to_one(to_one_relation* self, nb::str key_name, nb::str attach_name, nb::object reverse_name, bool loose,
-                 nb::handle count, nb::object to_attr, int asked, nb::object translated) {
+                 nb::handle count, nb::object to_attr, int asked, nb::object translated, bool exact) {
     new (self) to_one_relation{.key = {from_nb(key_name), true},
                                .attach_name = from_nb(attach_name),
                                .reverse_name = optional_from_nb(reverse_name),
                                .loose = loose,
                                .to_attr = own_attribute_from(to_attr, asked),
                                .translated = optional_from_nb(translated),
+                               .exact = exact,
                                .count = &nb::cast<counters&>(count),
                                .own_count = from_nb(count)};
 }
@@ -485,10 +489,10 @@ void bind_relations(nb::module_& module) {
     nb::class_<to_one_relation>(module, "ToOne", "A relation of one model class to one row.")
         .def("__init__", &init_to_one, nb::arg("key_name"), nb::arg("attach_name"), nb::arg("reverse_name").none(),
              nb::arg("loose"), nb::arg("count"), nb::arg("to_attr").none() = nb::none(), nb::arg("asked") = 2,
-             nb::arg("translated").none() = nb::none(),
+             nb::arg("translated").none() = nb::none(), nb::arg("exact") = true,
              nb::sig("def __init__(self, key_name: str, attach_name: str, reverse_name: str | None, loose: bool, "
                      "count: Counters, to_attr: str | None = None, asked: int = 2, "
-                     "translated: dict[Any, Any] | None = None) -> None"));
+                     "translated: dict[Any, Any] | None = None, exact: bool = True) -> None"));
     nb::class_<to_many_relation>(module, "ToMany", nb::type_slots(to_many_slots),
                                  "A relation of one model class to many rows, or to the one row that refers to it.")
         .def("__init__", &init_to_many, nb::arg("key_name"), nb::arg("key_in_dict"), nb::arg("attribute"),

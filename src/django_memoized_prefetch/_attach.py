@@ -9,7 +9,7 @@ from typing import Any
 
 from django import VERSION
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model, Prefetch, QuerySet, prefetch_related_objects, query
 from django.db.models.manager import BaseManager, ManagerDescriptor
 from django.db.models.query import get_prefetcher, normalize_prefetch_lookups
@@ -17,6 +17,7 @@ from django.utils.functional import cached_property
 
 from ._config import MemoizedPrefetchConfig
 from ._engine import Memo, ToMany, ToOne, follow_attribute, follow_to_many, follow_to_one, not_attached
+from ._keys import equals_as_python
 from ._lookups import Lookup
 from ._queries import (
     RowSource,
@@ -441,6 +442,7 @@ class Attachment:
     def to_one_engine(self, instance: Model, translated: dict[Any, Any] | None = None) -> ToOne:
         relation = self.relation
         to_attr, where = self._own_attribute(instance)
+        alias = instance._state.db or DEFAULT_DB_ALIAS
         return ToOne(
             relation.key_name,
             relation.cache_name,
@@ -450,6 +452,7 @@ class Attachment:
             to_attr,
             where,
             translated,
+            relation.kind != TO_ONE or equals_as_python(relation.target_field, connections[alias]),
         )
 
     def to_many_engine(self, instance: Model, translated: dict[Any, Any] | None = None) -> ToMany:

@@ -75,6 +75,7 @@ class ToOne:
         to_attr: str | None = None,
         asked: int = 2,
         translated: dict[Any, Any] | None = None,
+        exact: bool = True,
     ) -> None: ...
 
 class ToMany:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import count
@@ -168,8 +169,9 @@ class Memory:
         size = self.size_of(config.model, config)
         queries = QueryCount()
         with queries.on(queryset.db):
-            # One more than is kept, to know whether there are more.
-            all_rows = list(natively(queryset.all() if size is None else queryset[: size + 1]))
+            # One more than is kept, to know whether there are more; databases take 64 bits.
+            limited = queryset.all() if size is None else queryset[: min(size + 1, sys.maxsize)]
+            all_rows = list(natively(limited))
         counters.add_queries(queries.queries)
         if size is not None and len(all_rows) > size:
             logger.warning(

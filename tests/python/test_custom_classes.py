@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable, Iterator
 from itertools import permutations
@@ -12,8 +13,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+from django.utils.functional import SimpleLazyObject
 
-from django_memoized_prefetch import MemoizedPrefetch, memoized
+from django_memoized_prefetch import MemoizedPrefetch, _relations, memoized
 from tests.python.custom.models import (
     Backward,
     Item,
@@ -28,6 +30,7 @@ from tests.python.custom.models import (
     Pointer,
     Price,
     Ranked,
+    Renamed,
     ShoutingManager,
     Speaker,
     Status,
@@ -38,7 +41,15 @@ from tests.python.custom.models import (
 )
 from tests.python.oracle import captured_queries, no_queries
 
-NAMES = {Status: "status", Ranked: "ranked", Owned: "owned", Loud: "loud", Twice: "twice", TextKey: "text_key"}
+NAMES = {
+    Status: "status",
+    Ranked: "ranked",
+    Owned: "owned",
+    Loud: "loud",
+    Twice: "twice",
+    TextKey: "text_key",
+    Renamed: "renamed",
+}
 
 
 @pytest.fixture
@@ -53,7 +64,10 @@ def items() -> list[Item]:
     knowing = [Knowing.objects.create() for _ in range(4)]
     backward = [Backward.objects.create() for _ in range(4)]
     swapped = [Swapped.objects.create(name=f"n{i}") for i in range(4)]
-    places = [Place.objects.create() for _ in range(4)]
+    places = [Place.objects.create(owner=owned[3 - i]) for i in range(4)]
+    for i, place in enumerate(places):
+        place.owners.set({owned[i], owned[0]})
+    renamed = [Renamed.objects.create(number=i + 1) for i in range(4)]
     made = []
     for i in range(9):
         at, other = i % 4, (i + 1 + i // 4) % 4
@@ -65,6 +79,7 @@ def items() -> list[Item]:
             twice=twice[at],
             text_key=text_keys[at],
             home=places[at],
+            renamed=renamed[at],
         )
         for name, rows in {
             "statuses": statuses,
@@ -80,6 +95,7 @@ def items() -> list[Item]:
             PlaceLink.objects.create(item=item, place=places[(at + position) % 4], position=(position * 2) % 3)
             Note.objects.create(item=item, stars=position)
         OrderedLink.objects.create(item=item, place=places[at])
+        Item.many_renamed.through.objects.create(item=item, renamed_id=other + 1)
         Label.objects.create(item=item)
         Speaker.objects.create(item=item, place=places[other])
         made.append(item)
@@ -127,6 +143,7 @@ def answer(process: Callable[[list[Any]], Any], make: Callable[[], Any], read: C
 LOOKUPS = [
     *NAMES.values(),
     *("statuses", "many_ranked", "many_knowing", "many_owned", "many_loud", "backward", "swapped", "places", "linked"),
+    *("renamed", "many_renamed"),
     *("labels", "notes_of_it", "notes__item__status", "notes_of_it__item", "speakers", "places__custom_place_links"),
 ]
 
@@ -235,6 +252,29 @@ def test_a_manager_that_gives_another_queryset_for_every_tenant(
     assert run(scoped.process_chunk) == expected
     assert scoped.stats().relations[lookup].path == "native"
     assert scoped.stats().relations[lookup].hits
+
+
+@pytest.mark.parametrize("lookup", ["home__owner", "home__owners"])
+def test_a_manager_that_varies_below_remembered_rows(
+    items: list[Item], lookup: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row above is fresh in the later chunks, and what hangs on them is another tenant's."""
+    others = [Owned.objects.create(tenant="b") for _ in range(4)]
+    for place in Place.objects.all():
+        place.owners.add(others[0])
+
+    def run(process: Callable[[list[Any]], Any]) -> list[Any]:
+        seen = []
+        for name in "abba":
+            monkeypatch.setattr(tenant, "name", name)
+            objects = list(Item.objects.all())
+            process(objects)
+            seen.append([follow(one, lookup) for one in objects])
+        return seen
+
+    prefetch = MemoizedPrefetch(lookup)
+    assert run(prefetch.process_chunk) == run(lambda objects: prefetch_related_objects(objects, lookup))
+    assert prefetch.stats().relations["home"].hits
 
 
 def test_a_managers_all_is_called_as_often_as_by_django(items: list[Item]) -> None:
@@ -361,6 +401,73 @@ def test_a_patch_of_the_prefetch_itself_is_called(
     prefetch.process_chunk(objects)
     assert calls
     assert words in (prefetch.stats().relations["home"].reason or "")
+
+
+@pytest.mark.parametrize("name", ["get_db_prep_value", "from_db_value"])
+def test_a_patch_of_the_fields_of_keys_is_called(items: list[Item], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = getattr(models.BigAutoField, name, None)
+    calls = []
+
+    def counted(self: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(value)
+        return value if original is None else original(self, value, *args, **kwargs)
+
+    objects = list(Item.objects.all())
+    monkeypatch.setattr(models.BigAutoField, name, counted, raising=False)
+    _relations._relation_of.cache_clear()  # what a class has is found out at its first use
+    prefetch = MemoizedPrefetch("home")
+    prefetch.process_chunk(objects)
+    monkeypatch.undo()
+    _relations._relation_of.cache_clear()
+    assert calls
+    assert prefetch.stats().relations["home"].path == "django"
+    assert f"BigAutoField.{name} is patched by tests" in (prefetch.stats().relations["home"].reason or "")
+
+
+# --- lookups and objects that are not what they look like
+
+
+class LatestFirst(Prefetch):  # type: ignore[type-arg]
+    """Has its own say in what its rows are read from; which method it is asked by differs between versions."""
+
+    def get_current_queryset(self, level: int) -> Any:
+        queryset = super().get_current_queryset(level)
+        return queryset and queryset.order_by("-pk").filter(stars__gt=0)
+
+    def get_current_querysets(self, level: int) -> Any:
+        querysets = super().get_current_querysets(level)
+        return querysets and [queryset.order_by("-pk").filter(stars__gt=0) for queryset in querysets]
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_prefetch_class_of_their_own(items: list[Item], size: int) -> None:
+    def lookup() -> Any:
+        return LatestFirst("notes", Note.objects.all(), to_attr="latest")
+
+    def read(one: Any) -> Any:
+        return rows_of(one.latest)
+
+    expected = answer(lambda objects: prefetch_related_objects(objects, lookup()), Item.objects.all, read)
+    prefetch = MemoizedPrefetch(lookup(), lru_cache_size=size)
+    assert answer(prefetch.process_chunk, Item.objects.all, read) == expected
+    assert len(expected[0][0]) == 2
+
+
+@pytest.mark.parametrize("lookup", ["home", "statuses", "notes_of_it", "home__owner"])
+def test_objects_that_are_made_when_they_are_needed(items: list[Item], lookup: str) -> None:
+    """As request.user is."""
+
+    def lazily() -> list[Any]:
+        return [SimpleLazyObject(functools.partial(Item.objects.get, pk=item.pk)) for item in items]
+
+    expected = lazily()
+    prefetch_related_objects(expected, lookup)
+    prefetch = MemoizedPrefetch(lookup)
+    for _ in range(2):
+        objects = prefetch.process_chunk(lazily())
+        assert [follow(one, lookup) for one in objects] == [follow(one, lookup) for one in expected]
+        with no_queries():
+            [follow(one, lookup) for one in objects]
 
 
 # --- careless callers

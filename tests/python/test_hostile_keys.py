@@ -275,6 +275,12 @@ def test_a_huge_size_keeps_all(size: int, bookshop: Bookshop) -> None:
     assert str(prefetch.stats())
 
 
+@pytest.mark.parametrize("size", [2**63 - 2, sys.maxsize])
+def test_prefetch_all_with_a_huge_size(size: int, bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Author, ["author"], lru_cache_size=size, prefetch_all=True))
+    assert_same_as_django(lambda: list(Book.objects.order_by("pk")), ["author"], prefetch)
+
+
 @pytest.mark.parametrize("size", [2**63, 2**64 - 1, 2**64, 2**200])
 def test_a_size_that_no_machine_has_is_a_value_error(size: int) -> None:
     prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Author, ["author"]))

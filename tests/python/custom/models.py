@@ -246,7 +246,22 @@ class TextKey(models.Model):
 
 
 class Place(Custom):
-    pass
+    owner = models.ForeignKey(Owned, models.CASCADE, null=True, related_name="+")
+    owners = models.ManyToManyField(Owned, related_name="+")
+
+
+class Renamed(models.Model):
+    """What it calls its pk is not its primary key."""
+
+    number = models.IntegerField(primary_key=True)
+
+    @property
+    def pk(self) -> Any:
+        return None if self.number is None else -self.number
+
+    @pk.setter
+    def pk(self, value: Any) -> None:
+        self.number = value
 
 
 class Item(Custom):
@@ -267,6 +282,8 @@ class Item(Custom):
     places = SortedField(Place, through="PlaceLink", related_name="+")
     linked = models.ManyToManyField(Place, through="OrderedLink", related_name="+")
     labels = LabelsAttribute()
+    renamed = models.ForeignKey(Renamed, models.CASCADE, null=True, related_name="items")
+    many_renamed = models.ManyToManyField(Renamed, related_name="+", db_constraint=False)
 
     @property
     def notes_of_it(self) -> Any:
