@@ -12,10 +12,10 @@ from django.db.models import CharField, Field, IntegerField, Model, TextField, U
 
 from ._attach import Attachment, Rows
 from ._engine import group_by_value
-from ._keys import value_field
+
 from ._lookups import Lookup
 from ._queries import content_type_rows, queryset_rows
-from ._relations import GENERIC_MANY, TO_ONE, Relation, pk_fields
+from ._relations import GENERIC_MANY, TO_ONE, Relation, pk_fields, value_field
 from ._stock import why_not_column, why_not_key, why_not_stock
 
 # Django compares the keys as strings since 6.0; before, the value as the primary key's column would store it.
@@ -156,7 +156,11 @@ def keys_of(model: type[Model], values: Sequence[Any]) -> dict[Any, Any] | None:
             for value in keys.keys() - equal.keys():
                 pk.get_prep_value(value)  # as the query does
             return equal
-    except (ValidationError, ValueError, TypeError):
+    except ValidationError as error:
+        # It refers to itself and, by its frames, to all that runs: an open cursor would wait for the collector.
+        error.__traceback__ = error.__context__ = None
+        return None
+    except (ValueError, TypeError):
         return None
     return keys
 

@@ -18,7 +18,7 @@ from django.db.models.lookups import In
 from django.db.models.sql.where import WhereNode
 
 from ._engine import group_by_value
-from ._relations import Relation
+from ._relations import Relation, value_field
 from ._stock import why_overridden_once
 
 
@@ -97,13 +97,6 @@ def is_key_list(condition: Any) -> bool:
 
 
 _PREPARING = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
-
-
-def value_field(field: Any) -> Any:
-    """The field that a field's values are those of: the one that foreign keys lead to in the end."""
-    while field.remote_field is not None:
-        field = field.target_field
-    return field
 
 
 def by_name(name: str) -> Callable[[QuerySet[Any], Sequence[Any]], QuerySet[Any]]:

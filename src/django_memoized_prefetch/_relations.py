@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Field, Model, QuerySet
+from django.db.models import DecimalField, Field, FloatField, Model, QuerySet
 from django.db.models.fields.related_descriptors import (
     ForwardManyToOneDescriptor,
     ManyToManyDescriptor,
@@ -308,6 +308,8 @@ def _many_to_many(model: type[Model], name: str, descriptor: ManyToManyDescripto
             or why_not_key(target_key)
             or why_not_own(type(field), _PATHS, f"custom field {type(field).__name__}")
         )
+    if reason is None and isinstance(value_field(target_field), (FloatField, DecimalField)):
+        reason = f"{target.__name__}.{target_field.name} may be NaN, which no key finds"
     if reason is not None:
         return Relation(model, name, DJANGO, reason, target, descriptor=descriptor)
     return Relation(
@@ -320,6 +322,13 @@ def _many_to_many(model: type[Model], name: str, descriptor: ManyToManyDescripto
         target_field=target_key.foreign_related_fields[0],
         descriptor=descriptor,
     )
+
+
+def value_field(field: Any) -> Any:
+    """The field that a field's values are those of: the one that foreign keys lead to in the end."""
+    while field.remote_field is not None:
+        field = field.target_field
+    return field
 
 
 def link_fields(relation: Relation) -> tuple[type[Model], Field[Any, Any], Field[Any, Any]]:

@@ -109,6 +109,22 @@ def test_a_key_that_is_spelt_in_another_way() -> None:
             assert_same_error(notes, lambda: ["target"])
 
 
+def test_a_key_that_is_no_key_keeps_no_chunk_alive() -> None:
+    """The error that a field raises refers to itself, and by its frames to whatever runs: a cursor stayed open."""
+    note_on(Person, "three")
+    chunk = notes()
+    chunk_dies = weakref.ref(chunk[0])
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="expected a number"):
+            MemoizedPrefetch("target").process_chunk(chunk)
+        chunk.clear()
+        assert chunk_dies() is None
+    finally:
+        gc.enable()
+
+
 def test_keys_of_rows_that_are_gone() -> None:
     for model, key in ((Person, "99"), (City, "gone"), (Locker, str(identifier(9, 9)))):
         note_on(model, key)
