@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 
 import django
 import pytest
 
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is not looked at by the collections that tests ask for."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

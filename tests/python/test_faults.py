@@ -32,6 +32,8 @@ try:
     from _testcapi import remove_mem_hooks, set_nomemory
 except ImportError:
     remove_mem_hooks = set_nomemory = None
+# What the engine does about a failure depends on no database, and each kind of failure takes a hundred chunks.
+pytestmark = pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="runs on SQLite")
 needs_starvation = pytest.mark.skipif(set_nomemory is None, reason="this Python comes without _testcapi")
 
 # Of which some rows are remembered from the chunk before, and more are needed than are kept.

@@ -182,14 +182,20 @@ def test_a_row_is_found_by_whatever_its_key_is_equal_to(asked: str) -> None:
         assert third.label.code == other
 
 
+def are_equal(remembered: str, asked: str) -> bool:
+    """Whether a dict finds by one what it has by the other."""
+    key = uuid.UUID(int=3 * MODULUS + 5)
+    return {EQUALS[remembered](key): 1}.get(EQUALS[asked](key)) is not None
+
+
+PAIRS = [(first, second) for first in EQUALS if first != "no subclass" for second in EQUALS if are_equal(first, second)]
+
+
 @on_both
-@pytest.mark.parametrize("asked", EQUALS)
-@pytest.mark.parametrize("remembered", [name for name in EQUALS if name != "no subclass"])
+@pytest.mark.parametrize(("remembered", "asked"), PAIRS)
 def test_an_absence_is_found_by_whatever_its_key_is_equal_to(remembered: str, asked: str) -> None:
     key = uuid.UUID(int=3 * MODULUS + 5)
     first, second = EQUALS[remembered](key), EQUALS[asked](key)
-    if {first: 1}.get(second) is None:
-        pytest.skip("they are not equal")
     with labels_and_items(models.UUIDField(unique=True), models.UUIDField()) as (_, item):
         prefetch = MemoizedPrefetch("label")
         with captured_queries() as queries:

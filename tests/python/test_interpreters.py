@@ -69,13 +69,10 @@ def refused(interpreter, code):
 
 kinds = pytest.mark.parametrize(
     "isolated",
+    # Before Python 3.12 there is one GIL.
     [
-        pytest.param(False, id="shared GIL"),
-        pytest.param(
-            True,
-            id="own GIL",
-            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="there is one GIL"),
-        ),
+        pytest.param(isolated, id="own GIL" if isolated else "shared GIL")
+        for isolated in ([False, True] if sys.version_info >= (3, 12) else [False])
     ],
 )
 

@@ -111,7 +111,9 @@ def family(name: str, kind: Kind) -> Family:
         note=model(
             f"{name}Note",
             {
-                "content_type": models.ForeignKey(ContentType, models.DO_NOTHING, db_constraint=False),
+                "content_type": models.ForeignKey(
+                    ContentType, models.DO_NOTHING, db_constraint=False, related_name="+"
+                ),
                 "object_id": kind.field(),
                 "target": GenericForeignKey(),
             },
@@ -134,7 +136,7 @@ class Numbered(models.Model):
 class Remark(models.Model):
     """Refers by text to rows whose keys are integers."""
 
-    content_type = models.ForeignKey(ContentType, models.DO_NOTHING, db_constraint=False)
+    content_type = models.ForeignKey(ContentType, models.DO_NOTHING, db_constraint=False, related_name="+")
     object_id = models.CharField(max_length=20)
     target = GenericForeignKey()
 
