@@ -31,7 +31,7 @@ struct to_one_relation {
     bool loose = false;
     own_attribute to_attr;
     object_ref translated; // generic: a dict from the column's value to the row's key; others stand for no row
-    bool exact = true;        // keys that the database finds equal are equal in Python too
+    bool exact = true;     // keys that the database finds equal are equal in Python too
     counters* count = nullptr;
     object_ref own_count;
 };
