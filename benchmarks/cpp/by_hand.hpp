@@ -2,7 +2,7 @@
 /// the row that their key names, or to null. The rows live at least until the next chunk.
 #pragma once
 
-#include <memoized_prefetch/key_set.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
 
 #include <absl/container/flat_hash_map.h>
 

@@ -7,10 +7,10 @@
 /// One thread at a time; see shared_memo.hpp for several.
 #pragma once
 
-#include <memoized_prefetch/chunk_pass.hpp>
 #include <memoized_prefetch/detail/mapped_span.hpp>
 #include <memoized_prefetch/detail/misuse.hpp>
 #include <memoized_prefetch/detail/signature.hpp>
+#include <memoized_prefetch/passes/chunk_pass.hpp>
 
 #include <concepts>
 #include <functional>

@@ -5,7 +5,7 @@
 #include "py_allocator.hpp"
 #include "py_key.hpp"
 
-#include <memoized_prefetch/chunk_pass.hpp>
+#include <memoized_prefetch/passes/chunk_pass.hpp>
 
 #include <optional>
 

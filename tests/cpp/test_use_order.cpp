@@ -1,5 +1,5 @@
 // The order of use against a list.
-#include <memoized_prefetch/use_order.hpp>
+#include <memoized_prefetch/tables/use_order.hpp>
 
 #include <gtest/gtest.h>
 

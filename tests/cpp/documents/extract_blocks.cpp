@@ -20,6 +20,21 @@ std::string text_of(const std::filesystem::path& path) {
     return text.str();
 }
 
+/// A header and those of ours that it includes: what a user gets with it.
+std::string with_included(const std::filesystem::path& header) {
+    static const std::regex include(R"(#include <(memoized_prefetch/[^>]*)>)");
+    const std::string text = text_of(header);
+    std::filesystem::path root = header;
+    while (root.filename() != "memoized_prefetch") {
+        root = root.parent_path();
+    }
+    std::string all = text;
+    for (std::sregex_iterator at(text.begin(), text.end(), include), end; at != end; ++at) {
+        all += text_of(root.parent_path() / (*at)[1].str());
+    }
+    return all;
+}
+
 void check_reference(const std::string& line, const std::filesystem::path& document) {
     static const std::regex row(R"(\| \[[^\]]*\]\(([^)]*\.hpp)\) \| (.*))");
     static const std::regex name("`([a-z_]+)`");
@@ -27,7 +42,7 @@ void check_reference(const std::string& line, const std::filesystem::path& docum
     if (!std::regex_match(line, match, row)) {
         return;
     }
-    const std::string header = text_of(document.parent_path() / match[1].str());
+    const std::string header = with_included(document.parent_path() / match[1].str());
     const std::string names = match[2];
     for (std::sregex_iterator at(names.begin(), names.end(), name), end; at != end; ++at) {
         const std::regex declared("(class|struct|concept|using|auto|string|>|\\]\\]|error) (" + (*at)[1].str() +

@@ -1,8 +1,8 @@
 /// Everything there is to see of a table, to compare before with after.
 #pragma once
 
-#include <memoized_prefetch/link_table.hpp>
-#include <memoized_prefetch/memo_table.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
+#include <memoized_prefetch/tables/memo_table.hpp>
 
 #include <cstddef>
 #include <cstdint>

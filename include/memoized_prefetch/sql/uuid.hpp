@@ -1,7 +1,7 @@
 /// A UUID as a key: 16 bytes, where its text would be 36 characters on the heap.
 #pragma once
 
-#include <memoized_prefetch/key_traits.hpp>
+#include <memoized_prefetch/tables/key_traits.hpp>
 
 #include <array>
 #include <bit>

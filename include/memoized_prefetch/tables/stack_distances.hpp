@@ -24,7 +24,7 @@
 /// fails for this.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
 
 #include <algorithm>
 #include <bit>

@@ -14,8 +14,8 @@
 #pragma once
 
 #include <memoized_prefetch/detail/misuse.hpp>
-#include <memoized_prefetch/key_resolution.hpp>
-#include <memoized_prefetch/link_table.hpp>
+#include <memoized_prefetch/passes/key_resolution.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
 
 #include <array>
 

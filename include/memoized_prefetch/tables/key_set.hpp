@@ -1,9 +1,9 @@
 /// key_set: the distinct keys of one chunk, in first-seen order. It belongs to one pass and is never shared.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
-#include <memoized_prefetch/key_traits.hpp>
-#include <memoized_prefetch/roomy_array.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
+#include <memoized_prefetch/tables/key_traits.hpp>
+#include <memoized_prefetch/tables/roomy_array.hpp>
 
 #include <algorithm>
 #include <span>

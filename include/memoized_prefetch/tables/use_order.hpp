@@ -17,7 +17,7 @@
 /// Zipf's law, resolving a key took 52 ns instead of 57; elsewhere there was no difference beyond what runs differ by.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
 
 #include <algorithm>
 #include <bit>

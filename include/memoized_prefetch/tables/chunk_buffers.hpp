@@ -4,7 +4,7 @@
 /// chunks; those of a chunk with more than `most_kept` keys are not kept.
 #pragma once
 
-#include <memoized_prefetch/key_set.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
 
 #include <cstdint>
 

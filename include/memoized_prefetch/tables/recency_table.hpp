@@ -22,12 +22,12 @@
 /// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
-#include <memoized_prefetch/key_traits.hpp>
-#include <memoized_prefetch/roomy_array.hpp>
-#include <memoized_prefetch/stable_array.hpp>
-#include <memoized_prefetch/stack_distances.hpp>
-#include <memoized_prefetch/use_order.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
+#include <memoized_prefetch/tables/key_traits.hpp>
+#include <memoized_prefetch/tables/roomy_array.hpp>
+#include <memoized_prefetch/tables/stable_array.hpp>
+#include <memoized_prefetch/tables/stack_distances.hpp>
+#include <memoized_prefetch/tables/use_order.hpp>
 
 #include <algorithm>
 #include <array>

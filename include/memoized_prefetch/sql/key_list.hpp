@@ -8,7 +8,7 @@
 #pragma once
 
 #include <memoized_prefetch/detail/misuse.hpp>
-#include <memoized_prefetch/uuid.hpp>
+#include <memoized_prefetch/sql/uuid.hpp>
 
 #include <charconv>
 #include <concepts>

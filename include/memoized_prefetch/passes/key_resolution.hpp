@@ -19,9 +19,9 @@
 ///   weight(const Handle& row) -> std::size_t    optional: of a row to be remembered, or of the null handle for an absence
 #pragma once
 
-#include <memoized_prefetch/counters.hpp>
-#include <memoized_prefetch/key_set.hpp>
-#include <memoized_prefetch/memo_table.hpp>
+#include <memoized_prefetch/passes/counters.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
+#include <memoized_prefetch/tables/memo_table.hpp>
 
 #include <array>
 #include <span>

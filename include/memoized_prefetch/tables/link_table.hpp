@@ -7,7 +7,7 @@
 /// costs O(1) per target ever added. See recency_table for order, pins and bound.
 #pragma once
 
-#include <memoized_prefetch/recency_table.hpp>
+#include <memoized_prefetch/tables/recency_table.hpp>
 
 #include <span>
 

@@ -7,7 +7,7 @@
 /// `attach(i, rows, last)`: a range of non-null handles; `last`: no later object has the same key.
 #pragma once
 
-#include <memoized_prefetch/chunk_pass.hpp>
+#include <memoized_prefetch/passes/chunk_pass.hpp>
 
 #include <optional>
 

@@ -5,8 +5,8 @@
 /// apart by `missing`. See recency_table for order, pins and bound.
 #pragma once
 
-#include <memoized_prefetch/chunk_buffers.hpp>
-#include <memoized_prefetch/recency_table.hpp>
+#include <memoized_prefetch/tables/chunk_buffers.hpp>
+#include <memoized_prefetch/tables/recency_table.hpp>
 
 namespace memoized_prefetch {
 
