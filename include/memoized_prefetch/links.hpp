@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memoized_prefetch/memo.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
 
 namespace memoized_prefetch {
 
@@ -148,7 +149,7 @@ private:
     }
     void count(const counters& more) noexcept { m_count += more; }
 
-    /// Link source of the passes; see chunk_pass.hpp.
+    /// Link source of to_many_pass.
     struct link_source {
         links* self;
         template <class Take>

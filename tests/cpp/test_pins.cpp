@@ -1,6 +1,8 @@
 // What a running chunk uses stays, whatever the bound, and the bound holds again when the chunk ends, however it ends.
 #include "support/table_contents.hpp"
 
+#include <memoized_prefetch/tables/pinned.hpp>
+
 #include <gtest/gtest.h>
 
 #include <memory>

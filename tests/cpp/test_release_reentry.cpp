@@ -1,6 +1,8 @@
 // Letting go of a value may run any code, as Python's `__del__` may: it finds the table whole, and may use and change it.
 #include "support/table_contents.hpp"
 
+#include <memoized_prefetch/tables/pinned.hpp>
+
 #include <gtest/gtest.h>
 
 #include <functional>

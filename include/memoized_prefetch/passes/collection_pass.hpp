@@ -1,15 +1,21 @@
 /// collection_pass: attaches to every object the rows that refer to it (`author.books`), read with one fetch.
 ///
-/// Nothing is remembered here: such rows belong to their object, and live as long as it does. The pass is used in the order
-/// collect, resolve, attach, commit, with an object model and readings as in chunk_pass.hpp. A *row source* gives
+/// Nothing is remembered here: such rows belong to their object and live as long as it does. For the object model and the order
+/// of the calls see key_reading.hpp. A *row source* gives
 ///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which they are to be attached
 ///   key_of(const Handle&) -> std::optional<Key>  the key of the object that a row refers to
 /// `attach(i, rows, last)`: a range of non-null handles; `last`: no later object has the same key.
 #pragma once
 
-#include <memoized_prefetch/passes/chunk_pass.hpp>
+#include <memoized_prefetch/passes/counters.hpp>
+#include <memoized_prefetch/passes/key_reading.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
 
 #include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace memoized_prefetch {
 

@@ -22,6 +22,7 @@
 #include <memoized_prefetch/passes/counters.hpp>
 #include <memoized_prefetch/tables/key_set.hpp>
 #include <memoized_prefetch/tables/memo_table.hpp>
+#include <memoized_prefetch/tables/pinned.hpp>
 
 #include <array>
 #include <span>
@@ -512,5 +513,13 @@ private:
     typename Memo::buffers_type m_at;
     bool m_committed = false;
 };
+
+/// The class that resolves keys in a table of type `Memo`. Tables of another kind specialise it.
+template <class Memo>
+struct resolution_of {
+    using type = key_resolution<Memo>;
+};
+template <class Memo>
+using resolution_of_t = typename resolution_of<Memo>::type;
 
 } // namespace memoized_prefetch

@@ -1,6 +1,7 @@
 /// How the tables hash and compare keys. Specialise `key_traits`, or pass another type with the same two functions.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 
@@ -16,6 +17,13 @@ struct key_traits {
         stored == asked;
     }
     { return stored == asked; }
+};
+
+/// A key that the library can find again: default-constructible, copyable, and known to `key_traits` or the traits given.
+template <class Key, class Traits = key_traits<Key>>
+concept memo_key = std::semiregular<Key> && requires(const Key& key) {
+    { Traits::hash(key) } -> std::convertible_to<std::uint64_t>;
+    { Traits::equal(key, key) } -> std::convertible_to<bool>;
 };
 
 } // namespace memoized_prefetch

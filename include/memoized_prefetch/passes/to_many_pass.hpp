@@ -1,220 +1,23 @@
-/// The chunk algorithm: collect the keys of a chunk's objects in one pass, resolve them with at most one fetch per table,
-/// attach the rows. `to_one_pass` for keys held by the objects, `to_many_pass` for links between them.
+/// to_many_pass: attaches to every object the rows that its links lead to, in the order and with the duplicates of the links.
 ///
-/// Objects are reached through an *object model*, so that the same code serves C++ structs and Python's model instances:
-///   size() -> std::size_t          how many objects
-///   width() -> std::size_t         how many relations each has that lead to this table (to_one only)
-///   read(i, std::span<key_reading<Key>>)  the keys of object i, one per relation   (to_many: a single reading)
-///   attach(i, ...)                 see the passes
-///   load_deferred(std::span<const std::size_t> objects)   optional: called once with the objects whose key is not loaded;
-///                                  they are read again afterwards
-///
-/// A pass pins what it uses until it is destroyed. It is used in the order collect.., resolve, attach.., commit; when an
-/// exception ends it before `commit`, the tables are as before.
+/// A *link source* gives `fetch(const std::vector<SourceKey>& asked, take)`, which calls take(SourceKey, TargetKey) per link, in
+/// order within a source. `attach(i, rows)` of the object model gets a range of non-null handles; targets without a row are left
+/// out.
 #pragma once
 
-#include <memoized_prefetch/detail/misuse.hpp>
+#include <memoized_prefetch/passes/key_reading.hpp>
 #include <memoized_prefetch/passes/key_resolution.hpp>
 #include <memoized_prefetch/tables/link_table.hpp>
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace memoized_prefetch {
 
-enum class key_state : std::uint8_t {
-    null,     ///< the object has no key: "none" is attached
-    present,  ///< the object has a key
-    attached, ///< the relation has been attached before: the object is left alone
-    deferred, ///< the key has to be loaded first
-};
-
-template <class Key>
-struct key_reading {
-    key_state state = key_state::null;
-    Key key{};
-};
-
-namespace detail {
-
-inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object has no key
-
-/// Reads every object once, and those with a deferred key a second time after all of these have been loaded together.
-/// Calls `take(object, relation, reading)`.
-template <class Key, class Allocator, class Objects, class Take>
-[[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, Take&& take) {
-    using reading = key_reading<Key>;
-    std::array<reading, 8> few_readings; // the usual widths, without an allocation
-    std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> many_readings(
-        width <= few_readings.size() ? 0 : width);
-    const std::span<reading> readings =
-        width <= few_readings.size() ? std::span(few_readings).first(width) : std::span(many_readings);
-    std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> deferred;
-    const auto read = [&](std::size_t object, bool again) {
-        objects.read(object, readings);
-        bool all_there = true;
-        for (const reading& one : readings) {
-            all_there = all_there && one.state != key_state::deferred;
-        }
-        if (!all_there) {
-            if (again) {
-                misuse("memoized_prefetch: a deferred key was not loaded");
-            }
-            deferred.push_back(object);
-            return;
-        }
-        for (std::size_t relation = 0; relation < width; ++relation) {
-            take(object, relation, readings[relation]);
-        }
-    };
-    if (width == 1) { // the same without the loops over relations: 27 instead of 66 instructions
-        for (std::size_t object = 0; object < objects.size(); ++object) {
-            objects.read(object, std::span(few_readings).first(1));
-            if (few_readings[0].state == key_state::deferred) [[unlikely]] {
-                deferred.push_back(object);
-            } else {
-                take(object, 0, few_readings[0]);
-            }
-        }
-    } else {
-        for (std::size_t object = 0; object < objects.size(); ++object) {
-            read(object, false);
-        }
-    }
-    if (!deferred.empty()) {
-        if constexpr (requires { objects.load_deferred(std::span<const std::size_t>(deferred)); }) {
-            objects.load_deferred(std::span<const std::size_t>(deferred));
-        }
-        for (const std::size_t object : deferred) {
-            read(object, true);
-        }
-    }
-}
-
-} // namespace detail
-
-/// What resolves the keys of a chunk in a table; another kind of table has another one.
-template <class Memo>
-struct resolution_of {
-    using type = key_resolution<Memo>;
-};
-template <class Memo>
-using resolution_of_t = typename resolution_of<Memo>::type;
-
-/// Attaches the row that an object's own key names. Several object models, with several relations each, may share a pass:
-/// they then share the fetch.
-///
-/// `attach(i, std::span<const Handle* const> rows)`: one pointer per relation; nullptr: leave it alone; a null handle:
-/// there is no row.
-template <class Memo>
-class to_one_pass {
-public:
-    using key_type = typename Memo::key_type;
-    using handle_type = typename Memo::handle_type;
-    using allocator_type = typename Memo::allocator_type;
-    template <class T>
-    using vector_of = typename resolution_of_t<Memo>::template vector_of<T>;
-
-    explicit to_one_pass(Memo& memo) : m_rows(memo) {}
-
-    /// Collects the keys of all objects. Returns the pass's number for these objects; their relations are numbered on from
-    /// those collected before.
-    template <class Objects>
-    std::size_t collect(Objects& objects) {
-        auto& at = m_rows.buffers();
-        const std::size_t width = objects.width();
-        const std::size_t begin = at.positions.size();
-        const auto relation = static_cast<std::uint32_t>(at.requests.size());
-        at.groups.push_back({begin, relation});
-        at.positions.resize(begin + objects.size() * width, no_slot);
-        at.requests.resize(at.requests.size() + width);
-        m_rows.reserve(at.positions.size());
-        slot_id* const first = at.positions.data() + begin;
-        std::uint64_t* const requests = at.requests.data() + relation;
-        constexpr std::size_t most = resolution_of_t<Memo>::most_asked;
-        std::array<key_type, most> keys{};
-        std::array<std::uint32_t, most> relations; // NOLINT(*-member-init): written before read, as the next
-        std::array<slot_id*, most> positions;      // NOLINT(*-member-init)
-        relations[0] = relation;
-        std::size_t waiting = 0;
-        const auto ask = [&](std::size_t count) {
-            m_rows.ask({keys.data(), count}, {relations.data(), width == 1 ? 1 : count}, {positions.data(), count});
-            requests[0] += width == 1 ? count : 0;
-        };
-        detail::read_keys<key_type, allocator_type>(
-            objects, width, [&](std::size_t object, std::size_t which, key_reading<key_type>& reading) {
-                slot_id& position = first[object * width + which];
-                if (reading.state == key_state::present) {
-                    keys[waiting] = std::move(reading.key);
-                    if (width != 1) {
-                        relations[waiting] = relation + static_cast<std::uint32_t>(which);
-                        ++requests[which];
-                    }
-                    positions[waiting++] = &position;
-                    if (waiting == most) {
-                        ask(std::exchange(waiting, 0));
-                    }
-                } else if (reading.state == key_state::null) {
-                    position = detail::null_slot;
-                }
-            });
-        ask(waiting);
-        return at.groups.size() - 1;
-    }
-
-    template <class RowSource>
-    void resolve(RowSource& source) {
-        m_rows.resolve(source);
-        m_rows.order({m_rows.buffers().positions.data(), m_rows.buffers().positions.size()});
-    }
-
-    /// A pointer per object and relation, in the order of `collect`; nullptr: left alone; a null handle: there is no row.
-    /// They are good while this lives.
-    [[nodiscard]] std::span<const handle_type* const> rows() {
-        static const handle_type none{};
-        auto& at = m_rows.buffers();
-        if (at.rows.size() != at.positions.size()) {
-            at.rows.reserve(at.positions.size());
-            for (const slot_id position : at.positions) {
-                at.rows.append(position < detail::null_slot ? &m_rows.handle(position)
-                               : position == no_slot        ? nullptr
-                                                            : &none);
-            }
-        }
-        return {at.rows.data(), at.rows.size()};
-    }
-
-    /// Attaches to the objects that `collect` gave this number to.
-    template <class Objects>
-    void attach(std::size_t number, Objects& objects) {
-        const std::size_t width = objects.width();
-        const auto of_these = rows().subspan(m_rows.buffers().groups[number].begin, objects.size() * width);
-        for (std::size_t object = 0; object < objects.size(); ++object) {
-            objects.attach(object, of_these.subspan(object * width, width));
-        }
-    }
-
-    /// `count`: one per relation, in the order of `collect`.
-    void commit(std::span<counters> count) noexcept {
-        const auto& requests = m_rows.buffers().requests;
-        for (std::size_t relation = 0; relation < requests.size(); ++relation) {
-            count[relation].requests += requests[relation];
-        }
-        m_rows.commit(count);
-    }
-
-    [[nodiscard]] std::size_t relations() noexcept { return m_rows.buffers().requests.size(); }
-    void roll_back() noexcept { m_rows.roll_back(); }
-    void unpin() noexcept { m_rows.unpin(); }
-    std::size_t release() noexcept { return m_rows.release(); }
-
-private:
-    resolution_of_t<Memo> m_rows;
-};
-
-/// Attaches the rows that links lead to, in the order and with the duplicates of the links.
-///
-/// A *link source* gives `fetch(const std::vector<SourceKey>& asked, take)`: calls take(SourceKey, TargetKey) per link, in
-/// order within a source. `attach(i, target_rows)`: a range of non-null handles; targets without a row are left out.
 template <class Links, class Memo>
 class to_many_pass {
 public:
