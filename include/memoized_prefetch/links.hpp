@@ -57,7 +57,7 @@ private:
 
 template <class Span>
 struct element_of_span {
-    using type = not_told;
+    using type = undeduced;
 };
 template <class Element, std::size_t Extent>
 struct element_of_span<std::span<Element, Extent>> {
@@ -71,9 +71,9 @@ struct element_of_span<std::span<Element, Extent>> {
 template <class Source, class Memo, class Traits = key_traits<Source>>
 class links {
     static_assert(
-        !std::same_as<Source, detail::not_told>,
+        !std::same_as<Source, detail::undeduced>,
         "memoized_prefetch: the source key cannot be told from this callback: let it take std::span<const Source>");
-    static_assert(std::same_as<Source, detail::not_told> || memo_key<Source, Traits>,
+    static_assert(std::same_as<Source, detail::undeduced> || memo_key<Source, Traits>,
                   "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
 
 public:
@@ -96,7 +96,7 @@ public:
     links& operator=(const links&) = delete;
     ~links() {
         if (m_table.passes() != 0) {
-            detail::give_up("memoized_prefetch: links were destroyed while some of them were pinned");
+            detail::fatal("memoized_prefetch: links were destroyed while some of them were pinned");
         }
     }
 
@@ -107,7 +107,7 @@ public:
         check_not_in_callback();
         m_table.forget_key(source); // first: what may throw
         m_table.next_generation();
-        m_table.release_buried();
+        m_table.reclaim();
     }
     /// Everything is forgotten; the memo of the targets is left alone. O(size).
     void clear() {
@@ -144,7 +144,7 @@ private:
 
     void check_not_in_callback() const {
         if (m_in_callback) {
-            detail::misuse("memoized_prefetch: a fetch callback used the links that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the links that had called it");
         }
     }
     void count(const counters& more) noexcept { m_count += more; }

@@ -7,7 +7,7 @@
 /// One thread at a time; see shared_memo.hpp for several.
 #pragma once
 
-#include <memoized_prefetch/detail/misuse.hpp>
+#include <memoized_prefetch/detail/logic_violation.hpp>
 #include <memoized_prefetch/detail/signature.hpp>
 #include <memoized_prefetch/pinned_rows.hpp>
 #include <memoized_prefetch/row_source.hpp>
@@ -34,9 +34,9 @@ struct memo_stats : counters {
 /// `Row`, `Key`: told from the first argument when that is a member pointer or a callable that is not generic.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class memo {
-    static_assert(!std::same_as<Row, detail::not_told>,
+    static_assert(!std::same_as<Row, detail::undeduced>,
                   "memoized_prefetch: row and key cannot be told from this callable: write memo<Row, Key>{...}");
-    static_assert(std::same_as<Key, detail::not_told> || memo_key<Key, Traits>,
+    static_assert(std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
                   "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
 
 public:
@@ -64,7 +64,7 @@ public:
     memo& operator=(const memo&) = delete;
     ~memo() {
         if (m_table.passes() != 0) {
-            detail::give_up("memoized_prefetch: a memo was destroyed while rows of it were pinned");
+            detail::fatal("memoized_prefetch: a memo was destroyed while rows of it were pinned");
         }
     }
 
@@ -104,7 +104,7 @@ public:
         m_table.forget_key(key); // first: what may throw
         m_table.next_generation();
         m_knows_all = false;
-        m_table.release_buried();
+        m_table.reclaim();
     }
     /// Everything is forgotten. O(size).
     void clear() {
@@ -135,7 +135,7 @@ private:
 
     void check_not_in_callback() const {
         if (m_in_callback) {
-            detail::misuse("memoized_prefetch: a fetch callback used the memo that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that had called it");
         }
     }
     void count(const counters& more) noexcept { m_count += more; }

@@ -39,7 +39,7 @@ namespace detail {
 
 template <class Attach, class Object>
 struct member {
-    using type = not_told;
+    using type = undeduced;
 };
 template <class Type, class Class, class Object>
 requires std::is_object_v<Type> && std::derived_from<Object, Class>

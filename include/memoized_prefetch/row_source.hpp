@@ -2,7 +2,7 @@
 /// weighs them.
 #pragma once
 
-#include <memoized_prefetch/detail/misuse.hpp>
+#include <memoized_prefetch/detail/logic_violation.hpp>
 #include <memoized_prefetch/tables/key_set.hpp>
 #include <memoized_prefetch/tables/memo_table.hpp>
 
@@ -228,7 +228,7 @@ public:
             }
             Key key = m_reader->key_of(*row);
             if (m_preparer != nullptr && raw == nullptr) {
-                misuse("memoized_prefetch: rows that pass through a prefetcher must not be const already");
+                logic_violation("memoized_prefetch: rows that pass through a prefetcher must not be const already");
             }
             if (seen.add(key) == all.size()) { // else it is the second row with that key
                 const std::uint32_t tag = memo_table<Key, handle, Traits>::tag_of(key);
@@ -254,7 +254,8 @@ private:
     memo_rows(std::unique_ptr<row_reader<Row, Key>> reader, memo_size<Row> size, row_preparer<Row>* preparer)
         : m_reader(std::move(reader)), m_size(std::move(size)), m_preparer(preparer) {
         if (m_size.bytes != unbounded && !m_size.size_of) {
-            misuse("memoized_prefetch: a memo that is bounded by bytes needs size_of, which gives the bytes of a row");
+            logic_violation(
+                "memoized_prefetch: a memo that is bounded by bytes needs size_of, which gives the bytes of a row");
         }
     }
 

@@ -12,7 +12,7 @@
 /// as before. A pass pins what it uses until it is destroyed.
 #pragma once
 
-#include <memoized_prefetch/detail/misuse.hpp>
+#include <memoized_prefetch/detail/logic_violation.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 
 #include <array>
@@ -88,7 +88,7 @@ template <class Key, class Allocator, class Objects, class Take>
         }
         if (!all_there) {
             if (again) {
-                misuse("memoized_prefetch: a deferred key was not loaded");
+                logic_violation("memoized_prefetch: a deferred key was not loaded");
             }
             deferred.push_back(object);
             return;

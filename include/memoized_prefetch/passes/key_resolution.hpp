@@ -57,7 +57,7 @@ public:
     /// Takes back what `resolve` added and ends the pins; the bound is re-established by `release` or the destructor.
     void roll_back() noexcept {
         for (const slot_id slot : m_at.added) {
-            if (memo().living(slot) && memo().pins(slot) == 1) { // another chunk that pinned it relies on it by now
+            if (memo().is_living(slot) && memo().pins(slot) == 1) { // another chunk that pinned it relies on it by now
                 memo().erase(slot);
             }
         }
@@ -121,7 +121,7 @@ public:
             fetch(source);
             admit(source);
         }
-        for (const slot_id position : m_at.twins) {
+        for (const slot_id position : m_at.duplicates) {
             const slot_id twin = m_at.missed[m_at.slots[position] - missed_bit];
             m_at.slots[position] = m_at.slots[twin];
             m_at.handles[position] = m_at.handles[twin];
@@ -170,7 +170,7 @@ public:
             const slot_id slot = m_at.slots[position];
             memo().fetched(is_missed(slot) ? no_slot : slot);
         }
-        memo().use_all({m_at.order.data(), m_at.order.size()});
+        memo().use({m_at.order.data(), m_at.order.size()});
         count[0].hits += size() - m_at.relations.size();
         for (std::size_t at = 0; at < m_at.relations.size();) {
             const std::uint32_t relation = m_at.relations[at];
@@ -194,7 +194,7 @@ public:
         if (!std::exchange(m_pins, false)) {
             return;
         }
-        for (const slot_id position : m_at.twins) {
+        for (const slot_id position : m_at.duplicates) {
             m_at.slots[position] = no_slot; // pinned once, by the other one
         }
         for (const slot_id slot : m_at.slots) {
@@ -310,14 +310,14 @@ private:
     void miss(slot_id position) {
         const slot_id slot = m_at.slots[position];
         m_at.missed.reserve(m_at.slots.capacity());
-        m_at.twins.reserve(m_at.slots.capacity());
+        m_at.duplicates.reserve(m_at.slots.capacity());
         m_pinned.reserve_more(1);
         key_type key = memo().key(slot);
         const slot_id number = m_at.keys.add(std::move(key));
         if (number == m_at.missed.size()) {
             m_at.missed.append(position);
         } else { // it left the memo while keys were asked for, and was then missed
-            m_at.twins.append(position);
+            m_at.duplicates.append(position);
         }
         if (m_numbers_entries) {
             memo().drop_number(slot);
@@ -336,7 +336,7 @@ private:
         for (slot_id position = 0; position < size(); ++position) {
             const slot_id slot = m_at.slots[position];
             if (!is_missed(slot)) {
-                if (!memo().living(slot)) {
+                if (!memo().is_living(slot)) {
                     miss(position);
                 }
                 continue;
@@ -363,7 +363,7 @@ private:
         }
         const auto count = static_cast<slot_id>(size());
         if constexpr (holds_own<RowSource>) {
-            m_at.own.resize(count);
+            m_at.fetched_handles.resize(count);
         }
         for (slot_id position = 0; position < count; ++position) {
             if constexpr (prefetches) {
@@ -379,17 +379,17 @@ private:
                 continue;
             }
             if constexpr (holds_own<RowSource>) {
-                m_at.own[position] = memo().handle(slot);
-                m_at.handles[position] = &m_at.own[position];
+                m_at.fetched_handles[position] = memo().handle(slot);
+                m_at.handles[position] = &m_at.fetched_handles[position];
             }
             if constexpr (validates) {
                 if (handle(position) && !source.valid(handle(position), memo().key(slot))) {
                     miss(position);
-                    if (memo().living(slot)) {
+                    if (memo().is_living(slot)) {
                         memo().forget(slot);
                     }
                     if constexpr (holds_own<RowSource>) {
-                        m_at.own[position] = handle_type{};
+                        m_at.fetched_handles[position] = handle_type{};
                     }
                 }
             }
@@ -398,7 +398,7 @@ private:
 
     template <class RowSource>
     void fetch(RowSource& source) {
-        m_at.own.resize(size());
+        m_at.fetched_handles.resize(size());
         if (m_at.fetched.size() == m_at.keys.size()) { // as nearly always: 18 instructions less of a missed key's 600
             m_at.asked.assign(m_at.keys.keys().begin(), m_at.keys.keys().end());
         } else {
@@ -408,7 +408,7 @@ private:
             }
         }
         for (const slot_id position : m_at.fetched) {
-            m_at.handles[position] = &m_at.own[position];
+            m_at.handles[position] = &m_at.fetched_handles[position];
         }
         slot_id next = 0;
         source.fetch(std::as_const(m_at.asked), [&](handle_type row) {
@@ -420,11 +420,11 @@ private:
             }
             next = number + 1;
             const slot_id position = m_at.missed[number];
-            if (!is_missed(m_at.slots[position]) || m_at.own[position]) {
+            if (!is_missed(m_at.slots[position]) || m_at.fetched_handles[position]) {
                 return false; // answered by memory, or the second row with that key
             }
             m_at.keys.replace(number, std::move(key)); // a row is remembered under its own value
-            m_at.own[position] = std::move(row);
+            m_at.fetched_handles[position] = std::move(row);
             return true;
         });
     }
@@ -437,14 +437,14 @@ private:
             if (memo().weighs()) {
                 weights.reserve(count);
                 for (const slot_id position : m_at.fetched) {
-                    weights.push_back(source.weight(m_at.own[position]));
+                    weights.push_back(source.weight(m_at.fetched_handles[position]));
                 }
             }
         }
         m_at.added.reserve(count);
         const vector_of<slot_id> found = found_meanwhile();
         if constexpr (holds_own<RowSource>) {
-            m_at.replaced.reserve(found.size());
+            m_at.displaced.reserve(found.size());
         }
         memo().reserve_more(count);
         if (memo().generation() != m_generation) {
@@ -453,9 +453,9 @@ private:
         // From here on nothing throws and no foreign code runs.
         for (std::size_t at = 0; at < count; ++at) {
             const slot_id position = m_at.fetched[at];
-            handle_type& row = m_at.own[position];
+            handle_type& row = m_at.fetched_handles[position];
             slot_id slot = found.empty() ? no_slot : found[at];
-            if (slot != no_slot && row && memo().missing(slot)) {
+            if (slot != no_slot && row && memo().is_absent(slot)) {
                 memo().erase(slot);
                 slot = no_slot;
             }
@@ -465,7 +465,7 @@ private:
                 if (row && memo().handle(slot)) { // one row is one instance
                     m_at.handles[position] = &memo().handle(slot);
                     if constexpr (holds_own<RowSource>) {
-                        m_at.replaced.push_back(std::exchange(row, memo().handle(slot)));
+                        m_at.displaced.push_back(std::exchange(row, memo().handle(slot)));
                         m_at.handles[position] = &row;
                     }
                 }

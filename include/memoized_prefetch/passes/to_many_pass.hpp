@@ -43,7 +43,7 @@ public:
     void roll_back() noexcept {
         m_rows.roll_back();
         for (const slot_id slot : m_added) {
-            if (links().living(slot) && links().pins(slot) == 1) {
+            if (links().is_living(slot) && links().pins(slot) == 1) {
                 links().erase(slot);
             }
         }
@@ -106,7 +106,7 @@ public:
         for (const slot_id position : m_missed) {
             links().fetched(m_slots[position]);
         }
-        links().use_all(m_order);
+        links().use(m_order);
         link_count.requests += m_requests;
         link_count.hits += m_sources.size() - m_missed.size();
         link_count.misses += m_missed.size();

@@ -29,9 +29,9 @@ namespace memoized_prefetch {
 /// Every function may be called by several threads at once; so are the callbacks. Hashing and comparing keys may not throw.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class shared_memo {
-    static_assert(!std::same_as<Row, detail::not_told>,
+    static_assert(!std::same_as<Row, detail::undeduced>,
                   "memoized_prefetch: row and key cannot be told from this callable: write shared_memo<Row, Key>{...}");
-    static_assert(std::same_as<Key, detail::not_told> || memo_key<Key, Traits>,
+    static_assert(std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
                   "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
 
 public:
@@ -50,7 +50,7 @@ public:
     shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
         : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {
         if (!nested.thread_safe()) {
-            detail::misuse(
+            detail::logic_violation(
                 "memoized_prefetch: rows of a shared_memo pass through a prefetcher to a memo that is not shared");
         }
     }
@@ -165,7 +165,7 @@ private:
 
     void check_not_in_callback() const {
         if (detail::callback_frame::within(&m_table)) {
-            detail::misuse("memoized_prefetch: a fetch callback used the memo that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that had called it");
         }
     }
     void count(const counters& more) noexcept {

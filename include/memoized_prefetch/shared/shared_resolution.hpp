@@ -125,7 +125,7 @@ public:
         each_shard(m_added, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
             for (const slot_id position : positions) {
                 const slot_id slot = m_slots[position];
-                if (part.table.living(slot)) {
+                if (part.table.is_living(slot)) {
                     part.table.erase(slot);
                 }
                 part.table.unpin(slot);

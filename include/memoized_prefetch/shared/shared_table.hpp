@@ -67,7 +67,7 @@ public:
         std::array<Handle, 32> gone;
         for (;;) {
             std::size_t count = 0;
-            while (count < gone.size() && part.table.take_buried(gone[count])) {
+            while (count < gone.size() && part.table.take_retired(gone[count])) {
                 ++count;
             }
             if (count == 0) {

@@ -7,7 +7,7 @@
 /// A text with a NUL in it is a std::logic_error.
 #pragma once
 
-#include <memoized_prefetch/detail/misuse.hpp>
+#include <memoized_prefetch/detail/logic_violation.hpp>
 #include <memoized_prefetch/sql/uuid.hpp>
 
 #include <charconv>
@@ -43,7 +43,7 @@ template <sql_key Key, class Quote>
         } else {
             // SQLite's JSON would cut it off there, and the row be remembered as missing; PostgreSQL has no such text.
             if (key.find('\0') != std::string::npos) {
-                misuse("memoized_prefetch: a text with a NUL in it cannot be sent as a key");
+                logic_violation("memoized_prefetch: a text with a NUL in it cannot be sent as a key");
             }
             quote(list, key);
         }

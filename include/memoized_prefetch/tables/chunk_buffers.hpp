@@ -26,20 +26,20 @@ struct chunk_buffers {
 
     array_of<slot_id> slots;           // by distinct key: the memo's entry, or its number in `keys`
     array_of<std::uint32_t> relations; // by distinct key: who asked first
-    array_of<const Handle*> handles;   // by distinct key: the memo's, or one of `own`
+    array_of<const Handle*> handles;   // by distinct key: the memo's, or one of `fetched_handles`
     key_set<Key, Traits, Allocator> keys;
-    array_of<slot_id> missed;      // by number in `keys`: its position among the distinct keys
-    array_of<slot_id> twins;       // positions whose key has a second one, which was missed
-    array_of<slot_id> fetched;     // positions
-    vector_of<Key> asked;          // these keys
-    vector_of<Handle> own;         // by distinct key: what was fetched; empty when none was missed
-    vector_of<Handle> replaced;    // of `own`: dropped at the end, as that may run any code
-    array_of<slot_id> added;       // entries
-    array_of<slot_id> order;       // entries, most recently used first
-    array_of<std::uint8_t> unused; // by distinct key
-    key_index<Allocator> entries;  // to their positions, where they have no numbers
-    array_of<slot_id> positions;   // by object and relation: the key
-    array_of<const Handle*> rows;  // by object and relation: what is attached
+    array_of<slot_id> missed;          // by number in `keys`: its position among the distinct keys
+    array_of<slot_id> duplicates;      // positions whose key has a second one, which was missed
+    array_of<slot_id> fetched;         // positions
+    vector_of<Key> asked;              // these keys
+    vector_of<Handle> fetched_handles; // by distinct key: what was fetched; empty when none was missed
+    vector_of<Handle> displaced;       // of `fetched_handles`: dropped at the end, as that may run any code
+    array_of<slot_id> added;           // entries
+    array_of<slot_id> order;           // entries, most recently used first
+    array_of<std::uint8_t> unused;     // by distinct key
+    key_index<Allocator> entries;      // to their positions, where they have no numbers
+    array_of<slot_id> positions;       // by object and relation: the key
+    array_of<const Handle*> rows;      // by object and relation: what is attached
     vector_of<group> groups;
     vector_of<std::uint64_t> requests; // by relation
 
@@ -50,11 +50,11 @@ struct chunk_buffers {
         handles.clear();
         keys.clear();
         missed.clear();
-        twins.clear();
+        duplicates.clear();
         fetched.clear();
         asked.clear();
-        own.clear();
-        replaced.clear();
+        fetched_handles.clear();
+        displaced.clear();
         added.clear();
         order.clear();
         entries.clear();

@@ -50,7 +50,7 @@ public:
     std::size_t release() noexcept {
         unpin();
         const std::size_t evicted = m_table->trim();
-        m_table->release_buried();
+        m_table->reclaim();
         return evicted;
     }
 

@@ -1,4 +1,4 @@
-/// stack_distances: what a bounded table would have fetched, had it been larger or smaller.
+/// reuse_distances: what a bounded table would have fetched, had it been larger or smaller.
 ///
 /// The least recently used entries give way, so of all keys ever used, in the order of their last use, a table of n entries
 /// holds the first n: one pass over the uses tells for every n at once what it would have found (Mattson's stack). The
@@ -37,7 +37,7 @@
 namespace memoized_prefetch {
 
 template <class Allocator = std::allocator<std::byte>>
-class stack_distances {
+class reuse_distances {
     template <class T>
     using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
 

@@ -1,4 +1,4 @@
-/// use_order: entries in the order of their last use, written as a log.
+/// lru_log: entries in the order of their last use, written as a log.
 ///
 ///   m_places, oldest first:  [ 7 | 3 | . | 9 | . | . | 3' ...    entries; each stands where its last use was written
 ///   m_live, a bit a place:     1   0   0   1   0   0   1         `m_next` is the first free place
@@ -31,7 +31,7 @@
 namespace memoized_prefetch {
 
 template <class Allocator = std::allocator<std::byte>>
-class use_order {
+class lru_log {
     template <class T>
     using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
 

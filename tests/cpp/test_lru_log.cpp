@@ -1,5 +1,5 @@
 // The order of use against a list.
-#include <memoized_prefetch/tables/use_order.hpp>
+#include <memoized_prefetch/tables/lru_log.hpp>
 
 #include <gtest/gtest.h>
 
@@ -27,7 +27,7 @@ struct entries {
 };
 
 struct ordered {
-    use_order<> order{};
+    lru_log<> order{};
     entries kept{};
     std::list<slot_id> naive{}; // oldest first
 
@@ -84,8 +84,8 @@ struct ordered {
 
 } // namespace
 
-TEST(use_order, of_nothing_has_no_ends) {
-    use_order<> order;
+TEST(lru_log, of_nothing_has_no_ends) {
+    lru_log<> order;
     EXPECT_EQ(order.oldest(), order.nowhere);
     EXPECT_EQ(order.newest(), order.nowhere);
     order.reserve(0);
@@ -93,7 +93,7 @@ TEST(use_order, of_nothing_has_no_ends) {
     EXPECT_EQ(order.newest(), order.nowhere);
 }
 
-TEST(use_order, is_that_of_a_list_however_it_is_used) {
+TEST(lru_log, is_that_of_a_list_however_it_is_used) {
     for (unsigned seed = 0; seed < 60; ++seed) {
         std::mt19937 random(seed);
         const slot_id most = std::vector<slot_id>{1, 3, 40, 700}[seed % 4];
@@ -127,7 +127,7 @@ TEST(use_order, is_that_of_a_list_however_it_is_used) {
     }
 }
 
-TEST(use_order, takes_back_the_places_at_its_end_that_were_left) {
+TEST(lru_log, takes_back_the_places_at_its_end_that_were_left) {
     ordered both;
     both.order.reserve(200);
     for (slot_id entry = 0; entry < 100; ++entry) {
@@ -149,7 +149,7 @@ TEST(use_order, takes_back_the_places_at_its_end_that_were_left) {
     EXPECT_EQ(both.kept.places.at(7), 0U);
 }
 
-TEST(use_order, moves_few_entries_for_a_use_however_many_there_are) {
+TEST(lru_log, moves_few_entries_for_a_use_however_many_there_are) {
     ordered both;
     constexpr slot_id count = 5'000;
     for (slot_id entry = 0; entry < count; ++entry) {
