@@ -20,6 +20,7 @@
 #pragma once
 
 #include <memoized_prefetch/passes/counters.hpp>
+#include <memoized_prefetch/passes/key_counts.hpp>
 #include <memoized_prefetch/tables/key_set.hpp>
 #include <memoized_prefetch/tables/memo_table.hpp>
 #include <memoized_prefetch/tables/pinned.hpp>
@@ -90,13 +91,13 @@ public:
                                 *positions[at] = number_missed(std::move(keys[at]), tags[at]);
                             }
                         });
-        note_relations(known, relations, positions);
+        detail::note_relations(m_at.relations, known, size(), relations, positions);
     }
     static constexpr std::size_t most_asked = 64; ///< keys at once
 
     /// Makes room for `count` keys in all.
     void reserve(std::size_t count) {
-        m_at.slots.reserve(count + 1); // one more than are kept: see `number` and `order`
+        m_at.places.reserve(count + 1); // one more than are kept: see `number` and `order`
         m_at.handles.reserve(count + 1);
     }
 
@@ -108,7 +109,7 @@ public:
         check(source);
         m_at.fetched.reserve(m_at.missed.size());
         for (const slot_id position : m_at.missed) {
-            if (is_missed(m_at.slots[position])) {
+            if (m_at.places[position].is_missed()) {
                 m_at.fetched.append(position);
             }
         }
@@ -122,17 +123,17 @@ public:
             admit(source);
         }
         for (const slot_id position : m_at.duplicates) {
-            const slot_id twin = m_at.missed[m_at.slots[position] - missed_bit];
-            m_at.slots[position] = m_at.slots[twin];
-            m_at.handles[position] = m_at.handles[twin];
+            const slot_id other = m_at.missed[m_at.places[position].number()];
+            m_at.places[position] = m_at.places[other];
+            m_at.handles[position] = m_at.handles[other];
         }
     }
 
-    [[nodiscard]] std::size_t size() const noexcept { return m_at.slots.size(); }
+    [[nodiscard]] std::size_t size() const noexcept { return m_at.places.size(); }
     /// After `resolve`: the key that the row is remembered by, or the one asked for.
     [[nodiscard]] const key_type& key(slot_id position) const noexcept {
-        const slot_id slot = m_at.slots[position];
-        return is_missed(slot) ? m_at.keys[slot - missed_bit] : memo().key(slot);
+        const key_place place = m_at.places[position];
+        return place.is_missed() ? m_at.keys[place.number()] : memo().key(place.slot());
     }
     /// The null handle when there is no such row. Stays where it is while this lives: the memo's entries do, and are pinned.
     [[nodiscard]] const handle_type& handle(slot_id position) const noexcept { return *m_at.handles[position]; }
@@ -144,48 +145,21 @@ public:
     void order(std::span<const slot_id> uses) {
         const std::size_t count = size();
         reserve(count);
-        m_at.order.clear();
-        m_at.order.reserve(count + 1);
-        m_at.unused.clear();
-        m_at.unused.resize(count + 1, 1);
-        m_at.unused[count] = 0; // what is no position
-        m_at.slots.end()[0] = no_slot;
-        std::uint8_t* const unused = m_at.unused.data();
-        const slot_id* const slots = m_at.slots.data();
-        slot_id* const last = m_at.order.data();
-        std::size_t used = 0;
-        for (std::size_t at = uses.size(); at-- > 0;) {
-            // Without a branch on whether it was seen, which nothing foretells: with one, a use took 11 cycles here.
-            const std::size_t position = std::min<std::size_t>(uses[at], count);
-            last[used] = slots[position];
-            used += unused[position];
-            unused[position] = 0;
-        }
-        m_at.order.added(used);
+        m_at.places.end()[0] = key_place();
+        const key_place* const places = m_at.places.data();
+        m_at.order_by_last_use(count, uses, [places](std::size_t position) { return places[position].slot(); });
     }
 
     /// Makes it last: recency as `order` found it, and `count` gets what each relation did (by the numbers given to `ask`).
     void commit(std::span<counters> count) noexcept {
         for (const slot_id position : m_at.fetched) {
-            const slot_id slot = m_at.slots[position];
-            memo().fetched(is_missed(slot) ? no_slot : slot);
+            const key_place place = m_at.places[position];
+            memo().fetched(place.is_missed() ? no_slot : place.slot());
         }
         memo().use({m_at.order.data(), m_at.order.size()});
-        count[0].hits += size() - m_at.relations.size();
-        for (std::size_t at = 0; at < m_at.relations.size();) {
-            const std::uint32_t relation = m_at.relations[at];
-            const std::size_t first = at;
-            while (at < m_at.relations.size() && m_at.relations[at] == relation) {
-                ++at;
-            }
-            count[relation].hits += at - first;
-        }
-        for (const slot_id position : m_at.fetched) {
-            counters& relation = count[position < m_at.relations.size() ? m_at.relations[position] : 0];
-            --relation.hits;
-            ++relation.misses;
-            ++(handle(position) ? relation.fetched : relation.missing);
-        }
+        detail::count_keys(
+            m_at.relations, size(), {m_at.fetched.data(), m_at.fetched.size()},
+            [&](slot_id position) { return static_cast<bool>(handle(position)); }, count);
         m_committed = true;
     }
 
@@ -195,16 +169,16 @@ public:
             return;
         }
         for (const slot_id position : m_at.duplicates) {
-            m_at.slots[position] = no_slot; // pinned once, by the other one
+            m_at.places[position] = key_place(); // the entry is pinned once, by the other position
         }
-        for (const slot_id slot : m_at.slots) {
-            if (is_missed(slot)) {
+        for (const key_place place : m_at.places) {
+            if (place.is_missed()) {
                 continue;
             }
             if (m_numbers_entries) {
-                memo().drop_number(slot);
+                memo().drop_number(place.slot());
             }
-            memo().unpin(slot);
+            memo().unpin(place.slot());
         }
         if (m_numbers_entries) {
             memo().give_numbers_back();
@@ -224,21 +198,17 @@ private:
     };
     static constexpr slot_id ahead = 8; // rows between asking for their memory and looking at them
 
-    /// In place of an entry: the key was missed, and the rest of the bits are its number among those that were.
-    static constexpr slot_id missed_bit = 0x8000'0000U;
-    [[nodiscard]] static bool is_missed(slot_id slot) noexcept { return slot >= missed_bit; }
-
     [[nodiscard]] Memo& memo() const noexcept { return m_pinned.table(); }
 
     void make_room(std::size_t count) {
-        reserve(count < m_at.slots.capacity() ? count : std::max(count, 2 * m_at.slots.capacity()));
+        reserve(count < m_at.places.capacity() ? count : std::max(count, 2 * m_at.places.capacity()));
     }
 
     /// Numbers entries that were found and pins them; passes over `no_slot`. Without a branch on whether the chunk has asked for
     /// one before, nor on whether it was found: nothing foretells these, and each wrong guess costs some 20 cycles.
     template <class Nodes>
     void number(std::span<const slot_id> slots, Nodes nodes, std::span<slot_id* const> positions) {
-        slot_id* const new_slots = m_at.slots.end();
+        key_place* const new_places = m_at.places.end();
         const handle_type** const new_handles = m_at.handles.end();
         const auto next = static_cast<std::uint32_t>(size() + 1);
         std::uint32_t added = 0;
@@ -250,12 +220,12 @@ private:
             const std::uint32_t number = known | ((next + added) & (0U - fresh));
             entry.number = number;
             Memo::pin(entry, fresh);
-            new_slots[added] = slot;
+            new_places[added] = key_place(slot);
             new_handles[added] = &entry.payload;
             added += fresh;
             *positions[at] = number - 1;
         }
-        m_at.slots.added(added);
+        m_at.places.added(added);
         m_at.handles.added(added);
     }
     /// The same while another pass numbers the table's entries.
@@ -266,51 +236,33 @@ private:
                 continue;
             }
             const std::uint32_t tag = key_index<allocator_type>::tag_of(slot);
-            slot_id position = m_at.entries.find(tag, [&](slot_id one) { return m_at.slots[one] == slot; });
+            slot_id position = m_at.entries.find(tag, [&](slot_id one) { return m_at.places[one].slot() == slot; });
             if (position == no_slot) {
                 m_at.entries.reserve(size() + 1);
                 position = static_cast<slot_id>(size());
                 m_at.entries.insert(tag, position);
                 memo().pin(slot);
-                m_at.slots.append(slot);
+                m_at.places.append(key_place(slot));
                 m_at.handles.append(&memo().handle(slot));
             }
             *positions[at] = position;
         }
     }
     slot_id number_missed(key_type key, std::uint32_t tag) {
-        m_at.missed.reserve(m_at.slots.capacity());
+        m_at.missed.reserve(m_at.places.capacity());
         const slot_id number = m_at.keys.add(std::move(key), tag);
         if (number == m_at.missed.size()) {
             m_at.missed.append(static_cast<slot_id>(size()));
-            m_at.slots.append(missed_bit + number);
+            m_at.places.append(key_place::missed(number));
             m_at.handles.append(&no_row());
         }
         return m_at.missed[number];
     }
-    /// Notes which relation asked first, for all but the first `known` keys. There is nothing to note while there is only one.
-    void note_relations(std::size_t known, std::span<const std::uint32_t> relations,
-                        std::span<slot_id* const> positions) {
-        std::uint32_t any = 0;
-        for (const std::uint32_t relation : relations) {
-            any |= relation;
-        }
-        if (any == 0 && m_at.relations.empty()) {
-            return;
-        }
-        constexpr std::uint32_t nobody = ~0U;
-        m_at.relations.resize(known, 0);
-        m_at.relations.resize(size(), nobody);
-        for (std::size_t at = 0; at < positions.size(); ++at) {
-            std::uint32_t& first = m_at.relations[*positions[at]];
-            first = first == nobody ? relations[relations.size() == 1 ? 0 : at] : first;
-        }
-    }
     /// What was found at this position is out of date.
     void miss(slot_id position) {
-        const slot_id slot = m_at.slots[position];
-        m_at.missed.reserve(m_at.slots.capacity());
-        m_at.duplicates.reserve(m_at.slots.capacity());
+        const slot_id slot = m_at.places[position].slot();
+        m_at.missed.reserve(m_at.places.capacity());
+        m_at.duplicates.reserve(m_at.places.capacity());
         m_pinned.reserve_more(1);
         key_type key = memo().key(slot);
         const slot_id number = m_at.keys.add(std::move(key));
@@ -323,7 +275,7 @@ private:
             memo().drop_number(slot);
         }
         m_pinned.add_pinned(slot);
-        m_at.slots[position] = missed_bit + number;
+        m_at.places[position] = key_place::missed(number);
         m_at.handles[position] = &no_row();
     }
     [[nodiscard]] static const handle_type& no_row() noexcept {
@@ -334,18 +286,18 @@ private:
     /// Something ran since the first key was asked for: entries may have left the memo, and others come.
     [[gnu::noinline]] void look_again() {
         for (slot_id position = 0; position < size(); ++position) {
-            const slot_id slot = m_at.slots[position];
-            if (!is_missed(slot)) {
-                if (!memo().is_living(slot)) {
+            const key_place place = m_at.places[position];
+            if (!place.is_missed()) {
+                if (!memo().is_living(place.slot())) {
                     miss(position);
                 }
                 continue;
             }
-            const slot_id number = slot - missed_bit;
+            const slot_id number = place.number();
             const slot_id found = memo().find(m_at.keys[number], m_at.keys.tags()[number]);
             if (found != no_slot) {
                 memo().pin(found);
-                m_at.slots[position] = found;
+                m_at.places[position] = key_place(found);
                 m_at.handles[position] = &memo().handle(found);
             }
         }
@@ -369,15 +321,16 @@ private:
             if constexpr (prefetches) {
                 for (int step = 0; step < 2; ++step) {
                     const slot_id next = position + ahead / (step == 0 ? 1 : 2);
-                    if (next < count && !is_missed(m_at.slots[next])) {
-                        source.prefetch(memo().handle(m_at.slots[next]), memo().key(m_at.slots[next]), step);
+                    if (next < count && !m_at.places[next].is_missed()) {
+                        const slot_id slot = m_at.places[next].slot();
+                        source.prefetch(memo().handle(slot), memo().key(slot), step);
                     }
                 }
             }
-            const slot_id slot = m_at.slots[position];
-            if (is_missed(slot)) {
+            if (m_at.places[position].is_missed()) {
                 continue;
             }
+            const slot_id slot = m_at.places[position].slot();
             if constexpr (holds_own<RowSource>) {
                 m_at.fetched_handles[position] = memo().handle(slot);
                 m_at.handles[position] = &m_at.fetched_handles[position];
@@ -420,7 +373,7 @@ private:
             }
             next = number + 1;
             const slot_id position = m_at.missed[number];
-            if (!is_missed(m_at.slots[position]) || m_at.fetched_handles[position]) {
+            if (!m_at.places[position].is_missed() || m_at.fetched_handles[position]) {
                 return false; // answered by memory, or the second row with that key
             }
             m_at.keys.replace(number, std::move(key)); // a row is remembered under its own value
@@ -461,7 +414,7 @@ private:
             }
             if (slot != no_slot) {
                 memo().pin(slot);
-                m_at.slots[position] = slot;
+                m_at.places[position] = key_place(slot);
                 if (row && memo().handle(slot)) { // one row is one instance
                     m_at.handles[position] = &memo().handle(slot);
                     if constexpr (holds_own<RowSource>) {
@@ -471,7 +424,7 @@ private:
                 }
                 continue;
             }
-            const slot_id number = m_at.slots[position] - missed_bit;
+            const slot_id number = m_at.places[position].number();
             const std::uint32_t tag = m_at.keys.tags()[number];
             slot = row ? memo().add_row(m_at.keys.take(number), tag, holds_own<RowSource> ? row : std::move(row))
                        : memo().add_missing(m_at.keys.take(number), tag);
@@ -480,7 +433,7 @@ private:
             }
             memo().pin(slot);
             m_at.added.append(slot);
-            m_at.slots[position] = slot;
+            m_at.places[position] = key_place(slot);
             if constexpr (!holds_own<RowSource>) {
                 m_at.handles[position] = &memo().handle(slot);
             }
@@ -498,7 +451,7 @@ private:
         for (std::uint64_t version = memo().version() - 1; version != memo().version();) {
             version = memo().version();
             for (std::size_t at = 0; at < found.size(); ++at) {
-                const slot_id number = m_at.slots[m_at.fetched[at]] - missed_bit;
+                const slot_id number = m_at.places[m_at.fetched[at]].number();
                 found[at] = memo().find(m_at.keys[number], m_at.keys.tags()[number]);
             }
         }
@@ -507,7 +460,7 @@ private:
 
     pinned<Memo> m_pinned; // first: its destructor runs last, after a rollback. Its own are those that were given up
     bool m_numbers_entries;
-    bool m_pins = true; // those of m_at.slots
+    bool m_pins = true; // those of m_at.places
     std::uint64_t m_generation;
     std::uint64_t m_version; // of the memo, before anything was looked up
     typename Memo::buffers_type m_at;

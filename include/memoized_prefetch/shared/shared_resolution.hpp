@@ -39,23 +39,15 @@ public:
         }
     }
 
-    slot_id ask(key_type key, std::uint32_t relation) {
-        const slot_id position = m_keys.add(std::move(key));
-        if (position == m_relations.size()) {
-            m_relations.push_back(relation);
-        }
-        return position;
-    }
     void ask(std::span<key_type> keys, std::span<const std::uint32_t> relations, std::span<slot_id* const> positions) {
+        const std::size_t known = size();
         for (std::size_t at = 0; at < keys.size(); ++at) {
-            *positions[at] = ask(std::move(keys[at]), relations[relations.size() == 1 ? 0 : at]);
+            *positions[at] = m_keys.add(std::move(keys[at]));
         }
+        note_relations(m_buffers.relations, known, size(), relations, positions);
     }
     static constexpr std::size_t most_asked = 16; ///< keys at once
-    void reserve(std::size_t count) {
-        m_keys.reserve(count);
-        m_relations.reserve(count);
-    }
+    void reserve(std::size_t count) { m_keys.reserve(count); }
     /// Room for those who use this.
     [[nodiscard]] auto& buffers() noexcept { return m_buffers; }
     [[nodiscard]] std::size_t size() const noexcept { return m_keys.size(); }
@@ -73,20 +65,15 @@ public:
             unknown.push_back(position);
         }
         m_missed.resize(count);
+        m_buffers.fetched.reserve(count);
         while (!unknown.empty()) {
             unknown = attempt(source, std::move(unknown));
         }
     }
 
     void order(std::span<const slot_id> uses) {
-        vector_of<bool> seen(m_keys.size());
-        for (std::size_t at = uses.size(); at-- > 0;) {
-            const slot_id position = uses[at];
-            if (position < m_keys.size() && !seen[position]) {
-                seen[position] = true;
-                m_order.push_back(position);
-            }
-        }
+        m_buffers.order_by_last_use(size(), uses, [](std::size_t position) { return static_cast<slot_id>(position); });
+        m_order.assign(m_buffers.order.begin(), m_buffers.order.end());
         std::reverse(m_order.begin(), m_order.end());
         by_shard(m_order);
     }
@@ -109,15 +96,9 @@ public:
             }
             m_evicted += Table::trim(part, lock);
         });
-        for (slot_id position = 0; position < m_keys.size(); ++position) {
-            counters& relation = count[m_relations[position]];
-            if (!m_missed[position]) {
-                ++relation.hits;
-            } else {
-                ++relation.misses;
-                ++(m_handles[position] ? relation.fetched : relation.missing);
-            }
-        }
+        count_keys(
+            m_buffers.relations, size(), {m_buffers.fetched.data(), m_buffers.fetched.size()},
+            [&](slot_id position) { return static_cast<bool>(m_handles[position]); }, count);
         m_committed = true;
     }
     /// Takes out again what `resolve` added. Other threads that used it meanwhile have handles of their own.
@@ -242,6 +223,7 @@ private:
                                                               flying.get(), static_cast<slot_id>(mine.size())});
                     mine.push_back(position); // within the capacity
                     m_missed[position] = true;
+                    m_buffers.fetched.append(position);
                 }
             }
         });
@@ -297,10 +279,9 @@ private:
 
     Table& m_table;
     key_set<key_type, typename Table::traits_type> m_keys;
-    vector_of<std::uint32_t> m_relations; // by position: who asked first
-    vector_of<handle_type> m_handles;     // by position
-    vector_of<std::uint32_t> m_tags;      // by position
-    vector_of<bool> m_missed;             // by position: fetched by this chunk
+    vector_of<handle_type> m_handles; // by position
+    vector_of<std::uint32_t> m_tags;  // by position
+    vector_of<bool> m_missed;         // by position: fetched by this chunk
     vector_of<std::uint64_t> m_generations;
     vector_of<slot_id> m_added; // positions
     vector_of<slot_id> m_slots; // by position, of those in m_added

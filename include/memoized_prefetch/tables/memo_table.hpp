@@ -64,8 +64,8 @@ public:
     [[nodiscard]] buffers_type take_buffers() noexcept { return std::exchange(m_buffers, {}); }
     /// Keeps it for the next chunk.
     void keep_buffers(buffers_type buffers) noexcept {
-        const std::size_t room = buffers.slots.capacity();
-        if (m_buffers.slots.capacity() < room && room <= most_kept + 1) {
+        const std::size_t room = buffers.places.capacity();
+        if (m_buffers.places.capacity() < room && room <= most_kept + 1) {
             std::swap(m_buffers, buffers);
         }
     }
