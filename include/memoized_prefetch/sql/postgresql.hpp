@@ -6,25 +6,32 @@
 ///                                              return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
 ///                                          })};
 ///
-/// The keys come as one parameter, an array: a statement is prepared once, when the callback is made. Keys are integers,
-/// `std::string` or `uuid`. The `PGconn*` is borrowed: it outlives the callback, and is used by one thread at a time. Fetches
-/// run in the transaction that is open there, or each for itself.
-/// Errors are `postgresql::error` with the SQLSTATE; their text ends with the statement and the number of keys. Needs
+/// The keys are sent as one parameter, an array. So a statement is prepared once, when the callback is made. Keys are integers,
+/// `std::string` or `uuid`. The `PGconn*` has to outlive the callback, and one thread at a time may use it. Fetches run in the
+/// transaction that is open on it, or each in its own.
+/// Errors are `postgresql::error` with the SQLSTATE. Their text ends with the statement and the number of keys. Needs
 /// exceptions.
 ///
-/// Why libpq and not libpqxx: a libpqxx connection has one transaction object at a time, which each fetch would have to be
-/// handed, and its versions 6 and 7 have different ones; libpq is below every client and has been the same for long.
-/// A callback over libpqxx is short, with `array_literal(keys)` of key_list.hpp as its parameter.
+/// Why libpq and not libpqxx: a libpqxx connection has one transaction object at a time, which every fetch would need, and its
+/// versions 6 and 7 have different ones. libpq is below every client and has not changed for long. A callback over libpqxx is
+/// short, with `array_literal(keys)` of key_list.hpp as its parameter.
 #pragma once
 
-#include <memoized_prefetch/detail/page_range.hpp>
-#include <memoized_prefetch/sql/key_list.hpp>
+#include <memoized_prefetch/sql/keyed_fetch.hpp>
 
 #include <libpq-fe.h>
 
 #include <atomic>
+#include <charconv>
+#include <concepts>
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
 
 namespace memoized_prefetch::postgresql {
 
@@ -39,7 +46,7 @@ private:
     std::string m_sqlstate;
 };
 
-/// A row of a result, as mappers see it. Gone when the mapper returns.
+/// A row of a result, as mappers see it. It is gone when the mapper returns.
 class row {
 public:
     row(const PGresult& result, int number) noexcept : m_result(&result), m_number(number) {}
@@ -91,13 +98,16 @@ private:
     int m_number;
 };
 
-/// A statement that was prepared once, and says which it is when it fails.
+/// A statement that was prepared once. Its errors name it.
 class statement {
 public:
+    using row_type = row;
+    static constexpr const char* parameter = "$1";
+
     statement(PGconn* connection, std::string sql)
         : m_connection(connection), m_sql(std::move(sql)),
           m_name("memoized_prefetch_" + std::to_string(++last_number)) {
-        // Types of parameters: as the server infers them.
+        // The server infers the types of parameters.
         checked(PQprepare(m_connection, m_name.c_str(), m_sql.c_str(), 0, nullptr), "");
     }
     statement(statement&& other) noexcept
@@ -106,17 +116,17 @@ public:
     statement(const statement&) = delete;
     statement& operator=(const statement&) = delete;
     statement& operator=(statement&&) = delete;
-    /// The server forgets it, unless a transaction has failed: then it goes with the connection.
+    /// The server drops the statement, or if a transaction has failed, drops it with the connection.
     ~statement() {
         if (m_connection != nullptr) {
             PQclear(PQexec(m_connection, ("deallocate " + m_name).c_str()));
         }
     }
 
-    /// `parameter`: null for a statement without one. `take` gets a `row` for each row. `for_what` ends the text of an error.
+    /// `text`: the parameter; null for a statement without one. `take` gets each `row`. `for_what` ends the text of an error.
     template <class Take>
-    void run(const std::string& for_what, const std::string* parameter, Take&& take) {
-        const char* const value = parameter == nullptr ? nullptr : parameter->c_str();
+    void run(const std::string& for_what, const std::string* text, Take&& take) {
+        const char* const value = text == nullptr ? nullptr : text->c_str();
         const auto result =
             checked(PQexecPrepared(m_connection, m_name.c_str(), value == nullptr ? 0 : 1, &value, nullptr, nullptr, 0),
                     for_what);
@@ -128,6 +138,21 @@ public:
                 throw error(wrong.what() + ("; in: " + m_sql) + for_what, wrong.sqlstate());
             }
         }
+    }
+    /// `after`: the parameter; null for a statement without one.
+    template <sql_key Key, class Take>
+    void run_page(const Key* after, Take&& take) {
+        std::string text;
+        if (after != nullptr) {
+            if constexpr (std::same_as<Key, std::string>) {
+                text = *after;
+            } else if constexpr (std::same_as<Key, uuid>) {
+                text = after->text();
+            } else {
+                text = std::to_string(*after);
+            }
+        }
+        run("; a page", after == nullptr ? nullptr : &text, take);
     }
     /// Whether the parameter is an array, as the server understands the statement.
     [[nodiscard]] bool takes_array() const {
@@ -159,7 +184,7 @@ private:
         return owned;
     }
 
-    // Names are told apart within a connection; it may have statements of other callbacks, and be used by several in turn.
+    // Unique in the process: a connection may have statements of several callbacks.
     static inline std::atomic<std::uint64_t> last_number = 0;
 
     PGconn* m_connection;
@@ -170,8 +195,10 @@ private:
 /// A statement with the keys as its only parameter.
 class keyed_statement {
 public:
+    using row_type = row;
+
     keyed_statement(PGconn* connection, std::string sql) : m_statement(connection, std::move(sql)) {
-        // `= $1` and `in ($1)` would find no row, and all keys be remembered as missing.
+        // `= $1` and `in ($1)` would find no row, and all keys would be remembered as missing.
         if (!m_statement.takes_array()) {
             throw error("the keys are one array: write = any($1); in: " + m_statement.sql(), "");
         }
@@ -186,88 +213,29 @@ private:
     statement m_statement;
 };
 
-/// A memo's fetch callback; see `fetch`.
-template <class Map>
-class row_fetch {
-public:
-    using row_type = std::remove_cvref_t<std::invoke_result_t<Map&, const row&>>;
-
-    row_fetch(PGconn* connection, std::string sql, Map map)
-        : m_statement(connection, std::move(sql)), m_map(std::move(map)) {}
-    template <sql_key Key>
-    [[nodiscard]] std::vector<row_type> operator()(std::span<const Key> keys) {
-        std::vector<row_type> rows;
-        rows.reserve(keys.size());
-        m_statement.run(keys, [&](const row& current) { rows.push_back(std::invoke(m_map, current)); });
-        return rows;
-    }
-
-private:
-    keyed_statement m_statement;
-    Map m_map;
-};
-
-/// A links' fetch callback; see `fetch_links`.
-template <sql_key Source, sql_key Target>
-class link_fetch {
-public:
-    link_fetch(PGconn* connection, std::string sql) : m_statement(connection, std::move(sql)) {}
-    [[nodiscard]] std::vector<std::pair<Source, Target>> operator()(std::span<const Source> sources) {
-        std::vector<std::pair<Source, Target>> links;
-        m_statement.run(
-            sources, [&](const row& current) { links.emplace_back(current.get<Source>(0), current.get<Target>(1)); });
-        return links;
-    }
-
-private:
-    keyed_statement m_statement;
-};
-
 /// A memo's fetch callback. `sql` selects rows by `= any($1)`, in any order; `map` makes a row of the memo of a `const row&`.
 template <class Map>
 requires std::invocable<Map&, const row&>
-[[nodiscard]] row_fetch<Map> fetch(PGconn* connection, std::string sql, Map map) {
-    return {connection, std::move(sql), std::move(map)};
+[[nodiscard]] auto fetch(PGconn* connection, std::string sql, Map map) {
+    return detail::row_fetch(keyed_statement(connection, std::move(sql)), std::move(map));
 }
 
 /// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each source.
 template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
-[[nodiscard]] link_fetch<Source, Target> fetch_links(PGconn* connection, std::string sql) {
-    return {connection, std::move(sql)};
+[[nodiscard]] auto fetch_links(PGconn* connection, std::string sql) {
+    return detail::link_fetch<keyed_statement, Source, Target>(keyed_statement(connection, std::move(sql)));
 }
 
 /// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
-/// `sql`: a select without `order by` and `limit`. `key`: the name of a column of it, unique and not null, with an index;
-/// `key_of` gives it of a row. `size`: rows of a page. `start`: the key behind which to start, as of a run that was stopped.
-/// Each page is a statement of its own, run to its end: what is inserted or deleted meanwhile is seen or not, no row twice.
+/// `sql`: a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
+/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that stopped.
+/// Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not, none twice.
 /// Text is ordered by the column's collation.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(PGconn* connection, const std::string& sql, const std::string& key, Map map, KeyOf key_of,
-                         std::size_t size = 2'000,
-                         std::optional<memoized_prefetch::detail::page_key<Map, row, KeyOf>> start = {}) {
-    using row_type = memoized_prefetch::detail::page_row<Map, row>;
-    using key_type = memoized_prefetch::detail::page_key<Map, row, KeyOf>;
-    static_assert(sql_key<key_type>, "memoized_prefetch: pages are ordered by an integer, a std::string or a uuid");
-    const std::string select = "select * from (" + sql + ") as page";
-    const std::string end = " order by " + key + " limit " + std::to_string(size);
-    auto read = [first = statement(connection, select + end),
-                 next = statement(connection, select + " where " + key + " > $1" + end),
-                 map = std::move(map)](const key_type* after, std::vector<row_type>& page) mutable {
-        std::string parameter;
-        if constexpr (std::same_as<key_type, std::string>) {
-            parameter = after == nullptr ? "" : *after;
-        } else if constexpr (std::same_as<key_type, uuid>) {
-            parameter = after == nullptr ? "" : after->text();
-        } else {
-            parameter = after == nullptr ? "" : std::to_string(*after);
-        }
-        (after == nullptr ? first : next)
-            .run("; a page", after == nullptr ? nullptr : &parameter,
-                 [&](const row& current) { page.push_back(std::invoke(map, current)); });
-    };
-    return memoized_prefetch::detail::page_range<row_type, key_type, KeyOf, decltype(read)>(
-        std::move(read), std::move(key_of), size, std::move(start));
+                         std::size_t size = 2'000, std::optional<detail::page_key<Map, row, KeyOf>> start = {}) {
+    return detail::pages_of<statement>(connection, sql, key, std::move(map), std::move(key_of), size, std::move(start));
 }
 
 } // namespace memoized_prefetch::postgresql
