@@ -1,8 +1,8 @@
-/// links: which rows of a memo belong to a source, by key: the table between books and categories.
+/// links: which rows of a memo belong to a source, such as the categories of a book.
 ///
-///   source keys -> [ memory | one call of the fetch callback for the rest ] -> target keys in order -> rows of the memo
+///   source keys -> [ memory | one call of the fetch callback ] -> target keys in order -> rows of the memo
 ///
-/// A source without links is remembered as such. Links refer to their memo, which outlives them, and stay where they are.
+/// A source without links is remembered too. Links refer to their memo, which has to outlive them. They do not move.
 #pragma once
 
 #include <memoized_prefetch/memo.hpp>
@@ -10,20 +10,20 @@
 
 namespace memoized_prefetch {
 
-/// How many sources links keep between chunks; `unbounded` for no limit.
+/// How many sources are kept between chunks; `unbounded` for no limit.
 struct links_size {
     std::size_t entries = default_entries;
 };
 
-/// Called with the distinct source keys that memory does not know; gives a range of pairs, or of what else decomposes into a
-/// source key and a target key, ordered within each source.
+/// Takes the distinct source keys that are not in memory. Returns a range of pairs, or of anything else that decomposes
+/// into a source key and a target key, in order within each source.
 template <class Fetch, class Source>
 concept fetches_links = std::invocable<Fetch&, std::span<const Source>> &&
     std::ranges::input_range<std::invoke_result_t<Fetch&, std::span<const Source>>>;
 
 namespace detail {
 
-/// The links of one fetch, with the callback's type forgotten.
+/// The user's fetch callback behind a virtual function, so that its type is forgotten.
 template <class Source, class Target>
 class link_reader {
 public:
@@ -66,7 +66,7 @@ struct element_of_span<std::span<Element, Extent>> {
 
 } // namespace detail
 
-/// `Source`: told from the callback's argument, a `std::span<const Source>`, unless the callback is generic.
+/// `Source` is deduced from the callback's argument, a `std::span<const Source>`, unless the callback is generic.
 /// `Memo`: the memo of the targets.
 template <class Source, class Memo, class Traits = key_traits<Source>>
 class links {
@@ -85,12 +85,12 @@ public:
     using table_type = link_table<Source, target_type, Traits>;
     static constexpr bool thread_safe = false;
 
-    /// `fetch`: as of `fetches_links`. Links whose source was not asked for are dropped.
+    /// `fetch`: see `fetches_links`. Links whose source was not asked for are dropped.
     template <class Fetch>
     links(Fetch fetch, Memo& targets, links_size size = {})
         : m_targets(targets), m_reader(reader_of(std::move(fetch))), m_table(size.entries) {}
     template <class Fetch>
-    links(Fetch, Memo&&, links_size = {}) = delete; // it would be gone at once
+    links(Fetch, Memo&&, links_size = {}) = delete; // a temporary would be destroyed at once
 
     links(const links&) = delete;
     links& operator=(const links&) = delete;
@@ -102,14 +102,14 @@ public:
 
     [[nodiscard]] Memo& targets() const noexcept { return m_targets; }
 
-    /// The source's links, or that it has none, are forgotten. O(1) and the number of its links.
+    /// Forgets the source's links, or that it has none. O(its links).
     void invalidate(const Source& source) {
         check_not_in_callback();
-        m_table.forget_key(source); // first: what may throw
+        m_table.forget_key(source); // first, as it may throw
         m_table.next_generation();
         m_table.reclaim();
     }
-    /// Everything is forgotten; the memo of the targets is left alone. O(size).
+    /// Forgets all links, but no rows of the memo. O(size).
     void clear() {
         check_not_in_callback();
         m_table.clear();

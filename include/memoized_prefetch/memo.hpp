@@ -1,10 +1,10 @@
-/// memo: one table of rows, read by key with a callback, of which it remembers as many as it may.
+/// memo: the rows of one table. A callback reads them by key, and the memo remembers as many as it may.
 ///
-///   keys -> [ memory | one call of the fetch callback for the rest ] -> std::shared_ptr<const Row> per key, null: no such row
+///   keys -> [ memory | one call of the fetch callback ] -> std::shared_ptr<const Row> per key, null: no such row
 ///
-/// Rows are const and shared: who holds a handle keeps its row, evicted or not. "There is no such row" is remembered as well.
-/// A memo stays where it is, and outlives the links and prefetchers that refer to it, and what `resolve` and `pin_chunk` gave.
-/// One thread at a time; see shared_memo.hpp for several.
+/// Rows are const and shared. A handle keeps its row alive, evicted or not. That a row does not exist is remembered
+/// too. A memo does not move. It has to outlive the links and prefetchers that refer to it, and what `resolve` and
+/// `pin_chunk` returned. One thread at a time may use it; for several see shared_memo.hpp.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -27,11 +27,11 @@ namespace memoized_prefetch {
 struct memo_stats : counters {
     std::size_t size = 0;            ///< rows and absences that it holds
     std::size_t largest = 0;         ///< the most that it held between chunks
-    std::size_t bytes = 0;           ///< allocated for the table; what keys and rows own is not counted
-    std::uint64_t fetched_again = 0; ///< fetches of keys that had been evicted; an estimate beyond a thousand keys
+    std::size_t bytes = 0;           ///< allocated for the table, without what keys and rows own
+    std::uint64_t fetched_again = 0; ///< fetches of keys that had been evicted; with over a thousand keys, an estimate
 };
 
-/// `Row`, `Key`: told from the first argument when that is a member pointer or a callable that is not generic.
+/// `Row` and `Key` are deduced if the first argument is a member pointer or a callable that is not generic.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class memo {
     static_assert(!std::same_as<Row, detail::undeduced>,
@@ -46,19 +46,19 @@ public:
     using table_type = memo_table<Key, handle_type, Traits>;
     static constexpr bool thread_safe = false;
 
-    /// `key_of`: gives a row's key. `fetch`: called with a `std::span<const Key>`, gives a range of rows, in any order. Rows
-    /// that were not asked for are dropped, of two with one key the second; keys without a row are remembered as such.
-    /// What `fetch` throws comes out where it was called, and the memo is as before.
+    /// `key_of` returns a row's key. `fetch` takes a `std::span<const Key>` and returns a range of rows, in any order.
+    /// Rows that were not asked for are dropped, and so is the second of two with one key. Keys without a row are
+    /// remembered as missing. If `fetch` throws, the exception reaches the caller and the memo is as before.
     template <class KeyOf, class Fetch>
     memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
         : memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
 
-    /// Rows just fetched pass through `nested`, once, before they become const and shared.
+    /// Rows just fetched pass through `nested` once, before they become const and shared.
     template <class KeyOf, class Fetch, class Handles>
     memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
         : memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {}
     template <class KeyOf, class Fetch, class Handles>
-    memo(KeyOf, Fetch, memo_size<Row>, prefetcher<Row, Handles>&&) = delete; // it would be gone at once
+    memo(KeyOf, Fetch, memo_size<Row>, prefetcher<Row, Handles>&&) = delete; // a temporary would be destroyed at once
 
     memo(const memo&) = delete;
     memo& operator=(const memo&) = delete;
@@ -68,7 +68,7 @@ public:
         }
     }
 
-    /// Rows for a forward range of keys, which may be optional; without objects.
+    /// The rows for a forward range of keys, or of std::optional of keys.
     template <class Keys>
     pinned_rows<memo> resolve(Keys&& keys) {
         constexpr bool keys_of_memo = detail::range_of_keys<Keys, Key>;
@@ -83,9 +83,9 @@ public:
         }
     }
 
-    /// These are all rows there are: other keys are known to have none and are not fetched, until `clear` or `invalidate`.
-    /// Replaces what was remembered. False when they are more than the memo may hold: the first ones are remembered then, and
-    /// other keys are fetched as usual. O(rows). When it throws, nothing has changed.
+    /// Takes all rows of the table. Other keys have no row and are not fetched, until `clear` or `invalidate`. Replaces
+    /// what was remembered. Returns false if these are more rows than the memo may hold: then it remembers the first
+    /// ones and fetches other keys as usual. O(rows). If it throws, nothing has changed.
     template <class Rows>
     bool put_all(Rows&& rows) {
         constexpr bool rows_of_memo = range_of_rows<Rows, Row>;
@@ -98,15 +98,15 @@ public:
         }
     }
 
-    /// The key's row, or its absence, is forgotten; handles that were given out stay as they are. O(1).
+    /// Forgets the key's row, or its absence. Handles that were given out keep their row. O(1).
     void invalidate(const Key& key) {
         check_not_in_callback();
-        m_table.forget_key(key); // first: what may throw
+        m_table.forget_key(key); // first, as it may throw
         m_table.next_generation();
         m_knows_all = false;
         m_table.reclaim();
     }
-    /// Everything is forgotten. O(size).
+    /// Forgets everything. O(size).
     void clear() {
         check_not_in_callback();
         m_knows_all = false;

@@ -11,8 +11,8 @@
 
 namespace memoized_prefetch {
 
-/// The rows of some keys, pinned: a pointer per key, null for a key that has no row or is null itself. Valid while this lives,
-/// whatever happens to the memo's contents. Must not outlive the memo.
+/// The rows of some keys, pinned: a pointer per key, null if the key has no row or is null itself. The pointers are
+/// valid while this lives, whatever happens to the contents of the memo. Must not outlive the memo.
 template <class Memo>
 class [[nodiscard]] pinned_rows {
 public:
@@ -30,7 +30,7 @@ public:
 
     [[nodiscard]] std::size_t size() const noexcept { return m_handles.size(); }
     [[nodiscard]] const row_type* operator[](std::size_t at) const noexcept { return row_of{}(m_handles[at]); }
-    /// The same row, to be kept for longer.
+    /// A handle to the same row, which keeps it for longer.
     [[nodiscard]] handle_type handle(std::size_t at) const noexcept {
         return m_handles[at] == nullptr ? handle_type{} : *m_handles[at];
     }

@@ -1,14 +1,14 @@
-/// prefetcher: what hangs where on the objects of a chunk, and the call that attaches it.
+/// prefetcher: attaches related rows to the objects of a chunk.
 ///
 ///   prefetcher<Book> books{to_one(authors, &Book::author_id, &Book::author),
 ///                          to_many(book_categories, &Book::id, &Book::categories)};
 ///   books.process_chunk(chunk);
 ///
-/// A chunk costs at most one call of each memo's fetch callback for all to-one relations to it, one of each links', and one
-/// more of their memo's; nothing is called for what is remembered. First everything is fetched, then everything attached: when
-/// a callback throws, no object has been changed, and the memos are as before.
+/// Per chunk, all to-one relations to one memo cost one call of its fetch callback. A to-many relation costs one call
+/// of the links' callback and one of their memo's. Nothing is called if all is remembered. Everything is fetched before
+/// anything is attached: if a callback throws, no object has been changed, and the memos are as before.
 ///
-/// Memos and links are only referred to: they outlive their prefetchers and stay where they are.
+/// A prefetcher refers to its memos and links. They have to outlive it and do not move.
 #pragma once
 
 #include <memoized_prefetch/links.hpp>
@@ -27,7 +27,8 @@
 
 namespace memoized_prefetch {
 
-/// The rows of a chunk, which stay where they are while this lives. Must not outlive the prefetcher and its memos.
+/// The rows of a chunk, pinned: they stay in their memos while this lives. Must not outlive the prefetcher and its
+/// memos.
 template <class Object>
 class [[nodiscard]] pinned_chunk {
 public:
@@ -35,8 +36,8 @@ public:
     pinned_chunk(const pinned_chunk&) = delete;
     pinned_chunk& operator=(const pinned_chunk&) = delete;
     pinned_chunk& operator=(pinned_chunk&&) = delete;
-    /// What failed takes back what it added; all pins end before any bound is re-established: of two passes over one memo
-    /// the first to end would else evict what the other one still pins last.
+    /// If the chunk failed, every step takes out what it added. All pins end before any memo is trimmed. Otherwise, of
+    /// two passes over one memo, the first to end would evict entries in place of those that the other still pins.
     ~pinned_chunk() {
         for (auto step = m_steps.rbegin(); step != m_steps.rend() && !m_committed; ++step) {
             (*step)->roll_back();
@@ -65,33 +66,34 @@ class prefetcher final : public detail::row_preparer<Object> {
     static constexpr bool shared = std::same_as<Handles, shared_handles>;
 
 public:
-    /// Relations as `to_one` and `to_many` make them. To-one relations to one memo share its fetch.
+    /// Takes relations made by `to_one` and `to_many`. To-one relations to one memo share its fetch.
     template <class... Relations>
     explicit prefetcher(Relations... relations) {
         m_counts.reserve(sizeof...(Relations));
         (add(std::move(relations)), ...);
     }
 
-    /// Attaches every relation to every object of a chunk: a `std::span<Object>`, or any forward range of objects, of pointers
-    /// or of smart pointers to them.
+    /// Attaches the rows of every relation to every object of a chunk: a `std::span<Object>`, or any forward range of
+    /// objects, of pointers or of smart pointers to them.
     template <class Chunk>
     void process_chunk(Chunk&& chunk) {
         static_assert(shared,
                       "memoized_prefetch: raw pointers are valid under a pin only: keep what pin_chunk returns");
         static_cast<void>(run_range(std::forward<Chunk>(chunk)));
     }
-    /// The same; what is attached stays in its memo while what this returns lives.
+    /// The same. The attached rows stay in their memos while the returned object lives.
     template <class Chunk>
     pinned_chunk<Object> pin_chunk(Chunk&& chunk) {
         return run_range(std::forward<Chunk>(chunk));
     }
 
-    /// What each relation did, in the order in which they were given. Queries and evictions are counted by memos and links.
+    /// What each relation did, in the order of the constructor. Memos and links count queries and evictions.
     [[nodiscard]] std::vector<counters> stats() const {
         const std::scoped_lock lock(m_counting);
         return m_counts;
     }
-    /// Whether several threads may use it at once, each with objects of its own: all its memos are shared ones.
+    /// Whether several threads may use this at once, each with its own objects. They may if all its memos are shared
+    /// ones.
     [[nodiscard]] bool thread_safe() const noexcept override { return m_thread_safe; }
 
 private:
@@ -213,7 +215,7 @@ private:
 
     std::vector<std::unique_ptr<detail::table_relations<Object>>> m_tables;
     std::vector<counters> m_counts;
-    mutable std::mutex m_counting; // of several threads that share memos; free otherwise
+    mutable std::mutex m_counting; // for threads that share memos; never contended otherwise
     bool m_thread_safe = true;
 };
 

@@ -1,5 +1,5 @@
-/// relation: what a prefetcher is made of. `to_one` and `to_many` name a relation of an object: where its rows are, by which key
-/// they are found, and where they are attached.
+/// relation: what a prefetcher is made of. `to_one` and `to_many` name a relation of an object: where its rows are, by
+/// which key they are found, and where they are attached.
 #pragma once
 
 #include <memoized_prefetch/detail/mapped_span.hpp>
@@ -13,9 +13,10 @@
 
 namespace memoized_prefetch {
 
-/// What a prefetcher may attach: `std::shared_ptr<const Row>` only, to be kept as long as one likes, ...
+/// The prefetcher attaches `std::shared_ptr<const Row>` only. You may keep them as long as you like.
 struct shared_handles {};
-/// ... or `const Row*` too, which is valid while what `pin_chunk` returned lives. Not for the rows of a memo.
+/// The prefetcher may also attach `const Row*`, valid while what `pin_chunk` returned lives. Not for the rows of a
+/// memo.
 struct raw_pointers {};
 
 namespace detail {
@@ -25,12 +26,12 @@ struct dereference {
 };
 } // namespace detail
 
-/// The rows that a to-many relation leads to, in order: a random-access range of `std::shared_ptr<const Row>`, none of them null.
+/// The rows of a to-many relation, in order: a random-access range of `std::shared_ptr<const Row>`, none of them null.
 template <class Row>
 using target_rows =
     detail::mapped_span<const std::shared_ptr<const Row>*, detail::dereference<std::shared_ptr<const Row>>>;
 
-/// Gives the key that an object holds, perhaps an optional one.
+/// Returns the key that an object holds: a value, or an optional one.
 template <class KeyOf, class Object, class Key>
 concept key_of_object = std::invocable<const KeyOf&, const Object&> &&
     detail::gives_key<std::invoke_result_t<const KeyOf&, const Object&>, Key>;
@@ -68,30 +69,30 @@ concept attaches_pointers = requires {
     takes_elements<member_t<Attach, Object>, const Row*>;
 } // namespace detail
 
-/// Takes the row of a to-one relation: a member `std::shared_ptr<const Row>` or `const Row*`, or a callable that is given the
-/// object and one of these.
+/// Takes the row of a to-one relation: a member `std::shared_ptr<const Row>` or `const Row*`, or a callable that takes
+/// the object and one of these.
 template <class Attach, class Object, class Row>
 concept attaches_row = detail::attaches_pointer<Attach, Object, Row> ||
                        (std::is_assignable_v<detail::member_t<Attach, Object>&, const std::shared_ptr<const Row>&>&&
                             std::is_class_v<detail::member_t<Attach, Object>>) ||
                        std::invocable<const Attach&, Object&, const std::shared_ptr<const Row>&>;
 
-/// Takes the rows of a to-many relation: a member container of `std::shared_ptr<const Row>` or `const Row*`, or a callable that
-/// is given the object and `target_rows<Row>`.
+/// Takes the rows of a to-many relation: a member container of `std::shared_ptr<const Row>` or `const Row*`, or a
+/// callable that takes the object and `target_rows<Row>`.
 template <class Attach, class Object, class Row>
 concept attaches_rows = detail::attaches_pointers<Attach, Object, Row> ||
                         (std::default_initializable<detail::member_t<Attach, Object>>&&
                              detail::takes_elements<detail::member_t<Attach, Object>, std::shared_ptr<const Row>>) ||
                         std::invocable<const Attach&, Object&, target_rows<Row>>;
 
-/// A relation to the row that a key of the object names. See `to_one`.
+/// A relation to the row that a key of the object names; see `to_one`.
 template <class Memo, class KeyOf, class Attach>
 struct to_one_relation {
     Memo& memo;
     KeyOf key_of;
     Attach attach;
 };
-/// A relation to the rows that links name. See `to_many`.
+/// A relation to the rows that links name; see `to_many`.
 template <class Links, class KeyOf, class Attach>
 struct to_many_relation {
     Links& links;
@@ -99,21 +100,21 @@ struct to_many_relation {
     Attach attach;
 };
 
-/// The row of `memo` whose key is `key_of(object)` goes to `attach`; a null handle when the key is null or has no row.
+/// `attach` gets the row of `memo` whose key is `key_of(object)`, or a null handle if the key is null or has no row.
 template <class Memo, class KeyOf, class Attach>
 [[nodiscard]] to_one_relation<Memo, KeyOf, Attach> to_one(Memo& memo, KeyOf key_of, Attach attach) {
     return {memo, std::move(key_of), std::move(attach)};
 }
 template <class Memo, class KeyOf, class Attach>
-void to_one(const Memo&&, KeyOf, Attach) = delete; // it would be gone at once
+void to_one(const Memo&&, KeyOf, Attach) = delete; // a temporary would be destroyed at once
 
-/// The rows that `links` names for the source `key_of(object)` go to `attach`, in the order and with the duplicates of the
-/// links; none when the key is null.
+/// `attach` gets the rows that `links` name for the source `key_of(object)`, in the order and with the duplicates of
+/// the links. It gets none if the key is null.
 template <class Links, class KeyOf, class Attach>
 [[nodiscard]] to_many_relation<Links, KeyOf, Attach> to_many(Links& links, KeyOf key_of, Attach attach) {
     return {links, std::move(key_of), std::move(attach)};
 }
 template <class Links, class KeyOf, class Attach>
-void to_many(const Links&&, KeyOf, Attach) = delete; // they would be gone at once
+void to_many(const Links&&, KeyOf, Attach) = delete; // temporaries would be destroyed at once
 
 } // namespace memoized_prefetch

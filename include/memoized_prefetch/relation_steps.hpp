@@ -1,5 +1,5 @@
-/// relation_steps: what a prefetcher does with one chunk in one table. It hides the types of memos, links and callables behind
-/// virtual functions: one call per table and chunk, none per object.
+/// relation_steps: what a prefetcher does with one chunk in one table. It hides the types of memos, links and callables
+/// behind virtual functions: one call per table and chunk, none per object.
 #pragma once
 
 #include <memoized_prefetch/memo_access.hpp>
@@ -19,7 +19,7 @@ namespace memoized_prefetch {
 
 namespace detail {
 
-/// The objects of a chunk, side by side or each somewhere else.
+/// The objects of a chunk: an array of objects, or of pointers to them.
 template <class Object>
 class chunk_objects {
 public:
@@ -93,7 +93,7 @@ struct to_many_objects : keyed_objects<Object, typename Links::source_type, KeyO
     }
 };
 
-/// What one chunk does with one table, from its keys to the end of its pins.
+/// The work of one chunk in one table, from its keys to the end of its pins.
 template <class Object>
 class chunk_step {
 public:
@@ -108,7 +108,7 @@ public:
     virtual void unpin() noexcept = 0;
     virtual void release() noexcept = 0;
 };
-/// One or more relations that lead to one table.
+/// The relations that share a pass: all to-one relations to one memo, or one to-many relation.
 template <class Object>
 class table_relations {
 public:
@@ -117,7 +117,7 @@ public:
     table_relations& operator=(const table_relations&) = delete;
     virtual ~table_relations() = default;
     [[nodiscard]] virtual std::unique_ptr<chunk_step<Object>> start() = 0;
-    /// The memo, when these are to-one relations: others that lead to it join them.
+    /// The memo of to-one relations, else null. Further to-one relations to this memo join these.
     [[nodiscard]] virtual const void* joined_by() const noexcept { return nullptr; }
 };
 

@@ -1,5 +1,5 @@
-/// row_source: where a memo's rows come from. It calls the user's fetch callback, lets fresh rows pass through a prefetcher, and
-/// weighs them.
+/// row_source: where a memo's rows come from. It calls the user's fetch callback, lets fresh rows pass through a
+/// prefetcher, and weighs them.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -22,51 +22,51 @@
 
 namespace memoized_prefetch {
 
-/// Prefetchers attach shared handles unless they say otherwise; see prefetcher.hpp.
+/// Prefetchers attach shared handles by default; see relation.hpp.
 struct shared_handles;
 template <class Object, class Handles = shared_handles>
 class prefetcher;
 
-/// How much a memo keeps between chunks. During a chunk it holds what that needs, also when it is more.
+/// How much a memo keeps between chunks. During a chunk it holds all that the chunk needs, even if that is more.
 template <class Row>
 struct memo_size {
-    /// Rows and absences; `unbounded` for no limit. Not given: 10,000, or no limit where `bytes` is given.
+    /// Rows and absences; `unbounded` for no limit. By default 10,000, or no limit if `bytes` is given.
     std::optional<std::size_t> entries = {};
-    /// The sum of what rows weigh and of their places in the table. Needs `size_of`.
+    /// The bytes of all rows and of their places in the table. Needs `size_of`.
     std::size_t bytes = unbounded;
-    /// Bytes of a row, with what hangs on it; called once, when the row is remembered.
+    /// Returns the bytes of a row and of what it owns. Called once, when the row is remembered.
     std::function<std::size_t(const Row&)> size_of = {};
 };
 inline constexpr std::size_t default_entries = 10'000;
 
-/// Gives a row's key: a member pointer or any other callable.
+/// Returns a row's key: a member pointer or any other callable.
 template <class KeyOf, class Row, class Key>
 concept key_of_row = requires(KeyOf& key_of, const Row& row) {
     { std::invoke(key_of, row) } -> std::convertible_to<Key>;
 };
 
 namespace detail {
-/// What comes out of a range: of a container that was given away, elements that may be moved from.
+/// The type of a range's elements. Those of a container passed as an rvalue may be moved from.
 template <class Range>
 using element_of =
     std::conditional_t<std::is_lvalue_reference_v<Range> || std::ranges::view<std::remove_cvref_t<Range>>,
                        std::ranges::range_reference_t<Range>, std::ranges::range_rvalue_reference_t<Range>>;
 } // namespace detail
 
-/// A range of rows: values, smart pointers to them, or pointers to const ones that are shared already.
+/// A range of rows: values, smart pointers to rows, or shared pointers to rows that are const already.
 template <class Range, class Row>
 concept range_of_rows = std::ranges::input_range<Range> &&
     (std::convertible_to<detail::element_of<Range>, Row> ||
      std::convertible_to<detail::element_of<Range>, std::shared_ptr<const Row>>);
 
-/// Called with the distinct keys that memory does not know; gives a range of their rows, in any order.
+/// Takes the distinct keys that are not in memory and returns a range of their rows, in any order.
 template <class Fetch, class Row, class Key>
 concept fetches_rows = std::invocable<Fetch&, std::span<const Key>> &&
     range_of_rows<std::invoke_result_t<Fetch&, std::span<const Key>>, Row>;
 
 namespace detail {
 
-/// A prefetcher as a memo sees it: something that attaches what rows need before they become const.
+/// A prefetcher as a memo sees it: it attaches related rows to fresh rows before they become const.
 template <class Row>
 class row_preparer {
 public:
@@ -81,7 +81,8 @@ protected:
     ~row_preparer() = default;
 };
 
-/// Calls `take(std::shared_ptr<const Row>, Row*)` for the rows of a range; the pointer is null for those that are const already.
+/// Calls `take(std::shared_ptr<const Row>, Row*)` for every row of a range. The pointer is null if the row is const
+/// already.
 template <class Row, class Range, class Take>
 void share_rows(Range&& rows, Take&& take) {
     using element = element_of<Range>;
@@ -107,14 +108,14 @@ void share_rows(Range&& rows, Take&& take) {
     }
 }
 
-/// Refers to a callable for the length of a call.
+/// Refers to a callable without owning it.
 template <class Signature>
 class function_ref;
 template <class Result, class... Arguments>
 class function_ref<Result(Arguments...)> {
 public:
     template <class Callable>
-    function_ref(Callable& callable) noexcept // NOLINT(google-explicit-constructor): that is its use
+    function_ref(Callable& callable) noexcept // NOLINT(google-explicit-constructor): converts at calls
         : m_callable(&callable), m_call([](void* to, Arguments... arguments) -> Result {
               return (*static_cast<Callable*>(to))(std::forward<Arguments>(arguments)...);
           }) {}
@@ -127,7 +128,8 @@ private:
     Result (*m_call)(void*, Arguments...);
 };
 
-/// What the user told a memo about its table, with the types of the callables forgotten: one call per fetch, two per row.
+/// The user's callables behind virtual functions, so that their types are forgotten. Costs one call per fetch and two
+/// per row.
 template <class Row, class Key>
 class row_reader {
 public:
@@ -155,7 +157,7 @@ private:
     Fetch m_fetch;
 };
 
-/// Set while a callback runs: it may not come back to the memo or the links that called it.
+/// Marks that a callback runs. It must not use the memo or the links that called it.
 class callback_guard {
 public:
     explicit callback_guard(bool& running) noexcept : m_running(&running) { *m_running = true; }
@@ -167,8 +169,8 @@ private:
     bool* m_running;
 };
 
-/// Where a memo's rows come from: the reader, the prefetcher that they pass through, and what they weigh.
-/// Row source of the passes; see key_resolution.hpp.
+/// The reader of a memo's rows, the prefetcher that they pass through, and their weights. The memo makes the row source
+/// of the passes of it; see key_resolution.hpp.
 template <class Row, class Key>
 class memo_rows {
 public:
@@ -194,7 +196,7 @@ public:
         std::vector<Row*> fresh;
         auto keep = [&](handle row, Row* raw) {
             if (!row) {
-                return; // a null pointer among the rows stands for none
+                return; // a null pointer is no row
             }
             if (take(std::move(row)) && m_preparer != nullptr) {
                 fresh.push_back(raw);
@@ -216,7 +218,7 @@ public:
         handle row;
         std::size_t weight;
     };
-    /// All rows of a range, the first of each key, ready to be remembered.
+    /// All rows of a range, ready to be remembered. Of several with one key, the first.
     template <class Traits, class Rows>
     [[nodiscard]] std::vector<whole_row> read_all(Rows&& rows) {
         std::vector<whole_row> all;
@@ -230,7 +232,7 @@ public:
             if (m_preparer != nullptr && raw == nullptr) {
                 logic_violation("memoized_prefetch: rows that pass through a prefetcher must not be const already");
             }
-            if (seen.add(key) == all.size()) { // else it is the second row with that key
+            if (seen.add(key) == all.size()) { // otherwise the key has a row already
                 const std::uint32_t tag = memo_table<Key, handle, Traits>::tag_of(key);
                 all.push_back({std::move(key), tag, std::move(row), 0});
                 fresh.push_back(raw);
@@ -238,7 +240,7 @@ public:
         };
         share_rows<Row>(std::forward<Rows>(rows), keep);
         if (m_preparer != nullptr) {
-            // A part at a time: what the rows lead to may be more than its memo can hold.
+            // In parts: the related rows of all may be more than their memo can hold.
             constexpr std::size_t part = 2'000;
             for (std::size_t at = 0; at < fresh.size(); at += part) {
                 m_preparer->prepare(std::span(fresh).subspan(at, std::min(part, fresh.size() - at)));
@@ -291,11 +293,11 @@ private:
             return std::convertible_to<element_of<rows>, Row> ||
                    std::convertible_to<element_of<rows>, std::shared_ptr<Row>>;
         } else {
-            return true; // said before
+            return true; // reader_of reports this
         }
     }
 
-    // A node, its cells in the index, and the counts of a shared_ptr.
+    // A node, its cells in the index, and the reference counts of a shared_ptr.
     static constexpr std::size_t entry_bytes = sizeof(Key) + sizeof(handle) + 48;
 
     std::unique_ptr<row_reader<Row, Key>> m_reader;

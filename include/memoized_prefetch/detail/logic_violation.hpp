@@ -1,4 +1,5 @@
-/// What happens when a rule of the library is broken: an exception, or without exceptions an end with the message.
+/// logic_violation: what happens if a rule of the library is broken. It throws std::logic_error; without exceptions it
+/// ends the process with the message.
 #pragma once
 
 #include <cstdio>
@@ -7,9 +8,9 @@
 
 namespace memoized_prefetch::detail {
 
-/// Where nothing may be thrown: a destructor found that what follows would read freed memory.
+/// Ends the process where nothing may be thrown: a destructor found that somebody would go on to read freed memory.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fatal(const char* what) noexcept {
-    static_cast<void>(std::fprintf(stderr, "%s\n", what)); // what fails here is on its way to abort
+    static_cast<void>(std::fprintf(stderr, "%s\n", what)); // a failure to print changes nothing: abort follows
     std::abort();
 }
 

@@ -1,4 +1,5 @@
-/// page_range: a table in pages ordered by key, for the adapters. Each page is a query of its own, so no statement stays open.
+/// page_range: a table in pages ordered by key, for the adapters. Each page is a query of its own, so no statement
+/// stays open.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +18,9 @@ using page_row = std::remove_cvref_t<std::invoke_result_t<Map&, const Source&>>;
 template <class Map, class Source, class KeyOf>
 using page_key = std::remove_cvref_t<std::invoke_result_t<KeyOf&, const page_row<Map, Source>&>>;
 
-/// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; you may move from it.
-/// `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key; after null, the first ones.
+/// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; you may move
+/// from it. `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key; after
+/// null, the first ones.
 template <class Row, class Key, class KeyOf, class Read>
 class page_range {
 public:

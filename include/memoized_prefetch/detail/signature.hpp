@@ -1,11 +1,12 @@
-/// What a callable takes and gives, told from its type: member pointers, functions, and function objects with one `operator()`.
+/// signature: deduces what a callable takes and returns, for member pointers, functions, and objects with one
+/// `operator()`.
 #pragma once
 
 #include <type_traits>
 
 namespace memoized_prefetch::detail {
 
-/// Of a generic lambda, or of one that is overloaded.
+/// Stands for what cannot be deduced: the callable is generic or overloaded.
 struct undeduced {
     undeduced() = delete;
 };

@@ -1,8 +1,8 @@
-/// collection_pass: attaches to every object the rows that refer to it (`author.books`), read with one fetch.
+/// collection_pass: attaches to every object the rows that refer to it (`author.books`). One fetch reads them.
 ///
-/// Nothing is remembered here: such rows belong to their object and live as long as it does. For the object model and the order
-/// of the calls see key_reading.hpp. A *row source* gives
-///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which they are to be attached
+/// Nothing is remembered here: such rows belong to their object and live as long as it does. For the object model and
+/// the order of the calls see key_reading.hpp. A *row source* gives
+///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which rows are attached
 ///   key_of(const Handle&) -> std::optional<Key>  the key of the object that a row refers to
 /// `attach(i, rows, last)`: a range of non-null handles; `last`: no later object has the same key.
 #pragma once
@@ -54,7 +54,7 @@ public:
         source.fetch(asked, [&](Handle row) {
             if (std::optional<Key> key = source.key_of(row)) {
                 const slot_id position = m_keys.find(*key);
-                if (position != no_slot) { // else not asked for
+                if (position != no_slot) { // otherwise it was not asked for
                     found.push_back({position, std::move(row)});
                     ++m_ranges[position].count;
                 }
@@ -101,7 +101,7 @@ public:
         }
     }
 
-    /// Counts keys: those with rows as fetched, those without as missing.
+    /// Counts keys: as fetched if they have rows, else as missing.
     void commit(counters& count) const noexcept {
         count.requests += m_requests;
         count.misses += m_keys.size();

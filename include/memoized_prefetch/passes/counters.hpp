@@ -1,4 +1,4 @@
-/// What one relation did since it was made. Plain numbers, added up; nothing here is ever reset by the engine.
+/// counters: what one relation did since it was made. The engine only adds to these numbers and never resets them.
 #pragma once
 
 #include <cstdint>
@@ -6,12 +6,12 @@
 namespace memoized_prefetch {
 
 struct counters {
-    std::uint64_t requests = 0; ///< keys that objects asked for; null keys and relations attached before do not ask
-    std::uint64_t hits = 0;     ///< distinct keys per chunk that memory answered, known missing ones included
+    std::uint64_t requests = 0; ///< keys that objects asked for; null keys and relations already attached do not count
+    std::uint64_t hits = 0;     ///< distinct keys per chunk that memory answered, with a row or as known to be missing
     std::uint64_t misses = 0;   ///< distinct keys per chunk that had to be fetched
-    std::uint64_t fetched = 0;  ///< rows that a fetch gave and that were asked for
-    std::uint64_t missing = 0;  ///< keys fetched for which there is no row
-    std::uint64_t evicted = 0;  ///< entries that gave way when a chunk of this relation ended
+    std::uint64_t fetched = 0;  ///< rows that were asked for and that a fetch gave
+    std::uint64_t missing = 0;  ///< fetched keys that have no row
+    std::uint64_t evicted = 0;  ///< entries evicted when a chunk of this relation ended
     std::uint64_t queries = 0;  ///< statements sent to the database
 
     counters& operator+=(const counters& other) noexcept {

@@ -1,7 +1,8 @@
-/// key_counts: for which relation a key of a chunk counts. Several relations may ask for one key; the first one counts it.
+/// key_counts: for which relation a key of a chunk counts. Several relations may ask for one key; the first one counts
+/// it.
 ///
-/// `first_relations`: by key, the relation that asked first. Keys beyond its end count for relation 0, so that it stays empty
-/// while there is only one relation.
+/// `first_relations`: by key, the relation that asked first. Keys beyond its end count for relation 0, so that it stays
+/// empty while there is only one relation.
 #pragma once
 
 #include <memoized_prefetch/passes/counters.hpp>

@@ -1,15 +1,16 @@
 /// key_reading: how a pass reads the keys of a chunk's objects.
 ///
-/// A pass reaches objects through an *object model*, so that the same code serves C++ structs and Python's model instances:
-///   size() -> std::size_t          how many objects
-///   width() -> std::size_t         how many relations to this table each object has (to_one_pass only)
-///   read(i, std::span<key_reading<Key>>)  reads the keys of object i, one per relation (other passes: one key)
-///   attach(i, ...)                 see the passes
-///   load_deferred(std::span<const std::size_t> objects)   optional: called once with the objects whose key is not loaded;
-///                                  the pass reads them again afterwards
+/// A pass reaches objects through an *object model*, so that the same code serves C++ structs and Python's model
+/// instances:
+///   size() -> std::size_t     how many objects
+///   width() -> std::size_t    how many relations to this table each object has (to_one_pass only)
+///   read(i, std::span<key_reading<Key>>)    reads the keys of object i, one per relation (other passes: one key)
+///   attach(i, ...)            see the passes
+///   load_deferred(std::span<const std::size_t> objects)    optional: called once with the objects whose key is not
+///                             loaded; the pass reads them again afterwards
 ///
-/// Every pass is used in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the tables are
-/// as before. A pass pins what it uses until it is destroyed.
+/// Every pass is used in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
+/// tables are as before. A pass pins what it uses until it is destroyed.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -29,9 +30,9 @@
 namespace memoized_prefetch {
 
 enum class key_state : std::uint8_t {
-    null,     ///< the object has no key: "none" is attached
+    null,     ///< the object has no key: no row is attached
     present,  ///< the object has a key
-    attached, ///< the relation has been attached before: the object is left alone
+    attached, ///< the relation was attached before: the object is left alone
     deferred, ///< the key has to be loaded first
 };
 
@@ -43,9 +44,9 @@ struct key_reading {
 
 namespace detail {
 
-inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object has no key
+inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object's key is null
 
-/// Converts without narrowing: an id of another width may, a price may not be taken for a key.
+/// Converts without narrowing. An id of another width can be a key, a price cannot.
 template <class Given, class Key>
 concept converts_to_key = std::same_as<std::remove_cvref_t<Given>, Key> || requires(Given&& given) {
     Key{std::forward<Given>(given)};
@@ -59,7 +60,7 @@ template <class Keys, class Key>
 inline constexpr bool range_of_keys = false;
 template <std::ranges::forward_range Keys, class Key>
 inline constexpr bool range_of_keys<Keys, Key> = gives_key<std::ranges::range_reference_t<Keys>, Key>;
-/// The key in what a callable gives: a value, or an optional one.
+/// The key in what a callable returned: a value, or an optional one.
 template <class Key, class Given>
 [[nodiscard]] key_reading<Key> reading_of(Given&& given) {
     if constexpr (converts_to_key<Given, Key>) {
@@ -69,7 +70,7 @@ template <class Key, class Given>
     }
 }
 
-/// Reads every object once, and those with a deferred key a second time after all of these have been loaded together.
+/// Reads every object once. Then it has all deferred keys loaded together and reads their objects a second time.
 /// Calls `take(object, relation, reading)`.
 template <class Key, class Allocator, class Objects, class Take>
 [[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, Take&& take) {
@@ -97,7 +98,7 @@ template <class Key, class Allocator, class Objects, class Take>
             take(object, relation, readings[relation]);
         }
     };
-    if (width == 1) { // the same without the loops over relations: 27 instead of 66 instructions
+    if (width == 1) { // without the loops over relations it takes 27 instructions instead of 66
         for (std::size_t object = 0; object < objects.size(); ++object) {
             objects.read(object, std::span(few_readings).first(1));
             if (few_readings[0].state == key_state::deferred) [[unlikely]] {

@@ -1,22 +1,23 @@
-/// key_resolution: from the keys that one chunk asks for to rows: what memory knows, and one fetch for the rest.
+/// key_resolution: finds the rows for the keys that one chunk asks for, in memory or by one fetch for the rest.
 ///
 ///   ask ... ask -> [distinct keys] -> resolve: memory | fetch -> handle(position)   -> commit
 ///                                                                                 (or destroyed: rolled back)
 ///
-/// All entries used are pinned while this lives. Until `commit` nothing about the memo shows that it was used: the order
-/// is untouched, and entries added by `resolve` are taken out again by the destructor if an exception ends the pass.
+/// It pins the entries it uses while it lives. Until `commit` the memo shows no trace of it: the order of use stays,
+/// and if an exception ends the pass, the destructor takes out the entries that `resolve` added.
 ///
-/// A *row source* says how rows are read (`Handle` and `Key` are the memo's):
-///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked
-///                                               for; `take` tells whether it keeps the row
-///   key_of(const Handle& row) -> Key            the value that the row is found by
-///   prefetch(const Handle& row, const Key&, int step)  optional: starts to load what `valid` will look at; called twice, the
-///                                               second time (step 1) when what the first asked for should be there
-///   valid(const Handle& row, const Key&) -> bool  optional: whether a remembered row still has that key
-///   exchanges_rows = true                       optional constant: another handle may be put in the place of one that this pass
-///                                               uses; then it holds handles of its own, which costs counting the references
-///   knows_all() -> bool                         optional: keys that are not in the memo have no row, and are not fetched
-///   weight(const Handle& row) -> std::size_t    optional: of a row to be remembered, or of the null handle for an absence
+/// A *row source* tells how rows are read (`Handle` and `Key` are the memo's):
+///   fetch(const std::vector<Key>& asked, take)    calls take(Handle) per row, in any order. Rows may be missing, or not
+///                                                 asked for. `take` returns whether it keeps the row.
+///   key_of(const Handle&) -> Key                  the value by which the row is found
+/// Optional:
+///   prefetch(const Handle&, const Key&, int step) starts to load what `valid` will read. It is called with step 0, and
+///                                                 with step 1 when the loads of step 0 should be done.
+///   valid(const Handle&, const Key&) -> bool      whether a remembered row still has that key
+///   exchanges_rows = true                         the memo's handle may be exchanged while this pass uses it. Then the
+///                                                 pass holds its own handles, which costs counting references.
+///   knows_all() -> bool                           keys that are not in the memo have no row and are not fetched
+///   weight(const Handle&) -> std::size_t          the weight of a row to be remembered; of a null handle: of an absence
 #pragma once
 
 #include <memoized_prefetch/passes/counters.hpp>
@@ -55,10 +56,10 @@ public:
         memo().keep_buffers(std::move(m_at));
     }
 
-    /// Takes back what `resolve` added and ends the pins; the bound is re-established by `release` or the destructor.
+    /// Takes out what `resolve` added and ends the pins. `release` or the destructor trims the memo to its bound.
     void roll_back() noexcept {
         for (const slot_id slot : m_at.added) {
-            if (memo().is_living(slot) && memo().pins(slot) == 1) { // another chunk that pinned it relies on it by now
+            if (memo().is_living(slot) && memo().pins(slot) == 1) { // else another chunk pinned it and relies on it
                 memo().erase(slot);
             }
         }
@@ -66,8 +67,8 @@ public:
         unpin();
     }
 
-    /// Asks for keys, which are moved from, and writes their positions. The look-ups of so many at once overlap.
-    /// `relations`: by key, or one for all. The first one that asks for a key is the one whose counters it goes to.
+    /// Asks for keys, which are moved from, and writes their positions. The look-ups of all these keys overlap.
+    /// `relations`: by key, or one for all; see key_counts.hpp.
     void ask(std::span<key_type> keys, std::span<const std::uint32_t> relations, std::span<slot_id* const> positions) {
         const std::size_t known = size();
         make_room(known + keys.size());
@@ -130,18 +131,18 @@ public:
     }
 
     [[nodiscard]] std::size_t size() const noexcept { return m_at.places.size(); }
-    /// After `resolve`: the key that the row is remembered by, or the one asked for.
+    /// After `resolve`: the key under which the row is remembered, or else the one asked for.
     [[nodiscard]] const key_type& key(slot_id position) const noexcept {
         const key_place place = m_at.places[position];
         return place.is_missed() ? m_at.keys[place.number()] : memo().key(place.slot());
     }
-    /// The null handle when there is no such row. Stays where it is while this lives: the memo's entries do, and are pinned.
+    /// The null handle if there is no such row. The handle stays where it is while this lives, as entries do not move.
     [[nodiscard]] const handle_type& handle(slot_id position) const noexcept { return *m_at.handles[position]; }
-    /// Room for those who use this.
+    /// Working memory that the passes share with this.
     [[nodiscard]] typename Memo::buffers_type& buffers() noexcept { return m_at; }
 
-    /// Works out the order of last use: `uses` are positions in the order in which the objects use them;
-    /// what is no position is passed over.
+    /// Works out the order of last use. `uses`: positions in the order in which the objects use them. Passes over what
+    /// is no position.
     void order(std::span<const slot_id> uses) {
         const std::size_t count = size();
         reserve(count);
@@ -150,7 +151,8 @@ public:
         m_at.order_by_last_use(count, uses, [places](std::size_t position) { return places[position].slot(); });
     }
 
-    /// Makes it last: recency as `order` found it, and `count` gets what each relation did (by the numbers given to `ask`).
+    /// Makes the changes permanent: entries are used in the order that `order` found. `count`: counters by the
+    /// relations of `ask`.
     void commit(std::span<counters> count) noexcept {
         for (const slot_id position : m_at.fetched) {
             const key_place place = m_at.places[position];
@@ -163,7 +165,7 @@ public:
         m_committed = true;
     }
 
-    /// Ends the pins and leaves the rest to `release`.
+    /// Ends the pins. `release` does the rest.
     void unpin() noexcept {
         if (!std::exchange(m_pins, false)) {
             return;
@@ -185,7 +187,7 @@ public:
         }
         m_pinned.unpin();
     }
-    /// Ends the pins; returns how many entries the memo evicted then.
+    /// Ends the pins and trims the memo. Returns how many entries were evicted.
     std::size_t release() noexcept {
         unpin();
         return m_pinned.release();
@@ -196,7 +198,7 @@ private:
     static constexpr bool holds_own = requires {
         requires RowSource::exchanges_rows;
     };
-    static constexpr slot_id ahead = 8; // rows between asking for their memory and looking at them
+    static constexpr slot_id ahead = 8; // so many rows before a row is checked, its memory is asked for
 
     [[nodiscard]] Memo& memo() const noexcept { return m_pinned.table(); }
 
@@ -204,8 +206,9 @@ private:
         reserve(count < m_at.places.capacity() ? count : std::max(count, 2 * m_at.places.capacity()));
     }
 
-    /// Numbers entries that were found and pins them; passes over `no_slot`. Without a branch on whether the chunk has asked for
-    /// one before, nor on whether it was found: nothing foretells these, and each wrong guess costs some 20 cycles.
+    /// Numbers and pins entries that were found; passes over `no_slot`. There is no branch on whether an entry was
+    /// found, nor on whether the chunk asked for it before: neither can be predicted, and a wrong guess costs some 20
+    /// cycles.
     template <class Nodes>
     void number(std::span<const slot_id> slots, Nodes nodes, std::span<slot_id* const> positions) {
         key_place* const new_places = m_at.places.end();
@@ -228,7 +231,7 @@ private:
         m_at.places.added(added);
         m_at.handles.added(added);
     }
-    /// The same while another pass numbers the table's entries.
+    /// The same while another pass has the numbers of the table's entries.
     [[gnu::noinline]] void number_in_set(std::span<const slot_id> slots, std::span<slot_id* const> positions) {
         for (std::size_t at = 0; at < slots.size(); ++at) {
             const slot_id slot = slots[at];
@@ -258,7 +261,7 @@ private:
         }
         return m_at.missed[number];
     }
-    /// What was found at this position is out of date.
+    /// Turns a hit into a miss: the entry found is out of date.
     void miss(slot_id position) {
         const slot_id slot = m_at.places[position].slot();
         m_at.missed.reserve(m_at.places.capacity());
@@ -268,7 +271,7 @@ private:
         const slot_id number = m_at.keys.add(std::move(key));
         if (number == m_at.missed.size()) {
             m_at.missed.append(position);
-        } else { // it left the memo while keys were asked for, and was then missed
+        } else { // the entry left the memo while keys were asked for, and then the key was missed
             m_at.duplicates.append(position);
         }
         if (m_numbers_entries) {
@@ -283,7 +286,8 @@ private:
         return none;
     }
 
-    /// Something ran since the first key was asked for: entries may have left the memo, and others come.
+    /// Looks again, as other code ran since the first key was asked for: entries may have left the memo, and others
+    /// come.
     [[gnu::noinline]] void look_again() {
         for (slot_id position = 0; position < size(); ++position) {
             const key_place place = m_at.places[position];
@@ -303,7 +307,7 @@ private:
         }
     }
 
-    /// Takes what memory knows, as far as it is good.
+    /// Checks the rows found in memory. Those out of date are missed.
     template <class RowSource>
     void check(RowSource& source) {
         constexpr bool validates = requires(const handle_type& row, const key_type& key) { source.valid(row, key); };
@@ -352,7 +356,7 @@ private:
     template <class RowSource>
     void fetch(RowSource& source) {
         m_at.fetched_handles.resize(size());
-        if (m_at.fetched.size() == m_at.keys.size()) { // as nearly always: 18 instructions less of a missed key's 600
+        if (m_at.fetched.size() == m_at.keys.size()) { // nearly always, and saves 18 instructions of the 600 of a miss
             m_at.asked.assign(m_at.keys.keys().begin(), m_at.keys.keys().end());
         } else {
             m_at.asked.reserve(m_at.fetched.size());
@@ -366,7 +370,7 @@ private:
         slot_id next = 0;
         source.fetch(std::as_const(m_at.asked), [&](handle_type row) {
             key_type key = source.key_of(row);
-            // Rows often come in the order in which they were asked for.
+            // Rows often arrive in the order in which they were asked for.
             const slot_id number = m_at.keys.find(key, next);
             if (number == no_slot) {
                 return false; // not asked for
@@ -376,7 +380,7 @@ private:
             if (!m_at.places[position].is_missed() || m_at.fetched_handles[position]) {
                 return false; // answered by memory, or the second row with that key
             }
-            m_at.keys.replace(number, std::move(key)); // a row is remembered under its own value
+            m_at.keys.replace(number, std::move(key)); // a row is remembered under its own key
             m_at.fetched_handles[position] = std::move(row);
             return true;
         });
@@ -401,7 +405,7 @@ private:
         }
         memo().reserve_more(count);
         if (memo().generation() != m_generation) {
-            return; // declared out of date since it was asked for: good for this chunk only
+            return; // declared out of date since it was asked for: use it for this chunk only
         }
         // From here on nothing throws and no foreign code runs.
         for (std::size_t at = 0; at < count; ++at) {
@@ -440,8 +444,7 @@ private:
         }
     }
 
-    /// By key fetched: the entry that came into the memo since it was missed, when another chunk ran during the fetch. Empty
-    /// when none did.
+    /// By fetched key: the entry that was added since the key was missed. Empty if no other chunk ran during the fetch.
     [[nodiscard]] vector_of<slot_id> found_meanwhile() const {
         vector_of<slot_id> found;
         if (memo().version() == m_version) {
@@ -458,9 +461,9 @@ private:
         return found;
     }
 
-    pinned<Memo> m_pinned; // first: its destructor runs last, after a rollback. Its own are those that were given up
+    pinned<Memo> m_pinned; // first, so that it is destroyed last. Holds the pins of entries found out of date
     bool m_numbers_entries;
-    bool m_pins = true; // those of m_at.places
+    bool m_pins = true; // whether the entries in m_at.places are pinned
     std::uint64_t m_generation;
     std::uint64_t m_version; // of the memo, before anything was looked up
     typename Memo::buffers_type m_at;

@@ -1,8 +1,9 @@
-/// to_many_pass: attaches to every object the rows that its links lead to, in the order and with the duplicates of the links.
+/// to_many_pass: attaches to every object the rows that its links lead to, in the order and with the duplicates of the
+/// links.
 ///
-/// A *link source* gives `fetch(const std::vector<SourceKey>& asked, take)`, which calls take(SourceKey, TargetKey) per link, in
-/// order within a source. `attach(i, rows)` of the object model gets a range of non-null handles; targets without a row are left
-/// out.
+/// A *link source* gives `fetch(const std::vector<SourceKey>& asked, take)`, which calls take(SourceKey, TargetKey) per
+/// link, in order within a source. `attach(i, rows)` of the object model gets a range of non-null handles; targets
+/// without a row are left out.
 #pragma once
 
 #include <memoized_prefetch/passes/key_reading.hpp>
@@ -39,7 +40,7 @@ public:
         }
     }
 
-    /// As of key_resolution, for the links and the rows.
+    /// As of key_resolution, for links and rows.
     void roll_back() noexcept {
         m_rows.roll_back();
         for (const slot_id slot : m_added) {
@@ -151,7 +152,7 @@ private:
                 continue;
             }
             m_ranges[position].begin = m_targets.size();
-            // By index, anew each time: `add` may compare keys by foreign code, which may move the targets.
+            // Ask for the targets anew each time: `add` may compare keys by foreign code, which may move them.
             for (std::size_t at = 0; at < links().targets(slot).size(); ++at) {
                 m_targets.push_back(m_keys.add(target_type(links().targets(slot)[at])));
             }
@@ -168,12 +169,12 @@ private:
         }
         source.fetch(asked, [&](source_type from, target_type to) {
             const slot_id position = m_sources.find(from);
-            if (position != no_slot && m_slots[position] == no_slot) { // else not asked for
+            if (position != no_slot && m_slots[position] == no_slot) { // otherwise it was not asked for
                 m_fetched.push_back({position, m_keys.add(std::move(to))});
                 ++m_ranges[position].count;
             }
         });
-        // A stable counting sort by source: rows of one source may be interleaved with those of others.
+        // A stable counting sort by source: links of one source may be interleaved with those of others.
         std::size_t begin = m_targets.size();
         for (const slot_id position : m_missed) {
             m_ranges[position].begin = begin;
@@ -187,7 +188,7 @@ private:
         }
     }
 
-    /// Asks for the rows, after the query for links: what that runs may change the memo.
+    /// Asks for the rows. This comes after the query for links, since that may run code which changes the memo.
     void ask() {
         vector_of<slot_id> found(m_keys.size());
         constexpr std::uint32_t relation = 0;
@@ -232,7 +233,7 @@ private:
         }
         links().reserve_links(count, targets.size());
         if (links().generation() != m_generation) {
-            return; // declared out of date since they were asked for: good for this chunk only
+            return; // declared out of date since they were asked for: use them for this chunk only
         }
         // From here on nothing throws and no foreign code runs.
         std::size_t next = 0;

@@ -1,8 +1,8 @@
 /// to_one_pass: attaches to every object the row that its own key names.
 ///
 /// Several object models, each with several relations, may share a pass. They then share one fetch.
-/// `attach(i, std::span<const Handle* const> rows)` of the object model gets one pointer per relation: nullptr if the object is
-/// to be left alone, a pointer to a null handle if there is no row.
+/// `attach(i, std::span<const Handle* const> rows)` of the object model gets one pointer per relation: nullptr if the
+/// object is to be left alone, a pointer to a null handle if there is no row.
 #pragma once
 
 #include <memoized_prefetch/passes/key_reading.hpp>
@@ -27,7 +27,7 @@ public:
 
     explicit to_one_pass(Memo& memo) : m_rows(memo) {}
 
-    /// Collects the keys of all objects. Returns the pass's number for these objects; their relations are numbered on from
+    /// Collects the keys of all objects. Returns the number of this group of objects. Its relations are numbered after
     /// those collected before.
     template <class Objects>
     std::size_t collect(Objects& objects) {
@@ -78,8 +78,8 @@ public:
         m_rows.order({m_rows.buffers().positions.data(), m_rows.buffers().positions.size()});
     }
 
-    /// A pointer per object and relation, in the order of `collect`; nullptr: left alone; a null handle: there is no row.
-    /// They are good while this lives.
+    /// A pointer per object and relation, in the order of `collect`: nullptr if the object is left alone, a pointer to
+    /// a null handle if there is no row. Valid while this lives.
     [[nodiscard]] std::span<const handle_type* const> rows() {
         static const handle_type none{};
         auto& at = m_rows.buffers();
@@ -94,7 +94,7 @@ public:
         return {at.rows.data(), at.rows.size()};
     }
 
-    /// Attaches to the objects that `collect` gave this number to.
+    /// Attaches the rows to the group of objects with this number.
     template <class Objects>
     void attach(std::size_t number, Objects& objects) {
         const std::size_t width = objects.width();
@@ -104,7 +104,7 @@ public:
         }
     }
 
-    /// `count`: one per relation, in the order of `collect`.
+    /// `count`: counters per relation, in the order of `collect`.
     void commit(std::span<counters> count) noexcept {
         const auto& requests = m_rows.buffers().requests;
         for (std::size_t relation = 0; relation < requests.size(); ++relation) {

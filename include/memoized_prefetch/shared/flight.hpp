@@ -9,13 +9,13 @@
 
 namespace memoized_prefetch::detail {
 
-/// What one call of a fetch callback was asked for, and what came of it.
+/// The rows of one call of a fetch callback, and whether they have arrived.
 template <class Key, class Handle>
 class flight {
 public:
     explicit flight(std::size_t size) : m_rows(size) {}
 
-    /// By the owner, once; `ok`: `rows` holds what was found.
+    /// Called once, by the owner. `ok`: the call succeeded, and `rows` holds what was found.
     void land(bool ok) noexcept {
         {
             const std::scoped_lock lock(m_mutex);
@@ -23,13 +23,13 @@ public:
         }
         m_changed.notify_all();
     }
-    /// Whether it came to something.
+    /// Waits until the flight has ended. Returns whether the call succeeded.
     [[nodiscard]] bool wait() {
         std::unique_lock lock(m_mutex);
         m_changed.wait(lock, [&] { return m_state != state::flying; });
         return m_state == state::landed;
     }
-    /// Until it has landed only its owner's.
+    /// Only the owner may use them until the flight has landed.
     [[nodiscard]] std::vector<Handle>& rows() noexcept { return m_rows; }
 
 private:
@@ -40,7 +40,7 @@ private:
     state m_state = state::flying;
 };
 
-/// The callbacks that this thread is in.
+/// A fetch callback that is running in this thread. Frames of one thread are nested.
 class callback_frame {
 public:
     explicit callback_frame(const void* table) noexcept : m_table(table), m_outer(innermost()) { innermost() = this; }

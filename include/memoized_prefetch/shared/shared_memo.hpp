@@ -2,13 +2,16 @@
 ///
 ///   key -> shard [ mutex | memo_table | keys that are being fetched -> flight ]
 ///
-/// A *flight* is one running call of the fetch callback. Threads that miss a key which is in flight wait for that flight and
-/// take its row, so a key is fetched once; when it fails, they fetch for themselves. No lock is held while a callback, a row's
-/// destructor or a wait runs. A thread waits only after its own flight has landed, so that no two wait for each other.
+/// A *flight* is one running call of the fetch callback. A thread that misses a key in flight waits for that flight and
+/// takes its row, so a key is fetched once. If the flight fails, the thread fetches for itself. No lock is held while a
+/// callback, a row's destructor or a wait runs. A thread waits only after its own flight has landed, so no two wait for
+/// each other.
 ///
-/// The interface is that of `memo`. What differs: each thread has prefetchers of its own, or shares those that lead to shared
-/// memos only; rows are handed out as shared handles, so pins of the user's keep nothing in the memo: only what a running chunk
-/// added stays until it ends; the bound is divided among the shards, and a memo of fewer than 1,024 entries has one.
+/// The interface is that of `memo`, with these differences:
+///  - Each thread has its own prefetchers, or shares those that lead to shared memos only.
+///  - Pins of the user keep nothing in the memo, since rows are given out as shared handles. Only what a running chunk
+///    added stays until the chunk ends.
+///  - The bound is divided among the shards. A memo of fewer than 2,048 entries has one.
 #pragma once
 
 #include <memoized_prefetch/prefetcher.hpp>
@@ -26,7 +29,8 @@
 
 namespace memoized_prefetch {
 
-/// Every function may be called by several threads at once; so are the callbacks. Hashing and comparing keys may not throw.
+/// Several threads may call every function at once, and the memo calls its callbacks so. Hashing and comparing keys
+/// must not throw.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class shared_memo {
     static_assert(!std::same_as<Row, detail::undeduced>,
@@ -45,7 +49,7 @@ public:
     template <class KeyOf, class Fetch>
     shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
         : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
-    /// `nested` leads to shared memos only.
+    /// `nested` must lead to shared memos only.
     template <class KeyOf, class Fetch, class Handles>
     shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
         : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {
@@ -55,7 +59,8 @@ public:
         }
     }
     template <class KeyOf, class Fetch, class Handles>
-    shared_memo(KeyOf, Fetch, memo_size<Row>, prefetcher<Row, Handles>&&) = delete; // it would be gone at once
+    shared_memo(KeyOf, Fetch, memo_size<Row>,
+                prefetcher<Row, Handles>&&) = delete; // a temporary would be destroyed at once
 
     shared_memo(const shared_memo&) = delete;
     shared_memo& operator=(const shared_memo&) = delete;
@@ -75,7 +80,7 @@ public:
         }
     }
 
-    /// As of `memo`. False also when all rows would fit, but not those of one shard.
+    /// As of `memo`. Also returns false if all rows would fit but those of one shard do not.
     template <class Rows>
     bool put_all(Rows&& rows) {
         static_assert(range_of_rows<Rows, Row>, "memoized_prefetch: put_all takes a range of this memo's rows");
@@ -86,9 +91,9 @@ public:
         std::vector<std::size_t> weight(m_table.shards());
         std::vector<std::unique_lock<std::mutex>> locks;
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
-            locks.emplace_back(m_table[at].mutex); // in this order by every thread
+            locks.emplace_back(m_table[at].mutex); // every thread locks in this order
         }
-        std::vector<bool> fits; // of each shard the first rows: no later one takes the place of one that does not fit
+        std::vector<bool> fits; // the first rows of each shard: once one does not fit, no later one does
         fits.reserve(all.size());
         for (const auto& one : all) {
             const std::size_t at = m_table.shard_of(one.tag);

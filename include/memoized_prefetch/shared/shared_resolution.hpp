@@ -1,8 +1,8 @@
 /// shared_resolution: from keys to rows in a table that other threads change at the same time; see key_resolution.hpp.
 ///
-/// It takes handles instead of pins. Only what it adds is pinned until it is committed, so that the slot is no other entry's if
-/// the entry has to be taken out again. The value cannot tell entries apart: all absences are alike, and a callback may give
-/// one handle twice.
+/// It takes handles instead of pins. Only what it adds is pinned until it is committed, so that the slot is no other
+/// entry's if the entry has to be taken out again. The value cannot tell entries apart: all absences are alike, and a
+/// callback may give one handle twice.
 #pragma once
 
 #include <memoized_prefetch/passes/key_resolution.hpp>
@@ -48,7 +48,7 @@ public:
     }
     static constexpr std::size_t most_asked = 16; ///< keys at once
     void reserve(std::size_t count) { m_keys.reserve(count); }
-    /// Room for those who use this.
+    /// Working memory that the passes share with this.
     [[nodiscard]] auto& buffers() noexcept { return m_buffers; }
     [[nodiscard]] std::size_t size() const noexcept { return m_keys.size(); }
     [[nodiscard]] const key_type& key(slot_id position) const noexcept { return m_keys[position]; }
@@ -101,7 +101,7 @@ public:
             [&](slot_id position) { return static_cast<bool>(m_handles[position]); }, count);
         m_committed = true;
     }
-    /// Takes out again what `resolve` added. Other threads that used it meanwhile have handles of their own.
+    /// Takes out what `resolve` added. Other threads that used it meanwhile have their own handles.
     void roll_back() noexcept {
         each_shard(m_added, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
             for (const slot_id position : positions) {
@@ -125,13 +125,13 @@ private:
         typename Table::place_in_flight place;
     };
 
-    /// Sorts positions by shard; those of one stay in order.
+    /// Sorts positions by shard; those of one shard stay in order.
     void by_shard(vector_of<slot_id>& positions) const {
         std::stable_sort(positions.begin(), positions.end(), [&](slot_id left, slot_id right) {
             return m_table.shard_of(m_tags[left]) < m_table.shard_of(m_tags[right]);
         });
     }
-    /// Calls `visit` for the positions of each shard, which is locked.
+    /// Calls `visit` for the positions of each shard, with the shard's lock held.
     template <class Visit>
     void each_shard(std::span<const slot_id> positions, Visit&& visit) const {
         for (std::size_t from = 0, to = 0; from < positions.size(); from = to) {
@@ -144,7 +144,7 @@ private:
         }
     }
 
-    /// Keys that this chunk fetches: no longer in flight when it lands, however the fetch ends.
+    /// The keys that this chunk fetches. They leave the table of keys in flight when it lands, however the fetch ends.
     class own_flight {
     public:
         own_flight(shared_resolution& rows, const vector_of<slot_id>& mine)
@@ -174,7 +174,8 @@ private:
         bool m_flying = true;
     };
 
-    /// Looks keys up, fetches those that nobody knows or fetches, and waits for the rest. Returns those of failed flights.
+    /// Looks keys up, fetches those that are neither in the table nor in flight, and waits for those in flight. Returns
+    /// the keys of failed flights.
     template <class RowSource>
     vector_of<slot_id> attempt(RowSource& source, vector_of<slot_id> unknown) {
         by_shard(unknown);
@@ -218,7 +219,7 @@ private:
                 const auto found = part.flying.find(m_keys[position]);
                 if (found != part.flying.end()) {
                     theirs.push_back({position, found->second});
-                } else if (!source.knows_all()) { // asked under the lock, under which `invalidate` takes that back
+                } else if (!source.knows_all()) { // asked under the lock: `invalidate` takes it back under the lock
                     part.flying.emplace(m_keys[position], typename Table::place_in_flight{
                                                               flying.get(), static_cast<slot_id>(mine.size())});
                     mine.push_back(position); // within the capacity
@@ -261,7 +262,7 @@ private:
             at += positions.size();
             part.table.reserve_more(positions.size());
             if (part.table.generation() != m_generations[m_table.shard_of(m_tags[positions[0]])]) {
-                return; // declared out of date since it was asked for: good for this chunk only
+                return; // declared out of date since it was asked for: use it for this chunk only
             }
             for (std::size_t one = 0; one < positions.size(); ++one) {
                 const slot_id position = positions[one];
@@ -281,7 +282,7 @@ private:
     key_set<key_type, typename Table::traits_type> m_keys;
     vector_of<handle_type> m_handles; // by position
     vector_of<std::uint32_t> m_tags;  // by position
-    vector_of<bool> m_missed;         // by position: fetched by this chunk
+    vector_of<bool> m_missed;         // by position: whether this chunk fetches it
     vector_of<std::uint64_t> m_generations;
     vector_of<slot_id> m_added; // positions
     vector_of<slot_id> m_slots; // by position, of those in m_added

@@ -3,7 +3,7 @@
 /// An adapter provides a `Statement`, movable, made of a connection and SQL, with
 ///   row_type                                     what its mappers are given
 ///   parameter                                    the first parameter as one writes it: "?"
-///   run_page(const Key* after, take)             calls take(const row_type&) per row; `after`: the parameter, null for none
+///   run_page(const Key* after, take)             calls take(const row_type&) per row; `after`: the parameter or null
 /// and a `Keyed`, a statement whose only parameter are the keys, with row_type and `run(std::span<const Key>, take)`.
 #pragma once
 

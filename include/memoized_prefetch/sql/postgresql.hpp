@@ -6,15 +6,15 @@
 ///                                              return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
 ///                                          })};
 ///
-/// The keys are sent as one parameter, an array. So a statement is prepared once, when the callback is made. Keys are integers,
-/// `std::string` or `uuid`. The `PGconn*` has to outlive the callback, and one thread at a time may use it. Fetches run in the
-/// transaction that is open on it, or each in its own.
+/// The keys are sent as one parameter, an array. So a statement is prepared once, when the callback is made. Keys are
+/// integers, `std::string` or `uuid`. The `PGconn*` has to outlive the callback, and one thread at a time may use it.
+/// Fetches run in the transaction that is open on it, or each in its own.
 /// Errors are `postgresql::error` with the SQLSTATE. Their text ends with the statement and the number of keys. Needs
 /// exceptions.
 ///
-/// Why libpq and not libpqxx: a libpqxx connection has one transaction object at a time, which every fetch would need, and its
-/// versions 6 and 7 have different ones. libpq is below every client and has not changed for long. A callback over libpqxx is
-/// short, with `array_literal(keys)` of key_list.hpp as its parameter.
+/// Why libpq and not libpqxx: a libpqxx connection has one transaction object at a time, which every fetch would need,
+/// and its versions 6 and 7 have different ones. libpq is below every client and has not changed for long. A callback
+/// over libpqxx is short, with `array_literal(keys)` of key_list.hpp as its parameter.
 #pragma once
 
 #include <memoized_prefetch/sql/keyed_fetch.hpp>
@@ -51,8 +51,8 @@ class row {
 public:
     row(const PGresult& result, int number) noexcept : m_result(&result), m_number(number) {}
 
-    /// `Value`: an integer, `bool`, a floating-point type, `std::string`, `std::string_view` (into the result), `uuid`, or a
-    /// `std::optional` of these for a column that may be null. `column` counts from 0.
+    /// `Value`: an integer, `bool`, a floating-point type, `std::string`, `std::string_view` (into the result), `uuid`,
+    /// or a `std::optional` of these for a column that may be null. `column` counts from 0.
     template <class Value>
     [[nodiscard]] Value get(int column) const {
         return read(column, static_cast<Value*>(nullptr));
@@ -123,7 +123,8 @@ public:
         }
     }
 
-    /// `text`: the parameter; null for a statement without one. `take` gets each `row`. `for_what` ends the text of an error.
+    /// `text`: the parameter; null for a statement without one. `take` gets each `row`. `for_what` ends the text of an
+    /// error.
     template <class Take>
     void run(const std::string& for_what, const std::string* text, Take&& take) {
         const char* const value = text == nullptr ? nullptr : text->c_str();
@@ -213,24 +214,26 @@ private:
     statement m_statement;
 };
 
-/// A memo's fetch callback. `sql` selects rows by `= any($1)`, in any order; `map` makes a row of the memo of a `const row&`.
+/// A memo's fetch callback. `sql` selects rows by `= any($1)`, in any order; `map` makes a row of the memo of a `const
+/// row&`.
 template <class Map>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto fetch(PGconn* connection, std::string sql, Map map) {
     return detail::row_fetch(keyed_statement(connection, std::move(sql)), std::move(map));
 }
 
-/// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each source.
+/// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each
+/// source.
 template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
 [[nodiscard]] auto fetch_links(PGconn* connection, std::string sql) {
     return detail::link_fetch<keyed_statement, Source, Target>(keyed_statement(connection, std::move(sql)));
 }
 
-/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
-/// `sql`: a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
-/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that stopped.
-/// Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not, none twice.
-/// Text is ordered by the column's collation.
+/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next. `sql`:
+/// a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
+/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that
+/// stopped. Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not,
+/// none twice. Text is ordered by the column's collation.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(PGconn* connection, const std::string& sql, const std::string& key, Map map, KeyOf key_of,

@@ -2,14 +2,15 @@
 ///
 ///   SQLite::Database database("library.db");
 ///   mp::memo authors{&Author::id,
-///                    mp::sqlite::fetch(database, "select id, name from author where id in (select value from json_each(?))",
+///                    mp::sqlite::fetch(database,
+///                                      "select id, name from author where id in (select value from json_each(?))",
 ///                                      [](const mp::sqlite::row& row) {
 ///                                          return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
 ///                                      })};
 ///
-/// The keys are sent as one parameter, a JSON array. So a statement is prepared once, when the callback is made. Keys are
-/// integers, `std::string` or `uuid`. The connection has to outlive the callback, and one thread at a time may use it.
-/// Errors are `SQLite::Exception` with SQLite's code. Their text ends with the statement and the number of keys.
+/// The keys are sent as one parameter, a JSON array. So a statement is prepared once, when the callback is made. Keys
+/// are integers, `std::string` or `uuid`. The connection has to outlive the callback, and one thread at a time may use
+/// it. Errors are `SQLite::Exception` with SQLite's code. Their text ends with the statement and the number of keys.
 /// Needs exceptions, as SQLiteCpp does.
 #pragma once
 
@@ -33,8 +34,8 @@ class row {
 public:
     explicit row(SQLite::Statement& statement) noexcept : m_statement(&statement) {}
 
-    /// `Value`: an integer, `bool`, a floating-point type, `std::string`, `uuid`, or a `std::optional` of these for a column
-    /// that may be null. `column` counts from 0.
+    /// `Value`: an integer, `bool`, a floating-point type, `std::string`, `uuid`, or a `std::optional` of these for a
+    /// column that may be null. `column` counts from 0.
     template <class Value>
     [[nodiscard]] Value get(int column) const {
         return read(m_statement->getColumn(column), static_cast<Value*>(nullptr));
@@ -168,24 +169,26 @@ private:
     statement m_statement;
 };
 
-/// A memo's fetch callback. `sql` selects rows by `in (select value from json_each(?))`, in any order; `map` makes a row of the
-/// memo of a `const row&`.
+/// A memo's fetch callback. `sql` selects rows by `in (select value from json_each(?))`, in any order; `map` makes a
+/// row of the memo of a `const row&`.
 template <class Map>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto fetch(SQLite::Database& database, const std::string& sql, Map map) {
     return detail::row_fetch(keyed_statement(database, sql), std::move(map));
 }
 
-/// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each source.
+/// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each
+/// source.
 template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
 [[nodiscard]] auto fetch_links(SQLite::Database& database, const std::string& sql) {
     return detail::link_fetch<keyed_statement, Source, Target>(keyed_statement(database, sql));
 }
 
-/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
-/// `sql`: a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
-/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that stopped.
-/// Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not, none twice.
+/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next. `sql`:
+/// a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
+/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that
+/// stopped. Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not,
+/// none twice.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(SQLite::Database& database, const std::string& sql, const std::string& key, Map map,

@@ -1,7 +1,7 @@
 /// chunk_buffers: the arrays that one chunk needs beside the tables. The table keeps them from one chunk to the next.
 ///
-/// Otherwise a chunk would allocate a dozen arrays of its size, and a hit is to allocate nothing. Between chunks they are empty.
-/// Those of a chunk with more than `most_kept` keys are not kept.
+/// Otherwise a chunk would allocate a dozen arrays of its size, and a hit is to allocate nothing. Between chunks they
+/// are empty. Those of a chunk with more than `most_kept` keys are not kept.
 #pragma once
 
 #include <memoized_prefetch/tables/key_set.hpp>
@@ -15,8 +15,8 @@
 
 namespace memoized_prefetch {
 
-/// Where a key that a chunk asks for was found: at an entry of the table, or not at all. A key that was missed has a number
-/// instead, its position among the missed keys.
+/// Where a key that a chunk asks for was found: at an entry of the table, or not at all. A key that was missed has a
+/// number instead, its position among the missed keys.
 class key_place {
 public:
     key_place() = default;
@@ -68,8 +68,8 @@ struct chunk_buffers {
     vector_of<group> groups;
     vector_of<std::uint64_t> requests; // by relation
 
-    /// Works out `order`: `value(position)` of each position in `uses`, the one used last first. Positions from `count` on are
-    /// no keys and are passed over; `value(count)` has to be defined.
+    /// Works out `order`: `value(position)` of each position in `uses`, the one used last first. Positions from `count`
+    /// on are no keys and are passed over; `value(count)` has to be defined.
     template <class Value>
     void order_by_last_use(std::size_t count, std::span<const slot_id> uses, Value&& value) {
         order.clear();
@@ -81,7 +81,8 @@ struct chunk_buffers {
         slot_id* const last = order.data();
         std::size_t used = 0;
         for (std::size_t at = uses.size(); at-- > 0;) {
-            // Without a branch on whether the position was seen, which nothing foretells. With one, a use took 11 cycles here.
+            // Without a branch on whether the position was seen, which nothing foretells. With one, a use took 11
+            // cycles here.
             const std::size_t position = std::min<std::size_t>(uses[at], count);
             last[used] = value(position);
             used += is_unused[position];

@@ -2,9 +2,9 @@
 ///
 ///   node: [ source key | begin, count ] --> m_targets: | t t t | t | (gap) | t t |
 ///
-/// A source without targets is an entry with none. The bound counts sources. All target keys lie in one flat array. Evicted
-/// sources leave gaps in it. When the gaps are more than half of the array, the ranges in use are moved into a new one, which
-/// costs O(1) per target ever added. See recency_table.hpp for order, pins and bound.
+/// A source without targets is an entry with none. The bound counts sources. All target keys lie in one flat array.
+/// Evicted sources leave gaps in it. When the gaps are more than half of the array, the ranges in use are moved into a
+/// new one, which costs O(1) per target ever added. See recency_table.hpp for order, pins and bound.
 #pragma once
 
 #include <memoized_prefetch/tables/recency_table.hpp>

@@ -3,18 +3,20 @@
 ///   m_places, oldest first:  [ 7 | 3 | . | 9 | . | . | 3' ...    entries; each stands where its last use was written
 ///   m_live, a bit a place:     1   0   0   1   0   0   1         `m_next` is the first free place
 ///
-/// A use leaves the entry's place and takes the next one. When seven eighths of the places are taken, a sweep begins: with every
-/// fourth use it moves what is live in the next 64 places to the front, in order, and when it has come to the end, all is in
-/// front. So a use costs O(1), each time, and about as many entries are moved as are used: with a sweep that begins at three
-/// quarters and goes half as fast, and without `take_back`, resolving a key took 77 ns instead of 69 in a million entries that
-/// are asked for at random, and 112 instead of 91 in a scan of twice as many rows as they hold.
+/// A use leaves the entry's place and takes the next one. When seven eighths of the places are taken, a sweep begins:
+/// with every fourth use it moves what is live in the next 64 places to the front, in order, and when it has come to
+/// the end, all is in front. So a use costs O(1), each time, and about as many entries are moved as are used: with a
+/// sweep that begins at three quarters and goes half as fast, and without `take_back`, resolving a key took 77 ns
+/// instead of 69 in a million entries that are asked for at random, and 112 instead of 91 in a scan of twice as many
+/// rows as they hold.
 ///
 ///   0 ... m_to          swept, without gaps
 ///   64 * m_from ...     still to be swept         none is live in between
 ///
-/// In place of a doubly linked list: a use writes to the end of the log instead of to two neighbours anywhere in memory, and who
-/// is next to be evicted is known ahead, so that the memory of many can be loaded at once. With a million entries asked for by
-/// Zipf's law, resolving a key took 52 ns instead of 57; elsewhere there was no difference beyond what runs differ by.
+/// In place of a doubly linked list: a use writes to the end of the log instead of to two neighbours anywhere in
+/// memory, and who is next to be evicted is known ahead, so that the memory of many can be loaded at once. With a
+/// million entries asked for by Zipf's law, resolving a key took 52 ns instead of 57; elsewhere there was no difference
+/// beyond what runs differ by.
 #pragma once
 
 #include <memoized_prefetch/tables/key_index.hpp>
@@ -56,8 +58,8 @@ public:
         return m_places.capacity() * sizeof(slot_id) + m_live.capacity() * sizeof(word);
     }
 
-    /// The entry is the newest one. `entries`: `move(entry, place)` is told of those that get another place, and `load(entry)`
-    /// some time before of those that may.
+    /// The entry is the newest one. `entries`: `move(entry, place)` is told of those that get another place, and
+    /// `load(entry)` some time before of those that may.
     template <class Entries>
     place_id append(slot_id entry, Entries&& entries) noexcept {
         if (m_next % uses_per_word == 0 && (m_sweeping || m_next >= capacity() / 8 * 7)) {
@@ -73,8 +75,8 @@ public:
         assert(is_live(place));
         m_live[place / word_bits] &= ~bit_of(place);
     }
-    /// Takes back the newest places, as far as all of them were left. Entries that were just added and leave before they are
-    /// written again do not use up two places then.
+    /// Takes back the newest places, as far as all of them were left. Entries that were just added and leave before
+    /// they are written again do not use up two places then.
     void take_back() noexcept {
         const std::size_t first = m_sweeping ? m_from : 0; // what a sweep has passed is not written to
         std::size_t words = (m_next + word_bits - 1) / word_bits;
@@ -127,8 +129,8 @@ private:
 
     [[nodiscard]] static word bit_of(place_id place) noexcept { return word{1} << (place % word_bits); }
     [[nodiscard]] std::size_t capacity() const noexcept { return m_live.size() * word_bits; }
-    /// By words, as each is a loop over the bits that are set: place by place, whose branches nothing foretells, resolving a key
-    /// took half as long again.
+    /// By words, as each is a loop over the bits that are set: place by place, whose branches nothing foretells,
+    /// resolving a key took half as long again.
     template <class Entries>
     [[gnu::noinline]] void sweep(Entries& entries) noexcept {
         if (!m_sweeping) {

@@ -1,8 +1,8 @@
 /// memo_table: the rows of one table that were fetched before, by key, most recently used first.
 ///
-/// A value is a handle: something small that shares a row (a `std::shared_ptr<const Row>`, a reference to a Python object).
-/// "There is no such row" is remembered too, as an entry without a handle. It counts against the bound; `is_absent` tells it
-/// apart. See recency_table.hpp for order, pins and bound.
+/// A value is a handle: something small that shares a row (a `std::shared_ptr<const Row>`, a reference to a Python
+/// object). "There is no such row" is remembered too, as an entry without a handle. It counts against the bound;
+/// `is_absent` tells it apart. See recency_table.hpp for order, pins and bound.
 #pragma once
 
 #include <memoized_prefetch/tables/chunk_buffers.hpp>
@@ -24,7 +24,8 @@ public:
     memo_table& operator=(const memo_table&) = delete;
     ~memo_table() { base::clear(); }
 
-    /// Adds the row under its key, or an absence. The key is not there yet, `tag` is its `tag_of`, and `reserve_more` made room.
+    /// Adds the row under its key, or an absence. The key is not there yet, `tag` is its `tag_of`, and `reserve_more`
+    /// made room.
     slot_id add_row(Key key, std::uint32_t tag, Handle handle) noexcept {
         return base::add(std::move(key), tag, std::move(handle));
     }

@@ -1,5 +1,5 @@
-/// pinned: the entries of a table that one chunk needs. They stay pinned while this lives; when it goes, however it goes, the
-/// table is trimmed to its bound.
+/// pinned: the entries of a table that one chunk needs. They stay pinned while this lives; when it goes, however it
+/// goes, the table is trimmed to its bound.
 #pragma once
 
 #include <memoized_prefetch/tables/recency_table.hpp>

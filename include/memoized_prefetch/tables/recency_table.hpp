@@ -1,5 +1,5 @@
-/// recency_table: what memo_table and link_table have in common. Entries are found by the hash of their key, kept in the order of
-/// their last use, pinned by running chunks, and bounded in number or weight.
+/// recency_table: what memo_table and link_table have in common. Entries are found by the hash of their key, kept in
+/// the order of their last use, pinned by running chunks, and bounded in number or weight.
 ///
 ///   m_index --> m_nodes: [ key | payload | place | tag | number | pins | absent | state ]    stay where they are
 ///                                            |
@@ -7,16 +7,20 @@
 ///
 /// Invariants, outside of the functions below:
 ///  - a `living` node is in the index and in the order, and m_size counts them;
-///  - a `detached` node is in neither: it was erased while pinned. It keeps its value until its last pin goes, then it retires;
+///  - a `detached` node is in neither: it was erased while pinned. It keeps its value until its last pin goes, then it
+///    retires;
 ///  - a `retired` node waits for `reclaim`, which destroys keys and values; see node_store;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`;
-///  - an entry that was added where the index was crowded lives no longer than its pins. So a search compares with 16 keys and
-///    passes 8,192 cells at most, beside those of running chunks, even if somebody chooses keys that all hash alike.
+///  - an entry that was added where the index was crowded lives no longer than its pins. So a search compares with 16
+///    keys and passes 8,192 cells at most, beside those of running chunks, even if somebody chooses keys that all hash
+///    alike.
 ///
-/// Costs: find, add, use, pin, erase and the eviction of one entry are O(1); trim also passes the pinned entries that are older
-/// than what it evicts. Only `reserve_more` allocates, and `use` and `loaded` for `distances`, which do without if they cannot.
+/// Costs: find, add, use, pin, erase and the eviction of one entry are O(1); trim also passes the pinned entries that
+/// are older than what it evicts. Only `reserve_more` allocates, and `use` and `loaded` for `distances`, which do
+/// without if they cannot.
 ///
-/// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a retired node out and destroys it.
+/// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a retired node out and
+/// destroys it.
 #pragma once
 
 #include <memoized_prefetch/tables/key_index.hpp>
@@ -44,8 +48,8 @@ class pinned;
 
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
-/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this. It would be much to keep then,
-/// and allocating it anew costs little beside the chunk itself.
+/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this. It would be much to
+/// keep then, and allocating it anew costs little beside the chunk itself.
 inline constexpr std::size_t most_kept = 16'384;
 
 template <class Derived, class Key, class Payload, class Traits, class Allocator>
@@ -99,10 +103,10 @@ public:
         return key_index<Allocator>::tag_of(Traits::hash(key));
     }
 
-    /// Looks up many keys. It loads the cells of a batch, then its nodes, and only then compares. In a table of a million entries
-    /// that takes a quarter off a look-up; loading ahead in the same way for `use` gained nothing.
-    /// `tags`: the keys' `tag_of`. Calls `found(first, slots, nodes)` per batch: `slots[i]` is the entry of `keys[first + i]`, or
-    /// `no_slot`, and then `nodes[i]` is any node. `found` must not change the table; comparing keys may.
+    /// Looks up many keys. It loads the cells of a batch, then its nodes, and only then compares. In a table of a
+    /// million entries that takes a quarter off a look-up; loading ahead in the same way for `use` gained nothing.
+    /// `tags`: the keys' `tag_of`. Calls `found(first, slots, nodes)` per batch: `slots[i]` is the entry of `keys[first
+    /// + i]`, or `no_slot`, and then `nodes[i]` is any node. `found` must not change the table; comparing keys may.
     template <class Found>
     void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) {
         constexpr std::size_t batch = 16;     // about as many loads as a core has under way
@@ -151,7 +155,8 @@ public:
                       std::span<node* const>(nodes.data(), count));
                 continue;
             }
-            // Two keys share a tag, or comparing has changed the table and the candidates are out of date: go one by one.
+            // Two keys share a tag, or comparing has changed the table and the candidates are out of date: go one by
+            // one.
             for (std::size_t at = begin; at < begin + count; ++at) {
                 slots[0] = find(keys[at], tags[at]);
                 nodes[0] = slots[0] == no_slot ? &nobody : &m_nodes[slots[0]];
@@ -173,8 +178,9 @@ public:
     [[nodiscard]] std::size_t bytes() const noexcept {
         return m_nodes.bytes() + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes() + m_order.bytes();
     }
-    /// From now on `distances` learns of every use. Otherwise it only knows which keys were fetched again, and a hit costs nothing
-    /// for it. In a table of a thousand entries that takes 10 cycles per use, a fifth of the instructions of a key.
+    /// From now on `distances` learns of every use. Otherwise it only knows which keys were fetched again, and a hit
+    /// costs nothing for it. In a table of a thousand entries that takes 10 cycles per use, a fifth of the instructions
+    /// of a key.
     void measure_distances() noexcept { m_distances.measure(); }
     /// The miss-ratio curve: what tables of other sizes would have fetched.
     [[nodiscard]] const reuse_distances<Allocator>& distances() const noexcept { return m_distances; }
@@ -183,7 +189,8 @@ public:
     /// The most entries that `trim` ever left. With this bound the table would have held the same.
     [[nodiscard]] std::size_t largest() const noexcept { return m_largest; }
 
-    /// A chunk used these entries, the last one first: the first becomes the most recently used one. Passes over what is no entry.
+    /// A chunk used these entries, the last one first: the first becomes the most recently used one. Passes over what
+    /// is no entry.
     void use(std::span<const slot_id> newest_first) noexcept {
         if (m_distances.measures()) {
             for (std::size_t left = newest_first.size(); left-- > 0;) {
@@ -240,7 +247,8 @@ public:
         }
     }
 
-    /// Whether the chunk may number entries. One running chunk may at a time; it drops its numbers and then gives that back.
+    /// Whether the chunk may number entries. One running chunk may at a time; it drops its numbers and then gives that
+    /// back.
     [[nodiscard]] bool take_numbers() noexcept { return !std::exchange(m_numbers_taken, true); }
     void give_numbers_back() noexcept { m_numbers_taken = false; }
     void drop_number(slot_id slot) noexcept { m_nodes[slot].number = 0; }
@@ -365,7 +373,8 @@ protected:
     explicit recency_table(std::size_t bound) noexcept : m_bound(bound) {}
     ~recency_table() = default;
 
-    /// Adds an entry under a key that is not there. It becomes the most recently used one. Needs the room of `reserve_more`.
+    /// Adds an entry under a key that is not there. It becomes the most recently used one. Needs the room of
+    /// `reserve_more`.
     slot_id add(Key key, std::uint32_t tag, Payload payload, bool is_absent = false) noexcept {
         const slot_id slot = m_nodes.take();
         node& entry = m_nodes[slot];
