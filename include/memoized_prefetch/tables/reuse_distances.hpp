@@ -27,6 +27,7 @@
 /// fails for this.
 #pragma once
 
+#include <memoized_prefetch/tables/bit_words.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 
 #include <algorithm>
@@ -67,7 +68,7 @@ public:
         const std::uint32_t place = m_records[known].place;
         if (place < m_begin) {
             const std::uint64_t behind = m_before[place / word_bits] >> (place % word_bits) >> 1U;
-            m_distances[m_above[place / word_bits] + ones(behind)] += weight();
+            m_distances[m_above[place / word_bits] + detail::ones(behind)] += weight();
         }
         move(known);
     }
@@ -148,20 +149,20 @@ public:
             if (find(m_records[at].tag) != at || m_records[at].place >= m_next || !takes(m_records[at].tag)) {
                 return false;
             }
-            set(expected, m_records[at].place);
+            detail::set_bit(expected, m_records[at].place);
         }
         std::size_t holes = 0;
         std::uint32_t holes_end = 0;
         for (std::uint32_t place = 0; place < m_next; ++place) {
-            if (is_set(m_holes, place)) {
-                if (is_set(expected, place)) {
+            if (detail::has_bit(m_holes, place)) {
+                if (detail::has_bit(expected, place)) {
                     return false;
                 }
-                set(expected, place);
+                detail::set_bit(expected, place);
                 ++holes;
                 holes_end = place + 1;
             }
-            if (m_running && place < m_begin && is_set(m_taken, place) && !is_set(m_before, place)) {
+            if (m_running && place < m_begin && detail::has_bit(m_taken, place) && !detail::has_bit(m_before, place)) {
                 return false;
             }
         }
@@ -170,8 +171,8 @@ public:
     }
 
 private:
-    using word = std::uint64_t;
-    static constexpr std::size_t word_bits = 64;
+    using word = detail::word;
+    static constexpr std::size_t word_bits = detail::word_bits;
     static constexpr std::size_t places_per_key =
         4; // when numbered anew, a key of the running chunk takes two: the old one and the new one
 
@@ -187,37 +188,6 @@ private:
     [[nodiscard]] static std::uint32_t mixed(std::uint32_t tag) noexcept {
         return static_cast<std::uint32_t>((tag * 0x9E37'79B9'7F4A'7C15U) >> 32U);
     }
-    [[nodiscard]] static std::uint32_t ones(word bits) noexcept {
-#ifdef __POPCNT__
-        return static_cast<std::uint32_t>(std::popcount(bits));
-#else // without the instruction, std::popcount would be a function call
-        bits -= bits >> 1U & 0x5555'5555'5555'5555U;
-        bits = (bits & 0x3333'3333'3333'3333U) + (bits >> 2U & 0x3333'3333'3333'3333U);
-        bits = (bits + (bits >> 4U)) & 0x0F0F'0F0F'0F0F'0F0FU;
-        return static_cast<std::uint32_t>(bits * 0x0101'0101'0101'0101U >> 56U);
-#endif
-    }
-    template <class Words>
-    static void set(Words& words, std::uint32_t place) noexcept {
-        words[place / word_bits] |= word{1} << (place % word_bits);
-    }
-    template <class Words>
-    static void unset(Words& words, std::uint32_t place) noexcept {
-        words[place / word_bits] &= ~(word{1} << (place % word_bits));
-    }
-    template <class Words>
-    [[nodiscard]] static bool is_set(const Words& words, std::uint32_t place) noexcept {
-        return (words[place / word_bits] >> (place % word_bits) & 1U) != 0;
-    }
-    template <class Words, class Visit>
-    static void visit_bits(const Words& words, Visit&& visit) {
-        for (std::size_t at = 0; at < words.size(); ++at) {
-            for (word bits = words[at]; bits != 0; bits &= bits - 1) {
-                visit(static_cast<std::uint32_t>(at * word_bits) + static_cast<std::uint32_t>(std::countr_zero(bits)));
-            }
-        }
-    }
-
     [[nodiscard]] slot_id find(std::uint32_t tag) const noexcept {
         return m_index.find(tag, [](slot_id) { return true; }); // keys of one tag count as one key
     }
@@ -249,7 +219,7 @@ private:
         const auto at = static_cast<slot_id>(m_records.size());
         m_records.push_back({tag, free_place(), false}); // within the capacity, as the index
         m_index.insert(tag, at);
-        set(m_taken, m_records[at].place);
+        detail::set_bit(m_taken, m_records[at].place);
     }
 
     void move(slot_id known) noexcept {
@@ -259,9 +229,9 @@ private:
             fill_newest_hole();
             add_hole(place);
         } else {
-            unset(m_taken, place);
+            detail::clear_bit(m_taken, place);
         }
-        set(m_taken, next);
+        detail::set_bit(m_taken, next);
         m_records[known].place = next;
     }
 
@@ -277,14 +247,14 @@ private:
     }
 
     void add_hole(std::uint32_t place) noexcept {
-        set(m_holes, place);
+        detail::set_bit(m_holes, place);
         ++m_holes_count;
         m_holes_end = std::max(m_holes_end, place + 1);
     }
 
     void fill_newest_hole() noexcept {
-        unset(m_taken, m_holes_end - 1);
-        unset(m_holes, m_holes_end - 1);
+        detail::clear_bit(m_taken, m_holes_end - 1);
+        detail::clear_bit(m_holes, m_holes_end - 1);
         --m_holes_count;
         find_newest_hole();
     }
@@ -324,7 +294,7 @@ private:
         std::uint32_t above = 0;
         for (std::size_t at = words_used(); at-- > 0;) {
             m_above[at] = above;
-            above += ones(m_before[at]);
+            above += detail::ones(m_before[at]);
         }
     }
 
@@ -345,23 +315,23 @@ private:
         for (std::size_t at = 0; at < m_taken.size(); ++at) {
             m_before[at] |= m_taken[at];
             m_above[at] = below;
-            below += ones(m_before[at]);
+            below += detail::ones(m_before[at]);
         }
         const auto renumbered = [&](std::uint32_t place) {
             const word before = m_before[place / word_bits] & ((word{1} << (place % word_bits)) - 1);
-            return m_above[place / word_bits] + ones(before);
+            return m_above[place / word_bits] + detail::ones(before);
         };
         std::fill(m_taken.begin(), m_taken.end(), 0);
         for (record& one : m_records) {
             one.place = renumbered(one.place);
-            set(m_taken, one.place);
+            detail::set_bit(m_taken, one.place);
         }
         m_holes_end = 0;
-        visit_bits(m_holes, [&](std::uint32_t place) { // a place never grows
+        detail::visit_bits(m_holes, [&](std::uint32_t place) { // a place never grows
             const std::uint32_t now = renumbered(place);
-            unset(m_holes, place);
-            set(m_holes, now);
-            set(m_taken, now);
+            detail::clear_bit(m_holes, place);
+            detail::set_bit(m_holes, now);
+            detail::set_bit(m_taken, now);
             m_holes_end = now + 1;
         });
         m_next = below;
@@ -380,9 +350,9 @@ private:
         ++m_shift;
         m_mask = ~(~0U >> m_shift);
         const auto drop = [&](std::uint32_t place) {
-            unset(m_taken, place);
+            detail::clear_bit(m_taken, place);
             if (place < m_begin) {
-                unset(m_before, place);
+                detail::clear_bit(m_before, place);
             }
         };
         for (std::size_t at = m_records.size(); at-- > 0;) {
@@ -393,20 +363,20 @@ private:
         }
         // It is not known whose the holes were, nor the places that the running chunk left: every second one goes.
         bool goes = false;
-        visit_bits(m_holes, [&](std::uint32_t place) {
+        detail::visit_bits(m_holes, [&](std::uint32_t place) {
             goes = !goes;
             if (goes) {
                 drop(place);
-                unset(m_holes, place);
+                detail::clear_bit(m_holes, place);
                 --m_holes_count;
             }
         });
         find_newest_hole();
-        visit_bits(m_before, [&](std::uint32_t place) {
-            if (!is_set(m_taken, place)) {
+        detail::visit_bits(m_before, [&](std::uint32_t place) {
+            if (!detail::has_bit(m_taken, place)) {
                 goes = !goes;
                 if (goes) {
-                    unset(m_before, place);
+                    detail::clear_bit(m_before, place);
                 }
             }
         });
