@@ -118,10 +118,7 @@ public:
     /// Counts sources; `fetched` counts links.
     [[nodiscard]] memo_stats stats() const noexcept {
         memo_stats result{m_count};
-        result.size = m_table.size();
-        result.largest = m_table.largest();
-        result.bytes = m_table.bytes();
-        result.fetched_again = m_table.distances().fetched_again();
+        detail::add_table(result, m_table);
         return result;
     }
 

@@ -31,6 +31,16 @@ struct memo_stats : counters {
     std::uint64_t fetched_again = 0; ///< fetches of keys that had been evicted; with over a thousand keys, an estimate
 };
 
+namespace detail {
+template <class Table>
+void add_table(memo_stats& stats, const Table& table) noexcept {
+    stats.size += table.size();
+    stats.largest += table.largest();
+    stats.bytes += table.bytes();
+    stats.fetched_again += table.distances().fetched_again();
+}
+} // namespace detail
+
 /// `Row` and `Key` are deduced if the first argument is a member pointer or a callable that is not generic.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class memo {
@@ -115,10 +125,7 @@ public:
 
     [[nodiscard]] memo_stats stats() const noexcept {
         memo_stats result{m_count};
-        result.size = m_table.size();
-        result.largest = m_table.largest();
-        result.bytes = m_table.bytes();
-        result.fetched_again = m_table.distances().fetched_again();
+        detail::add_table(result, m_table);
         return result;
     }
 

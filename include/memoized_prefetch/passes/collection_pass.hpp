@@ -27,16 +27,7 @@ public:
 
     template <class Objects>
     void collect(Objects& objects) {
-        m_positions.resize(objects.size(), no_slot);
-        m_keys.reserve(objects.size());
-        detail::read_keys<Key, Allocator>(objects, 1, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
-            if (reading.state == key_state::present) {
-                m_positions[object] = m_keys.add(std::move(reading.key));
-                ++m_requests;
-            } else if (reading.state == key_state::null) {
-                m_positions[object] = detail::null_slot;
-            }
-        });
+        m_requests += detail::collect_keys<Key, Allocator>(objects, m_keys, m_positions);
     }
 
     template <class RowSource>

@@ -122,6 +122,24 @@ template <class Key, class Allocator, class Objects, class Take>
     }
 }
 
+/// The same for objects with one key each. Adds the keys to a key_set and writes their positions, by object: `null_slot` if
+/// the key is null, `no_slot` if the object is left alone. Returns how many keys the objects asked for.
+template <class Key, class Allocator, class Objects, class Keys, class Positions>
+std::uint64_t collect_keys(Objects& objects, Keys& keys, Positions& positions) {
+    std::uint64_t requests = 0;
+    positions.resize(objects.size(), no_slot);
+    keys.reserve(objects.size());
+    read_keys<Key, Allocator>(objects, 1, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
+        if (reading.state == key_state::present) {
+            positions[object] = keys.add(std::move(reading.key));
+            ++requests;
+        } else if (reading.state == key_state::null) {
+            positions[object] = null_slot;
+        }
+    });
+    return requests;
+}
+
 } // namespace detail
 
 } // namespace memoized_prefetch

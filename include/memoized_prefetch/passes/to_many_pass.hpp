@@ -54,17 +54,7 @@ public:
 
     template <class Objects>
     void collect(Objects& objects) {
-        m_positions.resize(objects.size(), no_slot);
-        m_sources.reserve(objects.size());
-        detail::read_keys<source_type, allocator_type>(
-            objects, 1, [&](std::size_t object, std::size_t, key_reading<source_type>& reading) {
-                if (reading.state == key_state::present) {
-                    m_positions[object] = m_sources.add(std::move(reading.key));
-                    ++m_requests;
-                } else if (reading.state == key_state::null) {
-                    m_positions[object] = detail::null_slot;
-                }
-            });
+        m_requests += detail::collect_keys<source_type, allocator_type>(objects, m_sources, m_positions);
     }
 
     template <class LinkSource, class RowSource>

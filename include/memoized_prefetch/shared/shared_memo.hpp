@@ -153,11 +153,7 @@ public:
         }
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
             const std::scoped_lock lock(m_table[at].mutex);
-            const auto& table = m_table[at].table;
-            result.size += table.size();
-            result.largest += table.largest();
-            result.bytes += table.bytes();
-            result.fetched_again += table.distances().fetched_again();
+            detail::add_table(result, m_table[at].table);
         }
         return result;
     }
