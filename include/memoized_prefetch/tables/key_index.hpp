@@ -162,6 +162,13 @@ public:
         ++m_version;
     }
 
+    /// Takes the ids of another index in place of these.
+    void replace(key_index&& by) noexcept {
+        const std::uint64_t version = m_version + by.m_version;
+        *this = std::move(by);
+        m_version = version + 1;
+    }
+
     [[nodiscard]] std::size_t size() const noexcept { return m_count; }
     /// Bytes allocated.
     [[nodiscard]] std::size_t bytes() const noexcept { return m_cells.capacity() * sizeof(cell); }

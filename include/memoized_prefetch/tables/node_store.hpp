@@ -60,6 +60,13 @@ public:
         return std::exchange(m_vacant, m_nodes[m_vacant].place);
     }
 
+    void swap(node_store& other) noexcept {
+        m_nodes.swap(other.m_nodes);
+        std::swap(m_retired, other.m_retired);
+        std::swap(m_vacant, other.m_vacant);
+        std::swap(m_vacant_count, other.m_vacant_count);
+    }
+
     void retire(slot_id slot) noexcept {
         m_nodes[slot].state = node_state::retired;
         m_nodes[slot].place = std::exchange(m_retired, slot);

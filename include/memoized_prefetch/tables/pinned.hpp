@@ -22,6 +22,7 @@ public:
     ~pinned() {
         release();
         --m_table->m_passes;
+        m_table->shrink();
         if (m_slots.capacity() > m_table->m_spare_pins.capacity() && m_slots.capacity() <= most_kept) {
             std::swap(m_table->m_spare_pins, m_slots);
         }

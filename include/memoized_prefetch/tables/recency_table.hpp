@@ -36,6 +36,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -343,6 +344,23 @@ public:
         }
     }
 
+    /// Gives memory back after a chunk that was much larger than the table. Moves entries to other slots, so nobody may hold
+    /// slots: does nothing while a chunk runs or an entry is being released. If it cannot allocate, the table stays large.
+    void shrink() noexcept {
+        constexpr std::size_t kept = 4 * most_kept;
+        if (m_nodes.size() > std::max(kept, 4 * m_size) && m_passes == 0 && m_nodes.size() == m_size + m_nodes.vacant())
+            [[unlikely]] {
+#if defined(__cpp_exceptions)
+            try {
+                move_to_less_room();
+            } catch (const std::bad_alloc&) { // nothing was changed
+            }
+#else
+            move_to_less_room();
+#endif
+        }
+    }
+
     /// Every invariant above, checked in O(size). For tests and debugging.
     [[nodiscard]] bool consistent() const {
         std::size_t listed = 0;
@@ -404,6 +422,37 @@ private:
     /// Whether comparing keys cannot run code that uses this table.
     static constexpr bool compares_plainly =
         noexcept(Traits::equal(std::declval<const Key&>(), std::declval<const Key&>()));
+
+    [[gnu::noinline]] void move_to_less_room() {
+        key_index<Allocator> index;
+        lru_log<Allocator> order;
+        node_store<Key, Payload, Allocator> nodes;
+        decltype(m_weights) weights;
+        index.reserve(m_size);
+        order.reserve(m_size);
+        nodes.reserve_more(m_size);
+        weights.resize(weighs() ? nodes.capacity() : 0);
+        // From here on nothing throws and no foreign code runs.
+        for (auto place = m_order.oldest(); place != m_order.nowhere; place = m_order.newer(place)) {
+            const slot_id from = m_order[place];
+            const slot_id to = nodes.take();
+            nodes[to] = std::move(m_nodes[from]);
+            index.insert(nodes[to].tag, to);
+            nodes[to].place = order.append(to, unmoved{});
+            if (weighs()) {
+                weights[to] = m_weights[from];
+            }
+        }
+        m_index.replace(std::move(index));
+        m_order = std::move(order);
+        m_nodes.swap(nodes);
+        m_weights.swap(weights);
+    }
+    /// Of entries that no sweep moves, as the log is at most half full.
+    struct unmoved {
+        void load(slot_id) const noexcept {}
+        void move(slot_id, std::uint32_t) const noexcept {}
+    };
 
     [[gnu::noinline]] void let_go(slot_id slot) noexcept { is_living(slot) ? erase(slot) : m_nodes.retire(slot); }
     [[nodiscard]] bool is_entry(slot_id slot) const noexcept { return slot < m_nodes.size() && is_living(slot); }

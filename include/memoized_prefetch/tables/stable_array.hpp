@@ -55,6 +55,10 @@ public:
             m_blocks.push_back(traits::allocate(allocator, block_size));
         }
     }
+    void swap(stable_array& other) noexcept {
+        m_blocks.swap(other.m_blocks);
+        std::swap(m_size, other.m_size);
+    }
     /// Needs the room of `reserve`.
     T& emplace_back() noexcept {
         T* const added = new (&(*this)[m_size]) T();
