@@ -15,9 +15,7 @@
 #include <utility>
 #include <vector>
 
-namespace memoized_prefetch {
-
-namespace detail {
+namespace memoized_prefetch::detail {
 
 /// The objects of a chunk: an array of objects, or of pointers to them.
 template <class Object>
@@ -272,6 +270,4 @@ private:
     Attach m_attach;
 };
 
-} // namespace detail
-
-} // namespace memoized_prefetch
+} // namespace memoized_prefetch::detail
