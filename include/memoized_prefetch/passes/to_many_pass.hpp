@@ -40,7 +40,7 @@ public:
         }
     }
 
-    /// As of key_resolution, for links and rows.
+    /// Like key_resolution::roll_back, for links and rows.
     void roll_back() noexcept {
         m_rows.roll_back();
         for (const slot_id slot : m_added) {

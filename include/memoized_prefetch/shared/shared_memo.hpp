@@ -45,7 +45,7 @@ public:
     using table_type = detail::shared_table<Key, handle_type, Traits>;
     static constexpr bool thread_safe = true;
 
-    /// As of `memo`. The callbacks may run in several threads at once.
+    /// Like those of `memo`. The callbacks may run in several threads at once.
     template <class KeyOf, class Fetch>
     shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
         : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
@@ -80,7 +80,7 @@ public:
         }
     }
 
-    /// As of `memo`. Also returns false if all rows would fit but those of one shard do not.
+    /// Like `memo::put_all`. Also returns false if all rows would fit but those of one shard do not.
     template <class Rows>
     bool put_all(Rows&& rows) {
         static_assert(range_of_rows<Rows, Row>, "memoized_prefetch: put_all takes a range of this memo's rows");

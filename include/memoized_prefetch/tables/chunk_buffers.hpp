@@ -53,18 +53,17 @@ struct chunk_buffers {
     array_of<const Handle*> handles;      // by distinct key: the table's, or one of `fetched_handles`
     key_set<Key, Traits, Allocator> keys; // those missed
     array_of<slot_id> missed;             // by number in `keys`: its position among the distinct keys
-    array_of<slot_id>
-        duplicates; // positions of a key that was found, left the table, and was then missed at another position
-    array_of<slot_id> fetched;         // positions
-    vector_of<Key> asked;              // the keys at these positions
-    vector_of<Handle> fetched_handles; // by distinct key; empty when none was missed
-    vector_of<Handle> displaced;       // former `fetched_handles`: dropped at the end, as that may run any code
-    array_of<slot_id> added;           // entries
-    array_of<slot_id> order;           // entries, most recently used first
-    array_of<std::uint8_t> unused;     // by distinct key
-    key_index<Allocator> entries;      // to their positions, where they have no numbers
-    array_of<slot_id> positions;       // by object and relation: the key
-    array_of<const Handle*> rows;      // by object and relation: what is attached
+    array_of<slot_id> duplicates;         // positions whose key was missed at another position: see `miss`
+    array_of<slot_id> fetched;            // positions
+    vector_of<Key> asked;                 // the keys at these positions
+    vector_of<Handle> fetched_handles;    // by distinct key; empty when none was missed
+    vector_of<Handle> displaced;          // former `fetched_handles`: dropped at the end, as that may run any code
+    array_of<slot_id> added;              // entries
+    array_of<slot_id> order;              // entries, most recently used first
+    array_of<std::uint8_t> unused;        // by distinct key
+    key_index<Allocator> entries;         // to their positions, where they have no numbers
+    array_of<slot_id> positions;          // by object and relation: the key
+    array_of<const Handle*> rows;         // by object and relation: what is attached
     vector_of<group> groups;
     vector_of<std::uint64_t> requests; // by relation
 

@@ -37,7 +37,7 @@ public:
         assert(count <= m_room.size() - m_size);
         m_size += count;
     }
-    /// As of std::vector.
+    /// Like std::vector::resize.
     void resize(std::size_t count, T value) {
         reserve(count);
         if (count > m_size) {
