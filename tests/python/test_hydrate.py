@@ -20,8 +20,9 @@ from django.db.models.signals import post_init, pre_init
 from django.db.models.sql.compiler import SQLCompiler
 from django.test import override_settings
 
-from django_memoized_prefetch import _hydrate
-from django_memoized_prefetch._hydrate import NativeModelIterable, natively, why_not_hydrated
+from django_memoized_prefetch._hydrating import eligibility
+from django_memoized_prefetch._hydrating.eligibility import why_not_hydrated
+from django_memoized_prefetch._hydrating.iterable import NativeModelIterable, with_native_rows
 from tests.python.archive import models as archive
 from tests.python.archive.models import (
     Box,
@@ -79,13 +80,13 @@ ALL, SOME = "as many as of the stock queryset", "those of other querysets, which
 
 def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) -> Any:
     """
-    Compares what `use` makes of a queryset through `natively` with what it makes of the stock one.
+    Compares what `use` makes of a queryset through `with_native_rows` with what it makes of the stock one.
 
     Args:
         by_django: How many rows Django has to build even so.
     """
     theirs, their_sql, their_rows = outcome(lambda: use(stock))
-    ours, our_sql, our_rows = outcome(lambda: use(natively))
+    ours, our_sql, our_rows = outcome(lambda: use(with_native_rows))
     assert ours == theirs
     assert our_sql == their_sql
     if by_django == SOME:
@@ -245,7 +246,7 @@ def test_asynchronous_ways() -> None:
         async def read(queryset: Any, source: Any = source) -> Any:
             return [box async for box in source(queryset)]
 
-        ours = run_async(read(natively(Box.objects.select_related("room"))))
+        ours = run_async(read(with_native_rows(Box.objects.select_related("room"))))
         theirs = run_async(read(Box.objects.select_related("room")))
         assert dump(ours) == dump(theirs)
         assert len(ours) == 8
@@ -297,9 +298,9 @@ BY_DJANGO = {
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
     caplog.set_level(logging.INFO, "django_memoized_prefetch")
-    _hydrate._reported.clear()
+    eligibility._reported.clear()
     yield lambda: [record.getMessage() for record in caplog.records if record.name == "django_memoized_prefetch"]
-    _hydrate._reported.clear()
+    eligibility._reported.clear()
 
 
 @pytest.mark.usefixtures("filled")
@@ -391,7 +392,7 @@ def test_classes_that_change_after_their_first_use(change: str) -> None:
 
     before = check(use)
     with CHANGES[change]():
-        changed_ours, changed_theirs = outcome(lambda: use(natively)), outcome(lambda: use(stock))
+        changed_ours, changed_theirs = outcome(lambda: use(with_native_rows)), outcome(lambda: use(stock))
         assert changed_ours[:2] == changed_theirs[:2]
         assert changed_ours[0] != before, "the change changes nothing"
     assert check(use) == before
@@ -484,7 +485,7 @@ def test_a_router_is_asked_once(model: Any) -> None:
     fill_archive("other")
     routers = [RandomReplica(), RandomReplica()]
     results = []
-    for router, built in zip(routers, (stock, natively)):
+    for router, built in zip(routers, (stock, with_native_rows)):
         with override_settings(DATABASE_ROUTERS=[router]):
             results.append([dump(list(built(model.objects.order_by("pk")))) for _ in range(2)])
     assert results[0] == results[1]
@@ -529,11 +530,11 @@ def test_results_are_lazy_and_close_their_cursor() -> None:
 def test_insertions_of_undecided_keys_are_as_django_has_them() -> None:
     insert("default", archive.UndecidedTarget, ["key"], ["a"])
     insert("default", WithUndecidedKey, ["id", "name", "target_id"], [KEY, "name", "a"])
-    [row] = natively(WithUndecidedKey.objects.all())
+    [row] = with_native_rows(WithUndecidedKey.objects.all())
     assert "fields_cache" not in vars(row._state)
 
 
 def test_an_iterable_that_is_no_models_iterable_is_kept() -> None:
     values = Box.objects.values("pk")
-    assert natively(values)._iterable_class is not ModelIterable
+    assert with_native_rows(values)._iterable_class is not ModelIterable
     assert not issubclass(values._iterable_class, NativeModelIterable)

@@ -1,0 +1,326 @@
+"""The interface of a relation kind: how one lookup is attached to the objects of one model class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import router
+from django.db.models import Model, Prefetch, QuerySet
+from django.db.models.query import get_prefetcher
+from django.utils.functional import cached_property
+
+from .._engine import follow_attribute
+from .._lookups import Lookup
+from .._memory.change import Change
+from .._memory.table import LinkSpec, TableSpec
+from .._queries.counting import QueryCount
+from .._queries.eligibility import why_not_remembered
+from .._queries.sources import RowSource, config_rows, queryset_rows, unshared
+from .._relation import Relation
+from .._stock import static_attribute
+from .place import ATTRIBUTE, DICT, FIELDS_CACHE, Place
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+
+class Given(Enum):
+    """How rows have something attached from the lookup that attached the rows."""
+
+    SELECTED = "select_related() brought it along"
+    BACK = "it leads back to the object that they hang on"
+
+
+class Step(ABC):
+    """
+    How one lookup is attached to the objects of one model class. It does not change once it is planned.
+
+    Args:
+        given: How the objects have what it leads to from the lookup that attached them, if they do.
+
+    source: Where rows are read from. None when Django or the objects decide.
+    table: The table that its rows are remembered in, if they are.
+    links: The table that its links are remembered in, if it has some.
+    rereads: Its rows depend on what else is asked for: below a remembered row they are read again for every chunk.
+    reason: Why Django attaches it, or why it rereads.
+    is_judged: A manager of the project's own was asked for its queryset.
+    selected: What `select_related()` of a given queryset, or of that of a manager, brings along.
+    """
+
+    by_django = False
+    is_to_one = False  # attached by the object's own key, so that several relations to one table share a query
+    is_collection = False  # rows that refer to the object: they belong to it, and are not remembered for themselves
+    is_single = False  # one row at most
+    is_absent = False  # it leads nowhere: no row is ever asked for
+
+    def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
+        self.lookup, self.relation, self.given = lookup, relation, given
+        self.source: RowSource | None = None
+        self.table: TableSpec | None = None
+        self.links: LinkSpec | None = None
+        self.rereads = False
+        self.reason: str | None = None
+        self.is_judged = False
+        self.selected: Any = {}
+
+    # --- planning
+
+    def set_up(self) -> str | None:
+        """
+        Finds out where its rows are read from and remembered.
+
+        Returns:
+            Why Django has to attach it; None when the engine can.
+
+        Raises:
+            ValueError: The lookup's config does not fit the relation.
+        """
+        return None
+
+    def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
+        """
+        Why rows of this queryset cannot be asked for by keys and remembered; None when they can.
+
+        Args:
+            whole: It is read whole before: a slice is then a limit.
+        """
+        self.selected = selected_by(queryset)
+        if queryset.query.is_sliced and not whole:
+            return "the queryset is sliced"
+        return why_not_remembered(queryset)
+
+    # --- what it leads to
+
+    @property
+    def row_source(self) -> RowSource:
+        assert self.source is not None, f"{self.relation.label} has no source of rows"
+        return self.source
+
+    @property
+    def row_model(self) -> type[Model] | None:
+        """The class of what it attaches, where that is known."""
+        return self.source.model if self.source is not None else self.relation.target
+
+    @property
+    def joined_by(self) -> Any:
+        """Steps of several classes with equal ones are done together, with one query."""
+        return self
+
+    def gives(self, name: str) -> Given | None:
+        """How its rows have this relation attached, if they do."""
+        return Given.SELECTED if name in self.selected else None
+
+    def refuses_strays(self, alias: str) -> bool:
+        """
+        Whether Django raises for a row that the database returns for a key that no object has. It does where it gives
+        the rows the object that they lead back to, and only where the database compares otherwise than Python.
+        """
+        return False
+
+    def alias(self, instance: Model) -> str:
+        """The database that rows for this instance are read from, as Django chooses it."""
+        alias: str
+        if self.source is not None and (self.source.custom or self.source.of_manager):
+            alias = self.source.make(instance).db
+        else:
+            alias = router.db_for_read(self.row_model or type(instance), instance=instance)
+        return alias
+
+    # --- where it attaches
+
+    @property
+    @abstractmethod
+    def place(self) -> Place:
+        """Where Django attaches the relation when there is no `to_attr`."""
+
+    def asked_at(self, instance: Model) -> Place:
+        """Where Django looks whether the relation was attached before."""
+        name, to_attr = self.relation.name, self.lookup.to_attr
+        if to_attr is None:
+            return self.place
+        if self.is_single and not is_before_way_back(self):
+            is_fetched = get_prefetcher(instance, name, to_attr)[3]
+            if is_fetched == self.relation.descriptor.is_cached:  # Django 4.2
+                return self.place
+        on_class = static_attribute(type(instance), to_attr)
+        return Place(DICT if isinstance(on_class, cached_property) else ATTRIBUTE, to_attr)
+
+    @property
+    def attached_at(self) -> tuple[Place, ...]:
+        """Where what it attaches is found again."""
+        to_attr = self.lookup.to_attr
+        return (self.place,) if to_attr is None else (Place(ATTRIBUTE, to_attr),)
+
+    def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
+        """The objects that Django would fetch the relation for; the sequence itself when all of them."""
+        return self.asked_at(objects[0]).empty_in(objects)
+
+    def asks_relation(self, instance: Model) -> bool:
+        """Whether Django looks at the relation itself although it attaches to a `to_attr` (before Django 5.0)."""
+        return self.lookup.to_attr is not None and self.asked_at(instance).container == FIELDS_CACHE
+
+    def is_given(self, instance: Model) -> bool:
+        """Whether the objects have what Django would look for from the lookup that attached them."""
+        if self.given is None or is_before_way_back(self):
+            return False
+        return self.lookup.to_attr is None or self.asks_relation(instance)
+
+    def take_off(self, objects: Sequence[Any]) -> None:
+        """Takes what was attached to objects off again."""
+        if not objects or self.is_given(objects[0]):
+            return
+        for place in self.attached_at:
+            for one in objects:
+                place.take_off(one)
+
+    # --- at work
+
+    def split(
+        self, objects: Sequence[Any], remembered: bool, run: ChunkRun
+    ) -> Iterator[tuple[Step, Sequence[Any], dict[Any, Any] | None]]:
+        """
+        The objects by the step that they take, where their values decide that.
+
+        Returns:
+            For each: the step, its objects, and for a generic foreign key the rows' keys by what the objects hold.
+        """
+        yield self, objects, None
+
+    def settled(self, instance: Model) -> Step:
+        """The step to take, when its turn has come: only then can some be told."""
+        return self
+
+    def asks_like(self, other: Step) -> bool:
+        """Whether one query can read the rows of both."""
+        return False
+
+    def engine(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> Any:
+        """
+        The engine's object for this relation.
+
+        Args:
+            instance: The first object; a manager is asked through it.
+            counts: The counters of the lookup.
+            translated: The rows' keys by what the objects hold, or the objects' by what the rows hold.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        """Attaches the rows of levels that share a query: of this step, or of others with the same table."""
+
+    def follow(self, objects: Sequence[Any]) -> list[Any]:
+        """The distinct objects that are attached to these."""
+        if not self.lookup.below:
+            return []
+        if self.lookup.to_attr_given:
+            return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)
+        return self._follow(objects)
+
+    def _follow(self, objects: Sequence[Any]) -> list[Any]:
+        return follow_attribute(objects, self.relation.name, ObjectDoesNotExist)
+
+    # --- when rows change
+
+    def concerned(self, change: Change) -> bool:
+        """Whether what it attaches may be among the rows that changed."""
+        return self.relation.target is None or change.concerns(self.relation.target)
+
+    def may_lack(self, row: Any, value: Any, kept_links: dict[Any, dict[Any, Any]]) -> bool:
+        """
+        Whether rows that changed may be missing from what is attached to a remembered row.
+
+        Args:
+            value: What is attached.
+            kept_links: The links that are still known, by the identity of their table.
+        """
+        return value is None and row.__dict__.get(self.relation.key_name) is not None
+
+
+def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
+    """Gives a step its source of rows. Returns why Django has to attach it, as `set_up` does."""
+    lookup, config = step.lookup, step.lookup.config
+    if config is not None and not (config.queryset is None and step.is_collection):
+        source = config_rows(config)
+    elif lookup.querysets is None:
+        source = default()
+    else:
+        seals = not step.is_to_one or step.relation.reverse_name is not None
+        source = queryset_rows(lookup.querysets[0], seals=seals)
+    check_target(step)
+    step.source = source
+    if config is not None and source.custom and not source.of_manager:
+        return step.judge(config.get_queryset(), whole=config.prefetch_all)
+    if lookup.querysets is None:
+        return None
+    reason = step.judge(lookup.querysets[0])
+    if not issubclass(lookup.querysets[0].model, step.relation.to._meta.concrete_model):
+        return f"the queryset is of {lookup.querysets[0].model.__name__}"
+    return reason
+
+
+def selected_by(queryset: QuerySet[Any]) -> dict[str, Any]:
+    """The relations that `select_related()` names."""
+    selected = queryset.query.select_related
+    return selected if isinstance(selected, dict) else {}
+
+
+def check_target(step: Step) -> None:
+    """Raises when a config is of another model than the relation leads to."""
+    config, relation = step.lookup.config, step.relation
+    if config is None or relation.target is None:
+        return
+    model = config.model if config.queryset is None else config.queryset.model
+    if not issubclass(model, relation.to._meta.concrete_model):
+        msg = f"{step.lookup.where}: {relation.label} leads to {relation.to.__name__}, not {model.__name__}."
+        raise ValueError(msg)
+
+
+def check_no_links(step: Step) -> None:
+    """Raises when a config takes the relation for a many-to-many."""
+    config = step.lookup.config
+    if config is not None and config.is_many_to_many:
+        msg = f"{step.lookup.where}: {step.relation.label} is no many-to-many; leave is_many_to_many out."
+        raise ValueError(msg)
+
+
+def check_to_attr(step: Step) -> None:
+    """Raises Django's error when `to_attr` is a field's name."""
+    if not step.lookup.to_attr_given:
+        return
+    model, to_attr = step.relation.model, step.lookup.attribute
+    fields = model._meta.get_fields(include_hidden=True)
+    if any(to_attr in (field.name, getattr(field, "attname", None)) for field in fields):
+        msg = f"to_attr={to_attr} conflicts with a field on the {model.__name__} model."
+        raise ValueError(msg)
+
+
+def is_before_way_back(step: Step) -> bool:
+    """Whether it is done before the rows lead back to their object, as lookups of the rows' own queryset are."""
+    return step.given is Given.BACK and step.lookup.is_inner
+
+
+def django_lookup(step: Step) -> str | Prefetch[Any]:
+    """The lookup of this level alone, for Django."""
+    lookup, config = step.lookup, step.lookup.config
+    name = step.relation.name
+    if config is not None:
+        if config.queryset is None and not config.overrides_queryset:
+            return name
+        return Prefetch(name, queryset=unshared(config.get_queryset()))
+    if lookup.querysets is None:
+        return Prefetch(name, to_attr=lookup.attribute) if lookup.to_attr_given else name
+    to_attr = lookup.attribute if lookup.to_attr_given else None
+    if lookup.generic:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
+    queryset = unshared(lookup.querysets[0])
+    if step.relation.reason is None:  # a way of its own may run the queryset's lookups before it attaches
+        queryset._prefetch_related_lookups = ()
+    return Prefetch(name, queryset=queryset, to_attr=to_attr)

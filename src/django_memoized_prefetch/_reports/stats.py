@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from .._memory.advice import Advice
+
+Added = TypeVar("Added", "RelationStats", Advice)
+
+
+@dataclass(frozen=True)
+class RelationStats:
+    """
+    What one relation, or all relations to one table, did so far.
+
+    requests: Keys that objects asked for; null keys and relations that were attached before do not ask.
+    hits, misses: Distinct keys per chunk that memory answered (known missing ones too), and that it did not.
+    fetched, missing: Keys fetched for which there was a row, and for which there was none.
+    evicted: Entries that gave way at the end of a chunk of this relation.
+    queries: Statements run for it.
+    size, bound: Entries in its memo now, of the latest chunk's database and tenant, and how many it keeps; None: all.
+    path: "native", or "django" when Django's own prefetch runs for every chunk.
+    reason: Why that is so, or why rows that belong to remembered ones are read for every chunk.
+    patched: Which function of Django's, on the way of reading what is attached, another package has patched.
+    """
+
+    requests: int = 0
+    hits: int = 0
+    misses: int = 0
+    fetched: int = 0
+    missing: int = 0
+    evicted: int = 0
+    queries: int = 0
+    size: int = 0
+    bound: int | None = None
+    path: str = "native"
+    reason: str | None = None
+    patched: str | None = None
+
+    @property
+    def hit_rate(self) -> float:
+        """Between 0 and 1; 0 when nothing was asked for."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "hit_rate": self.hit_rate}
+
+    def __add__(self, other: RelationStats) -> RelationStats:
+        if not isinstance(other, RelationStats):
+            return NotImplemented
+        counted = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in counted}
+        bound = None if self.bound is None or other.bound is None else max(self.bound, other.bound)
+        fallback = self if self.path != "native" else other
+        size = max(self.size, other.size)
+        return replace(
+            self,
+            **sums,
+            size=size,
+            bound=bound,
+            path=fallback.path,
+            reason=fallback.reason,
+            patched=self.patched or other.patched,
+        )
+
+
+@dataclass(frozen=True)
+class Stats:
+    """
+    A snapshot of what a MemoizedPrefetch did. Printed, it is a report; `a + b`
+    adds two, of two processes for example, and `sum()` any number.
+
+    relations: By path, as `book__author`.
+    tables: By name of the memo's model, or of the link table: what all relations to it did together.
+    streams: By name of the model: how `chunks()` read it the latest time, and why not in pages.
+    advice: By the same names, once they were used: what another `lru_cache_size` would have done.
+    """
+
+    relations: dict[str, RelationStats]
+    tables: dict[str, RelationStats]
+    streams: dict[str, str] = field(default_factory=dict)
+    advice: dict[str, Advice] = field(default_factory=dict)
+
+    @property
+    def queries(self) -> int:
+        """Statements run in all."""
+        return sum(relation.queries for relation in self.relations.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings."""
+        return {
+            "queries": self.queries,
+            "relations": {name: relation.as_dict() for name, relation in self.relations.items()},
+            "tables": {name: table.as_dict() for name, table in self.tables.items()},
+            "streams": dict(self.streams),
+            "advice": {name: advice.as_dict() for name, advice in self.advice.items()},
+        }
+
+    def __add__(self, other: Stats) -> Stats:
+        if not isinstance(other, Stats):
+            return NotImplemented
+        return Stats(
+            _added(self.relations, other.relations),
+            _added(self.tables, other.tables),
+            {**self.streams, **other.streams},
+            _added(self.advice, other.advice),
+        )
+
+    def __radd__(self, other: int) -> Stats:
+        # Where sum() begins.
+        return self if other == 0 else NotImplemented
+
+    def __str__(self) -> str:
+        header = ("", "requests", "hits", "misses", "rate", "fetched", "missing", "evicted", "queries", "memo")
+        lines = [header, *_lines(self.relations)]
+        if self.tables:
+            lines += [("", *[""] * (len(header) - 1)), ("by table", *[""] * (len(header) - 1)), *_lines(self.tables)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        text = []
+        for first, *rest in lines:
+            cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
+            text.append(" ".join(cells).rstrip())
+        text += [
+            f"{name}: {'read for every chunk' if relation.path == 'native' else 'by Django itself'}, {relation.reason}"
+            for name, relation in self.relations.items()
+            if relation.reason is not None
+        ]
+        text += [
+            f"{name}: native, {relation.patched}"
+            for name, relation in self.relations.items()
+            if relation.patched is not None
+        ]
+        text += [f"{name}: read {how}" for name, how in self.streams.items()]
+        if self.advice:
+            text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
+        return "\n".join(text)
+
+
+def _added(left: dict[str, Added], right: dict[str, Added]) -> dict[str, Added]:
+    result = dict(left)
+    for name, stats in right.items():
+        result[name] = result[name] + stats if name in result else stats
+    return result
+
+
+def _lines(stats: dict[str, RelationStats]) -> list[tuple[str, ...]]:
+    lines = []
+    for name, one in stats.items():
+        counted = (one.requests, one.hits, one.misses)
+        more = (one.fetched, one.missing, one.evicted, one.queries)
+        memo = f"{one.size:,}/{one.bound:,}" if one.bound is not None else f"{one.size:,}"
+        rate = f"{one.hit_rate:.1%}" if one.hits + one.misses else "-"
+        lines.append((name, *(f"{n:,}" for n in counted), rate, *(f"{n:,}" for n in more), memo))
+    return lines

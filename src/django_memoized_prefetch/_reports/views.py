@@ -1,0 +1,83 @@
+"""Read-only mappings of what is remembered, as users' tests read them: plain values, most recently used first."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, Mapping
+from typing import Any, Callable, Generic, TypeVar
+
+from .._config import check_size
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class MemoView(Mapping[Any, Any]):
+    """
+    One memo, or the links of one many-to-many. Reading it is no use of what is read.
+
+    Args:
+        contents: Gives the pairs as they are now, most recently used first.
+        size: Gives how many are kept between chunks.
+        set_size: Changes that, for all memos of the model.
+    """
+
+    def __init__(
+        self,
+        contents: Callable[[], list[tuple[Any, Any]]],
+        size: Callable[[], int | None],
+        set_size: Callable[[int | None], None],
+    ) -> None:
+        self._contents, self._size, self._set_size = contents, size, set_size
+
+    def __getitem__(self, key: Any) -> Any:
+        return dict(self._contents())[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([key for key, _ in self._contents()])
+
+    def __len__(self) -> int:
+        return len(self._contents())
+
+    # Lists, as the LRU of lru-dict gives them.
+    def keys(self) -> list[Any]:  # type: ignore[override]
+        return [key for key, _ in self._contents()]
+
+    def values(self) -> list[Any]:  # type: ignore[override]
+        return [value for _, value in self._contents()]
+
+    def items(self) -> list[tuple[Any, Any]]:  # type: ignore[override]
+        return self._contents()
+
+    def get_size(self) -> int | None:
+        return self._size()
+
+    def set_size(self, size: int | None) -> None:
+        check_size(size, "set_size")
+        self._set_size(size)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {dict(self._contents())!r}>"
+
+
+class ViewMapping(Mapping[Key, MemoView], Generic[Key]):
+    """Views by what they are named by."""
+
+    def __init__(self, names: Callable[[], list[Key]], view: Callable[[Key], MemoView]) -> None:
+        self._names, self._view = names, view
+
+    def __getitem__(self, name: Key) -> MemoView:
+        if name not in self._names():
+            raise KeyError(name)
+        return self._view(name)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def items(self) -> ItemsView[Key, MemoView]:
+        return ItemsView(self)
+
+    def __repr__(self) -> str:
+        return repr({name: self[name] for name in self})

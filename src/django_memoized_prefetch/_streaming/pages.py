@@ -1,0 +1,238 @@
+"""A queryset read in pages by primary key: `key > last ORDER BY key LIMIT n + 1`, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from django.core.exceptions import ValidationError
+from django.db.models import F, IntegerField, Model, QuerySet
+from django.db.models.expressions import OrderBy, RawSQL
+from django.db.models.fields.related import ForeignObject
+from django.db.models.sql.datastructures import BaseTable
+from django.db.models.sql.where import ExtraWhere
+
+from .._engine import repeated_neighbour
+from .._queries.eligibility import all_expressions
+from .._relation import pk_fields
+from .._stock import why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
+from .closing import closing_readers
+
+
+class Pages:
+    """
+    A queryset in the order of its primary key, some rows at a time. All of them see the rows of their moment.
+
+    Each page is read with the row behind it, which is not given out. It tells whether there is another page, and
+    whether two rows have one key, of which a border between two pages would lose the second: a table that Django did
+    not make may have those.
+
+    Args:
+        queryset: Nobody else holds it, and `why_not_in_pages` says nothing against it.
+    """
+
+    def __init__(self, queryset: QuerySet[Any]) -> None:
+        model: Any = queryset.model
+        pk: Any = model._meta.pk
+        self._queryset, self._name, self._attname = queryset, model.__name__, pk.attname
+        query = queryset.query
+        # From the query alone: a queryset class may have its own idea of filter() and order_by().
+        [order] = ordering_of(query) or [pk.attname]
+        query.clear_ordering(force=True)
+        query.add_ordering(order)
+        self._descending = (key_order(order, model) == "-") == query.standard_ordering
+        # Rows fetch for all that were read with them; one that is not given out must not be among those.
+        self._has_peers = getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False)
+        self._may_have_nulls = not model._meta.managed and pk.get_lookup("isnull") is not None
+        while pk.is_relation:
+            pk = pk.target_field
+        self.has_integer_keys = isinstance(pk, IntegerField)
+        self.start(None)
+
+    def start(self, after: Any) -> None:
+        """The next page begins behind this key."""
+        self._last, self._is_over = after, False
+        self._behind: Any = None  # the key of the row behind the last page
+
+    def next(self, count: int) -> list[Any]:
+        """So many rows, fewer at the end."""
+        if self._is_over:
+            return []
+        if self._may_have_nulls:
+            self._refuse_nulls()
+        page = self._queryset._chain()
+        if self._last is not None:
+            page.query.add_filter(f"{self._attname}__{'lt' if self._descending else 'gt'}", self._last)
+        limit = count if self._has_peers else count + 1
+        page.query.set_limits(high=limit)
+        with closing_readers():
+            rows = list(page._iterable_class(page, chunk_size=limit))
+        self._check(rows)
+        # Before the user has them, who may delete or change the last one.
+        behind = rows.pop() if len(rows) > count else None
+        self._last = getattr(rows[-1], self._attname) if rows else None
+        if self._has_peers and len(rows) == count:
+            self._behind = self._key_behind()
+        else:
+            self._behind = getattr(behind, self._attname, None)
+        self._is_over = self._behind is None
+        return rows
+
+    def first_key(self, backwards: bool = False) -> Any:
+        """None when there are no rows."""
+        keys = self._keys()
+        if backwards:
+            keys.query.standard_ordering = not keys.query.standard_ordering
+        return next(self._some(keys, 1), None)
+
+    # --- keys that are none
+
+    def _check(self, rows: list[Any]) -> None:
+        """Raises when a border between pages cannot be drawn behind these rows, or could not be before them."""
+        if not rows:
+            keys: Sequence[Any] = ()
+        elif (key := repeated_neighbour(rows, self._attname, self._last)) is not None:
+            is_same = getattr(rows[0], self._attname) == self._last
+            self._refuse(f"the row {key!r} behind itself" if is_same else f"several rows of the key {key!r}")
+        elif getattr(rows[-1], self._attname) is None:
+            self._refuse("a row without a key")
+        elif getattr(rows[0], self._attname) == self._behind:
+            return
+        else:
+            keys = [getattr(row, self._attname) for row in rows]
+        if self._behind is None or self._behind in keys:
+            return
+        # It was deleted since, or so many rows came before it; or else, for the database, it is not behind the last.
+        passed = self._keys()
+        passed.query.add_filter(f"{self._attname}__exact", self._behind)
+        passed.query.add_filter(f"{self._attname}__{'gte' if self._descending else 'lte'}", self._last)
+        for _ in self._some(passed, 1):
+            self._refuse(f"two rows of keys that it holds to be equal, {self._last!r} and {self._behind!r}")
+
+    def _key_behind(self) -> Any:
+        """The key of the row behind the last; None when there is none."""
+        keys = self._keys()
+        keys.query.add_filter(f"{self._attname}__{'lte' if self._descending else 'gte'}", self._last)
+        last, *behind = [*self._some(keys, 2), None]
+        if last != self._last:
+            return last  # it was deleted since
+        if behind[0] == self._last:
+            self._refuse(f"several rows of the key {self._last!r}")
+        return behind[0]
+
+    def _refuse_nulls(self) -> None:
+        """No condition on the key finds a row without one, wherever the database sorts it."""
+        self._may_have_nulls = False
+        keys = self._keys()
+        keys.query.add_filter(f"{self._attname}__isnull", True)
+        for _ in self._some(keys, 1):
+            self._refuse("a row without a key")
+
+    def _refuse(self, wrong: str) -> NoReturn:
+        msg = f'chunks: {self._name} cannot be read in pages, the database gave {wrong}; use mode="cursor".'
+        raise ValueError(msg)
+
+    def _keys(self) -> Any:
+        return self._queryset.values_list(self._attname, flat=True)
+
+    def _some(self, keys: Any, count: int) -> Iterator[Any]:
+        keys.query.set_limits(high=count)
+        return iter(keys)
+
+
+def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
+    """What keeps `key > last ORDER BY key LIMIT n`, again and again, from giving the rows of the queryset."""
+    query = queryset.query
+    if query.combinator:
+        return f"it is a {query.combinator}"
+    if query.is_sliced:
+        return "it is sliced"
+    if query.distinct:
+        return "it is distinct"
+    if query.select_for_update:
+        return "it locks its rows"
+    if query.extra or query.extra_tables or query.extra_order_by:
+        return "it uses extra()"
+    annotations = query.annotations.values()
+    if (
+        query.group_by is not None
+        or query.where.contains_aggregate
+        or any(one.contains_aggregate for one in annotations)
+    ):
+        return "it aggregates"
+    if any(getattr(one, "set_returning", False) for one in annotations):
+        return "an annotation may give several rows for one"
+    for expression in all_expressions([*annotations, query.where]):
+        if isinstance(expression, (RawSQL, ExtraWhere)):
+            return "it uses raw SQL"
+        if getattr(expression, "contains_over_clause", False):
+            return "it uses a window function"
+    for alias, join in query.alias_map.items():
+        if query.alias_refcount[alias] and not _has_one_row_for_one(join):
+            return f"it joins {join.table_name}, which may have many rows for one"
+    order = ordering_of(query)
+    if len(order) > 1 or any(key_order(one, queryset.model) is None for one in order):
+        return f"it is ordered by {', '.join(order_name(one) for one in order)}"
+    pk: Any = queryset.model._meta.pk
+    if "pk" in query.annotations:
+        return "an annotation is called pk"
+    if pk.get_lookup("gt") is None or pk.get_lookup("lt") is None:
+        return f"the database does not order {pk.name}"
+    for column in pk_fields(queryset.model):
+        # A key that is read otherwise than it is written does not say where the next page begins.
+        if (reason := why_not_column(queryset.model, column.attname) or why_not_key(column)) is not None:
+            return reason
+    return why_not_read_as_stock(type(queryset)) or why_not_stock(queryset)
+
+
+def _has_one_row_for_one(join: Any) -> bool:
+    """Whether a join adds no rows; of one that is not Django's that is unknown."""
+    field = getattr(join, "join_field", None)
+    if field is None:
+        return isinstance(join, BaseTable)
+    is_forward = isinstance(field, ForeignObject) and field.requires_unique_target
+    return is_forward or bool(getattr(field, "one_to_one", False))
+
+
+def ordering_of(query: Any) -> Sequence[Any]:
+    """What the query is ordered by, the model's own ordering included."""
+    return query.order_by or (query.get_meta().ordering if query.default_ordering else ())
+
+
+def key_order(order: Any, model: type[Model]) -> str | None:
+    """For an ordering by the primary key "-" when it is descending and "" when not; None for any other."""
+    sign = ""
+    if isinstance(order, OrderBy):
+        sign, order = "-" if order.descending else "", order.expression
+    if isinstance(order, F):
+        order = order.name
+    elif isinstance(order, str) and order.startswith("-"):
+        sign, order = "-", order[1:]
+    pk: Any = model._meta.pk
+    # Under its name, a key that is a relation is ordered as its target is.
+    names = ("pk", pk.attname) if pk.is_relation else ("pk", pk.attname, pk.name)
+    return sign if order in names else None
+
+
+def order_name(order: Any) -> str:
+    if isinstance(order, OrderBy):
+        return f"{order_name(order.expression)}{' descending' if order.descending else ''}"
+    return order.name if isinstance(order, F) else str(order)
+
+
+def key_value(model: type[Model], after: Any) -> Any:
+    """A primary key as rows have it; of a checkpoint it may be text, and a list where there are several columns."""
+    pk: Any = model._meta.pk
+    columns = getattr(model._meta, "pk_fields", [pk])
+    try:
+        if isinstance(after, Model):
+            raise TypeError
+        if columns == [pk]:
+            return pk.to_python(after)
+        if isinstance(after, str) or len(after) != len(columns):
+            raise TypeError
+        return tuple(column.to_python(value) for column, value in zip(columns, after))
+    except (TypeError, ValidationError) as error:
+        names = ", ".join(column.name for column in columns)
+        msg = f"chunks: after must be a primary key of {model.__name__} ({names}), got {after!r}."
+        raise ValueError(msg) from error
