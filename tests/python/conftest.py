@@ -17,6 +17,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def frozen() -> None:
+    """The same again, for modules whose tests ask for a collection each: others before may have made many models."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     newer = [item for item in items if any(of_newer_django(mark) for mark in item.iter_markers("since"))]
     if newer:

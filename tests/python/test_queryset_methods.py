@@ -26,6 +26,8 @@ from tests.python.catalogue.models import Country, Genre, Notice, Volume
 from tests.python.conftest import Bookshop
 from tests.python.oracle import captured_queries, django_prefetch, row
 
+pytestmark = pytest.mark.usefixtures("frozen")
+
 Method = Callable[[QuerySet], Any]
 
 
