@@ -47,16 +47,14 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
         for book in memoized(Book.objects.prefetch_related("author")).iterator(chunk_size=2000):
             ...
 
-    What is made from it by `filter()`, `prefetch_related()`, a slice and so on keeps that, and shares what is
-    remembered, as long as one of these querysets lives: a snapshot for one run, as that of a MemoizedPrefetch. Make it
-    where the run starts, not at the top of a module. A `list()` of it is one chunk. After `values()` it is an ordinary
-    queryset.
+    Querysets derived from it, by `filter()`, `prefetch_related()`, a slice and so on, share its memory for as long as
+    one of them lives. The memory is a snapshot for one run, as that of a MemoizedPrefetch: make it where the run
+    starts, not at the top of a module. A `list()` of it is one chunk. After `values()` it is an ordinary queryset.
 
     Args:
-        queryset: It stays as it is. Of a manager, all rows.
-        prefetch: Its lookups are added to those of the queryset, whose rows go into its memory; its `stats()` tell of
-            both.
-        lru_cache_size: How many rows of each table are kept between chunks, None: all. With `prefetch` its own decides.
+        queryset: A queryset, which stays as it is, or a manager, for all rows.
+        prefetch: Adds its lookups to those of the queryset, and remembers the rows of both; its `stats()` count both.
+        lru_cache_size: How many rows of each table are kept between chunks; None: all. With `prefetch` its own decides.
 
     Raises:
         TypeError, ValueError: An argument is not what is described above.

@@ -174,8 +174,8 @@ class MemoizedPrefetch:
         """
         `chunks` for `async for`: reads, processes and calls `progress` in the thread in which Django runs its queries.
 
-        Who leaves the loop early closes it, by `contextlib.aclosing()` for example: until then, or until the event loop
-        does so, a cursor may stay open.
+        If you leave the loop early, close it, with `contextlib.aclosing()` for example. Until you or the event loop do
+        so, a cursor may stay open.
         """
         return read_in_thread(Stream(self._session, queryset, chunk_size, after, progress, total, mode).read())
 

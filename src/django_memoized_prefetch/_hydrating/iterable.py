@@ -1,4 +1,4 @@
-"""Rows as model instances, built natively wherever that cannot be told from Django's own way."""
+"""Rows as model instances: built natively, unless their model customises how instances are built."""
 
 from __future__ import annotations
 
