@@ -1,65 +1,66 @@
-"""Configs, lookup strings and Prefetch objects as one tree of paths, shared prefixes once."""
+"""What was asked for, as a frozen tree: configs, lookup strings and Prefetch objects, shared prefixes once."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 
 from ._config import MemoizedPrefetchConfig
-from ._engine import Counters
-from ._queries import unshared
+from ._queries.sources import unshared
 from ._stock import why_overridden_once
 
-_numbers = itertools.count(1)
-# By which Django asks a lookup for what it is; only Django asks a subclass that answers in its own way.
+# What Django asks a lookup. Only Django asks a subclass that answers in its own way.
 _PREFETCH = (
     *("get_current_prefetch_to", "get_current_to_attr", "get_current_queryset", "get_current_querysets", "add_prefix"),
     *("__eq__", "__hash__"),
 )
+CLASH = "lookups ask for different things under one name"
 
 
+class Origin(Enum):
+    """Who asked for a lookup."""
+
+    GIVEN = "an argument"
+    QUERYSET = "the queryset whose rows it is attached to"
+    BOTH = "that queryset, and then an argument too"
+
+
+@dataclass(frozen=True, eq=False)
 class Lookup:
     """
     One relation to attach, at the end of a path: `book`, `book__author`.
 
-    path: Where it is attached, from the chunk's objects on: with `to_attr` in the place of the relation's name.
+    path: Where it is attached, from the chunk's objects on; `to_attr` takes the place of the relation's name.
     name: The attribute of the relation.
     to_attr: The attribute to attach to, when it is another.
-    number: Lookups that were given first, or continue these, have lower ones.
-    inner: It is a lookup of the queryset whose rows it is attached to, or the first step of one.
-    config: Says what the rows are read from; None for the steps between, for lookup strings and for Prefetch objects.
+    to_attr_given: A `to_attr` was given, perhaps the relation's own name.
+    order: When Django would come to it: the lookup with the smaller one is first.
+    ends: A lookup ends here, and does not only pass through.
+    config: Says what the rows are read from. None for lookup strings, Prefetch objects and the steps between.
     querysets: Those of a Prefetch or GenericPrefetch object.
+    generic: It is a GenericPrefetch.
     below: The lookups that continue this path, by the attribute that these attach to.
     """
 
-    def __init__(self, path: str, name: str, to_attr: str | None = None, number: int = 0) -> None:
-        self.path, self.name, self.to_attr, self.number = path, name, to_attr, number
-        self.config: MemoizedPrefetchConfig | None = None
-        self.querysets: tuple[QuerySet[Any], ...] | None = None
-        self.below: dict[str, Lookup] = {}
-        self.rows = Counters()
-        self.links = Counters()
-        self.reason: str | None = None  # why it is Django's to attach, or not remembered
-        self.by_django = False
-        self.patched: str | None = None  # who has patched reading what it attaches
-        self.to_attr_given = False
-        self.generic = False  # a GenericPrefetch
-        self.ends = False  # a lookup ends here, and not only goes on
-        self.seen_again: int | None = None  # with another queryset, by the lookup of that number
-        self.again_of: Lookup | None = None  # the lookup whose queryset that one came with
-        self.inner = False
-        self.only_inner = False  # and not given as a lookup of its own as well
-        self.inner_of: Lookup | None = None  # the lookup whose queryset it came with
-        self.reads_rows = False  # Django reads its rows at once, and attaches what their queryset's lookups ask for
-        self.leads_back = False  # from rows to the object that they refer to, to which they are attached
-        self.comes_along = False  # by select_related of the queryset whose rows it is attached to
-        self.automatic = False  # it comes from a manager's own queryset
-        self.contested = False  # lookups differ in what they ask for under this name
-        self.passed_through = False  # it has a queryset, and is also passed through by one that did not come with that
+    path: str = ""
+    name: str = ""
+    to_attr: str | None = None
+    to_attr_given: bool = False
+    order: tuple[int, ...] = ()
+    ends: bool = False
+    origin: Origin = Origin.GIVEN
+    config: MemoizedPrefetchConfig | None = None
+    querysets: tuple[QuerySet[Any], ...] | None = None
+    generic: bool = False
+    below: Mapping[str, Lookup] = field(default_factory=dict)
 
     @property
     def through(self) -> str:
@@ -67,30 +68,15 @@ class Lookup:
         path: str = LOOKUP_SEP.join([*self.path.split(LOOKUP_SEP)[:-1], self.name])
         return path
 
-    def all_below(self) -> Iterator[Lookup]:
-        for lookup in list(self.below.values()):
-            yield lookup
-            yield from lookup.all_below()
+    @property
+    def is_inner(self) -> bool:
+        """Whether it came with the queryset whose rows it is attached to."""
+        return self.origin is not Origin.GIVEN
 
     @property
-    def where(self) -> str:
-        if self.config is None:
-            return "MemoizedPrefetch"
-        return f"MemoizedPrefetchConfig({self.config.model.__name__}, {self.config.attributes!r})"
-
-    @property
-    def repeated(self) -> bool:
-        """
-        Whether Django comes to it again. It does not note what it has attached while it read the rows of a reverse
-        relation: only lookups of the same rows' queryset come to that again.
-        """
-        of = self.inner_of
-        while of is not None and not of.reads_rows:
-            of = of.inner_of
-        again = self.again_of
-        while again is not None and again is not of:
-            again = again.inner_of
-        return self.seen_again is not None and (of is None or again is of)
+    def is_only_inner(self) -> bool:
+        """Whether nobody else asked for it."""
+        return self.origin is Origin.QUERYSET
 
     @property
     def attribute(self) -> str:
@@ -98,8 +84,27 @@ class Lookup:
         return self.to_attr or self.name
 
     @property
+    def where(self) -> str:
+        """What an error about this lookup begins with."""
+        if self.config is None:
+            return "MemoizedPrefetch"
+        return f"MemoizedPrefetchConfig({self.config.model.__name__}, {self.config.attributes!r})"
+
+    def all_below(self) -> Iterator[Lookup]:
+        for lookup in self.below.values():
+            yield lookup
+            yield from lookup.all_below()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says nothing of its own about its rows, nor where they go."""
+        config = self.config
+        own = config is not None and (config.queryset is not None or config.overrides_queryset)
+        return not own and self.querysets is None and not self.to_attr_given and not self.generic
+
+    @property
     def source_identity(self) -> tuple[Any, ...] | None:
-        """Lookups with the same one read the same rows; None: those of the manager that Django chooses."""
+        """Lookups with the same one read the same rows. None: those of the manager that Django chooses."""
         if self.config is not None:
             if self.config.overrides_queryset:
                 return ("config", id(self.config))
@@ -108,12 +113,12 @@ class Lookup:
             return None
         return tuple(part for queryset in self.querysets for part in ("queryset", id(queryset)))
 
-    @property
+    @cached_property
     def custom_below(self) -> tuple[Any, ...]:
-        """The lookups below that carry a queryset: what they attach to a row must not show in rows of other lookups."""
+        """The lookups below that carry a queryset. What they attach to a row must not show in rows of other lookups."""
         custom: list[Any] = []
         for lookup in self.below.values():
-            if lookup.source_identity is not None and not lookup.automatic:
+            if lookup.source_identity is not None:
                 custom.append((lookup.path[len(self.path) :], lookup.name, lookup.source_identity))
             elif lookup.to_attr is not None:
                 custom.append((lookup.path[len(self.path) :], lookup.name))
@@ -122,7 +127,7 @@ class Lookup:
 
     def for_django(self, prefix: int) -> Iterator[Prefetch[Any]]:
         """What ends here or below as Django takes it, the first `prefix` characters of the path left out."""
-        if self.only_inner:
+        if self.is_only_inner:
             return  # it comes with the queryset
         start = prefix + len(LOOKUP_SEP) if prefix else 0
         path = self.path[start:].split(LOOKUP_SEP)
@@ -140,88 +145,148 @@ class Lookup:
         for lookup in self.below.values():
             yield from lookup.for_django(prefix)
 
-    def reset_counts(self) -> None:
-        self.rows, self.links = Counters(), Counters()
-
-    def add(self, argument: Any, inner: bool = False, automatic: bool = False) -> None:
+    def extended(self, inner: Iterable[Any]) -> tuple[Lookup, bool]:
         """
-        Adds what continues this path.
+        The lookup with those of its manager's own queryset below it.
 
         Args:
-            argument: A lookup string or a Prefetch object.
-            inner, automatic: See above.
+            inner: Lookup strings and Prefetch objects.
+
+        Returns:
+            The lookup, and whether what was given below it clashes with these.
         """
-        prefetch = argument if isinstance(argument, Prefetch) else Prefetch(argument)
-        throughs, tos = prefetch.prefetch_through.split(LOOKUP_SEP), prefetch.prefetch_to.split(LOOKUP_SEP)
-        querysets = getattr(prefetch, "querysets", None)
-        if querysets is None and prefetch.queryset is not None:
-            querysets = (prefetch.queryset,)
-        if querysets is not None:
-            querysets = tuple(queryset for queryset in querysets if queryset is not None)
-        lookup, fresh = self._descend(throughs, tos, inner)
-        lookup.ends = True
-        lookup.contested |= why_overridden_once(type(prefetch), _PREFETCH) is not None
-        if not fresh:
-            lookup.contested |= prefetch.queryset is not None
-            if prefetch.queryset is not None and lookup.seen_again is None:
-                lookup.seen_again, lookup.again_of = next(_numbers), self if inner else None
-            return
-        lookup.querysets, lookup.automatic = querysets, automatic
-        lookup.to_attr_given, lookup.generic = bool(prefetch.to_attr), hasattr(prefetch, "querysets")
-        if querysets and not lookup.generic:  # each queryset of a GenericPrefetch is followed by its own lookups
-            for inner in querysets[0]._prefetch_related_lookups:
-                lookup.add(inner, inner=True, automatic=automatic)
-
-    def add_config(self, attribute: str, config: MemoizedPrefetchConfig) -> None:
-        names = attribute.split(LOOKUP_SEP)
-        lookup, _ = self._descend(names, names)
-        if lookup.config is not None and lookup.config is not config:
-            where = f"MemoizedPrefetchConfig({config.model.__name__})"
-            msg = f"{where}: {attribute!r} is in two configs, also in that of {lookup.config.model.__name__}."
-            raise ValueError(msg)
-        lookup.config = config
-        if config.queryset is not None and not config.overrides_queryset:
-            for inner in config.get_queryset()._prefetch_related_lookups:
-                lookup.add(inner, inner=True)
-
-    def _descend(self, throughs: Sequence[str], tos: Sequence[str], inner: bool = False) -> tuple[Lookup, bool]:
-        """The lookup at the end of a path, and whether it is new."""
-        lookup, fresh = self, False
-        for through, to in zip(throughs, tos):
-            fresh = to not in lookup.below
-            if fresh:
-                path = f"{lookup.path}{LOOKUP_SEP}{to}" if lookup.path else to
-                lookup.below[to] = Lookup(path, through, None if to == through else to, next(_numbers))
-                lookup.below[to].inner = inner and lookup is self
-                lookup.below[to].inner_of = self if inner else None
-            parent, lookup = lookup, lookup.below[to]
-            comes_with_rows = inner and parent is self
-            if not fresh:
-                lookup.contested |= through not in (lookup.name, to)  # it may be passed by what it attaches to
-                lookup.passed_through |= lookup.querysets is not None and lookup.only_inner != comes_with_rows
-            lookup.only_inner = comes_with_rows and (fresh or lookup.only_inner)
-        return lookup, fresh
+        draft = _Draft.of(self)
+        draft.add_all(inner)
+        return draft.frozen(), draft.clashes()
 
 
-def lookup_tree(given: Sequence[Any]) -> Lookup:
-    """The root, below which all lookups are, for the arguments of MemoizedPrefetch."""
-    root = Lookup("", "")
+@dataclass(frozen=True)
+class Tree:
+    """
+    The lookups of a run.
+
+    root: All lookups are below it.
+    clash: Why only Django can tell what they come to, if that is so.
+    in_order: Some lookup carries a queryset or a `to_attr`: what one attaches may decide what another does, so they are
+        done in Django's order.
+    """
+
+    root: Lookup
+    clash: str | None
+    in_order: bool
+
+
+def lookup_tree(given: Sequence[Any]) -> Tree:
+    """The tree for the arguments of MemoizedPrefetch."""
+    root = _Draft()
+    number = 0
     for argument in given:
         if isinstance(argument, MemoizedPrefetchConfig):
             for attribute in argument.attributes:
                 where = f"MemoizedPrefetchConfig({argument.model.__name__})"
-                root.add_config(checked_path(attribute, where), argument)
+                root.add_config(checked_path(attribute, where), argument, (number,))
+                number += 1
         elif isinstance(argument, str):
-            root.add(checked_path(argument, "MemoizedPrefetch"))
+            root.add(checked_path(argument, "MemoizedPrefetch"), (number,))
         elif isinstance(argument, Prefetch):
-            root.add(argument)
+            root.add(argument, (number,))
         else:
             msg = (
                 "MemoizedPrefetch: expected lookup strings, Prefetch objects and MemoizedPrefetchConfig objects, "
                 f"got {argument!r} of type {type(argument).__name__}."
             )
             raise TypeError(msg)
-    return root
+        number += 1
+    frozen = root.frozen()
+    in_order = not all(lookup.is_plain for lookup in frozen.all_below())
+    return Tree(frozen, CLASH if root.clashes() else None, in_order)
+
+
+class _Draft:
+    """A lookup while the tree is made; the attributes are those of Lookup."""
+
+    def __init__(self, path: str = "", name: str = "", to_attr: str | None = None, order: tuple[int, ...] = ()) -> None:
+        self.path, self.name, self.to_attr, self.order = path, name, to_attr, order
+        self.to_attr_given = self.ends = self.generic = False
+        self.origin = Origin.GIVEN
+        self.config: MemoizedPrefetchConfig | None = None
+        self.querysets: tuple[QuerySet[Any], ...] | None = None
+        self.below: dict[str, _Draft] = {}
+        self.clash = False  # Django alone knows which of several lookups under this name it does
+
+    @classmethod
+    def of(cls, lookup: Lookup) -> _Draft:
+        draft = cls()
+        vars(draft).update({one.name: getattr(lookup, one.name) for one in fields(lookup)})
+        draft.below = {name: cls.of(one) for name, one in lookup.below.items()}
+        return draft
+
+    def frozen(self) -> Lookup:
+        values = {one.name: getattr(self, one.name) for one in fields(Lookup)}
+        values["below"] = MappingProxyType({name: draft.frozen() for name, draft in self.below.items()})
+        return Lookup(**values)
+
+    def clashes(self) -> bool:
+        return self.clash or any(draft.clashes() for draft in self.below.values())
+
+    def add(self, argument: Any, order: tuple[int, ...], origin: Origin = Origin.GIVEN) -> None:
+        """Adds what continues this path: a lookup string or a Prefetch object."""
+        prefetch = argument if isinstance(argument, Prefetch) else Prefetch(argument)
+        throughs, tos = prefetch.prefetch_through.split(LOOKUP_SEP), prefetch.prefetch_to.split(LOOKUP_SEP)
+        draft, is_new = self._descend(throughs, tos, order, origin)
+        draft.ends = True
+        draft.clash |= why_overridden_once(type(prefetch), _PREFETCH) is not None
+        if not is_new:
+            draft.clash |= prefetch.queryset is not None
+            return
+        draft.to_attr_given, draft.generic = bool(prefetch.to_attr), hasattr(prefetch, "querysets")
+        querysets = getattr(prefetch, "querysets", None)
+        if querysets is None and prefetch.queryset is not None:
+            querysets = (prefetch.queryset,)
+        if querysets is not None:
+            draft.querysets = tuple(queryset for queryset in querysets if queryset is not None)
+        if draft.querysets and not draft.generic:  # each queryset of a GenericPrefetch is followed by its own lookups
+            draft.add_all(draft.querysets[0]._prefetch_related_lookups)
+
+    def add_all(self, inner: Iterable[Any]) -> None:
+        """Adds the lookups of the queryset whose rows are attached here."""
+        # Django does them behind the lookup that it came by; those of the last step of its path first.
+        *prefix, step = self.order
+        for number, one in enumerate(inner):
+            self.add(one, (*prefix, sys.maxsize, -step, number), Origin.QUERYSET)
+
+    def add_config(self, attribute: str, config: MemoizedPrefetchConfig, order: tuple[int, ...]) -> None:
+        names = attribute.split(LOOKUP_SEP)
+        draft, _ = self._descend(names, names, order, Origin.GIVEN)
+        if draft.config is not None and draft.config is not config:
+            where = f"MemoizedPrefetchConfig({config.model.__name__})"
+            msg = f"{where}: {attribute!r} is in two configs, also in that of {draft.config.model.__name__}."
+            raise ValueError(msg)
+        draft.config = config
+        if config.queryset is not None and not config.overrides_queryset:
+            draft.add_all(config.get_queryset()._prefetch_related_lookups)
+
+    def _descend(
+        self, throughs: Sequence[str], tos: Sequence[str], order: tuple[int, ...], origin: Origin
+    ) -> tuple[_Draft, bool]:
+        """The draft at the end of a path, and whether it is new."""
+        draft, is_new = self, False
+        for step, (through, to) in enumerate(zip(throughs, tos)):
+            is_new = to not in draft.below
+            # What continues a queryset's lookup belongs to that lookup's rows, whoever asked for them.
+            here = origin if draft is self else Origin.GIVEN
+            if is_new:
+                path = f"{draft.path}{LOOKUP_SEP}{to}" if draft.path else to
+                draft.below[to] = _Draft(path, through, None if to == through else to, (*order, step))
+                draft.below[to].origin = here
+            draft = draft.below[to]
+            if not is_new:
+                draft.clash |= through not in (draft.name, to)  # it may be passed by what it attaches to
+                came_with_rows = draft.origin is Origin.QUERYSET
+                draft.clash |= draft.querysets is not None and came_with_rows != (here is Origin.QUERYSET)
+                if came_with_rows and here is Origin.GIVEN:
+                    draft.origin = Origin.BOTH
+        return draft, is_new
 
 
 def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> Iterator[Prefetch[Any] | str]:

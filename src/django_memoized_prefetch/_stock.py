@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Manager, QuerySet, query
+from django.db.models import Manager, Model, QuerySet, query
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor, ReverseOneToOneDescriptor
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
@@ -248,6 +248,71 @@ def why_not_key(field: Any) -> str | None:
         if why_overridden_once(type(field.remote_field), _CACHING) is not None:
             return custom
         [field] = field.foreign_related_fields  # whose values it holds
+
+
+# --- relations --------------------------------------------------------------------------------------------------
+
+
+def why_not_attached_by_descriptor(descriptor: Any) -> str | None:
+    """Why writing `fields_cache` might not be all that attaching by this descriptor does; None: it is."""
+    cls = type(descriptor)
+    custom = f"custom descriptor {cls.__name__}"
+    # A patch of __get__ that keeps what is attached sees every access, whoever attached it.
+    return why_overridden(cls, ("__get__",), custom) or why_not_own(cls, DESCRIPTOR, custom)
+
+
+def why_not_collection(descriptor: Any) -> str | None:
+    """Why a relation to many might prefetch otherwise than Django's own."""
+    custom = f"custom descriptor {type(descriptor).__name__}"
+    return why_overridden(type(descriptor), ("__get__",), custom) or why_not_related_manager(
+        descriptor.related_manager_cls
+    )
+
+
+def why_not_foreign_key(field: Any) -> str | None:
+    """Why a foreign key might lead to its row by more than the one column that it has."""
+    if len(field.related_fields) != 1:
+        return f"{type(field).__name__} has {len(field.related_fields)} columns"
+    return why_not_own(type(field), (*_KEYS, *_CACHING), f"custom field {type(field).__name__}")
+
+
+def why_not_many_to_many(field: Any) -> str | None:
+    """Why the query of a many-to-many might find its through table otherwise."""
+    return why_not_own(type(field), _PATHS, f"custom field {type(field).__name__}")
+
+
+def why_not_generic_key(field: Any) -> str | None:
+    """Why a generic foreign key might find its content type, or be cached, otherwise."""
+    return why_not_own(type(field), ("get_content_type", *_CACHING), f"custom field {type(field).__name__}")
+
+
+def is_generic(descriptor: Any, *names: str) -> bool:
+    """By name: the classes can only be imported when contenttypes is installed."""
+    return any(
+        base.__name__ in names and base.__module__ == "django.contrib.contenttypes.fields"
+        for base in type(descriptor).__mro__
+    )
+
+
+def why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
+    """
+    Why the keys of a relation might be other values than those that its columns hold.
+
+    Args:
+        held, asked: The model and field that the objects have their key in, and those that rows are asked for by it.
+    """
+    for model, field in (held, asked):
+        if (reason := why_not_column(model, field.attname) or why_not_key(field)) is not None:
+            return reason
+        if field.primary_key and (reason := why_overridden_once(model, _PRIMARY_KEY)) is not None:
+            return reason
+    return None
+
+
+_KEYS = ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields")
+# By which a many-to-many's query finds its through table.
+_PATHS = ("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos")
+_PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
 
 # --- the prefetch itself -------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, Callable, Generic, TypeVar
 
-from ._config import check_size
+from .._config import check_size
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from ._advice import Advice
+from .._memory.advice import Advice
 
 Added = TypeVar("Added", "RelationStats", Advice)
 

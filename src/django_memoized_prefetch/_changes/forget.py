@@ -1,0 +1,150 @@
+"""
+Forgets rows that changed, with everything that follows from it.
+
+A changed row has an entry in a memo, is attached to remembered rows of other tables, and is mentioned by links. Rows
+that users already have stay as they are: a remembered row that has something stale attached gives way to a copy without
+it, which the next chunk completes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from .._memory.change import Change
+from .._memory.context import Context
+from .._relation import link_fields
+from .._relations.base import Step
+from .._relations.place import FIELDS_CACHE, Place, fields_cache, without
+from .attached import Attached, Edge, edges_of
+
+
+def forget(
+    contexts: Iterable[Context],
+    changes: list[Change],
+    steps: Collection[Step],
+    borrowed: Collection[tuple[int, str]],
+) -> None:
+    """
+    Forgets what changes made stale.
+
+    Args:
+        steps: All that attach to remembered rows.
+        borrowed: Reverse one-to-one caches, by id of the row and name, that lead to objects of chunks.
+    """
+    for context in contexts:
+        kept_links = _forget_links(context, changes)
+        _forget_absences(context, changes)
+        _forget_rows(context, changes, Attached(changes, steps, kept_links), borrowed)
+
+
+class _Walk:
+    """A walk over the remembered rows and all that hangs on them: what is stale, and what holds it."""
+
+    def __init__(self, changes: list[Change], attached: Attached, borrowed: Collection[tuple[int, str]]) -> None:
+        self._changes, self._attached, self._borrowed = changes, attached, borrowed
+        self._seen: dict[int, Any] = {}
+        self._holders: dict[int, list[tuple[Any, Edge]]] = defaultdict(list)  # by row: what it is attached to
+        self._keys_of: dict[Any, list[frozenset[Any] | None]] = {}
+        self.detached: dict[int, set[Place]] = defaultdict(set)
+        self.stale: set[int] = set()
+
+    def walk(self, rows: Iterable[Any]) -> None:
+        pending = list(rows)
+        while pending:
+            row = pending.pop()
+            if id(row) in self._seen:
+                continue
+            self._seen[id(row)] = row
+            if self._has_changed(row):
+                self.stale.add(id(row))
+            if places := set(self._attached.stale(row)):
+                self.detached[id(row)] |= places
+            for edge in edges_of(row):
+                if edge.place.container == FIELDS_CACHE and (id(row), edge.place.name) in self._borrowed:
+                    continue  # an object of a chunk, which is none of ours
+                for other in edge.rows:
+                    self._holders[id(other)].append((row, edge))
+                    pending.append(other)
+
+    def _has_changed(self, row: Any) -> bool:
+        model = type(row)
+        if model not in self._keys_of:
+            self._keys_of[model] = [change.keys(model) for change in self._changes if change.concerns(model)]
+        return any(keys is None or row.pk in keys for keys in self._keys_of[model])
+
+    def affected(self) -> set[int]:
+        """The rows that are stale or have something stale attached, at any depth."""
+        affected = self.stale | set(self.detached)
+        outdated = list(affected)
+        while outdated:
+            for holder, edge in self._holders[outdated.pop()]:
+                self.detached[id(holder)].add(edge.place)
+                if id(holder) not in affected:
+                    affected.add(id(holder))
+                    outdated.append(id(holder))
+        return affected
+
+
+def _forget_rows(
+    context: Context, changes: list[Change], attached: Attached, borrowed: Collection[tuple[int, str]]
+) -> None:
+    entries = [(memo, key, row) for memo, _ in list(context.memos.values()) for key, row in memo.rows()]
+    walk = _Walk(changes, attached, borrowed)
+    walk.walk(row for _, _, row in entries)
+    affected = walk.affected()
+    for memo, key, row in entries:
+        if id(row) in walk.stale or not walk.detached.get(id(row), set()) <= attached.own[type(row)]:
+            memo.discard([key])
+        elif id(row) in affected:
+            lent = {Place(FIELDS_CACHE, name) for name in fields_cache(row) if (id(row), name) in borrowed}
+            memo.replace(key, row, without(row, walk.detached[id(row)] | lent))
+
+
+def _forget_absences(context: Context, changes: list[Change]) -> None:
+    for memo, model in list(context.memos.values()):
+        for change in changes:
+            if change.concerns(model):
+                # Of a memo by another column than the primary key it is not known which absence it was.
+                keys = change.keys_by(model, memo.key_name)
+                memo.discard([key for key in memo.absences() if keys is None or key in keys])
+
+
+def _forget_links(context: Context, changes: list[Change]) -> dict[Any, dict[Any, Any]]:
+    """Returns the links that are still known."""
+    kept = {}
+    for identity, (links, relation, alone) in list(context.links.items()):
+        for change in changes:
+            _forget_links_of(links, relation, alone, change)
+        kept[identity] = dict(links.items())
+    return kept
+
+
+def _forget_links_of(links: Any, relation: Any, alone: bool, change: Change) -> None:
+    """`alone`: the links depend on nothing but their own table, so that each mentions all that it depends on."""
+    if change.concerns(link_fields(relation)[0]):
+        links.clear()
+    _forget_sources(links, relation, change)
+    if change.concerns(relation.target):
+        targets = change.keys_by(relation.target, relation.target_field.attname) if alone else None
+        links.discard(
+            [source for source, mentioned in links.items() if targets is None or not targets.isdisjoint(mentioned)]
+        )
+
+
+def _forget_sources(links: Any, relation: Any, change: Change) -> None:
+    if change.concerns(relation.model):
+        sources = change.keys_by(relation.model, relation.key_name)
+        if sources is None:
+            links.clear()
+        else:
+            links.discard(list(sources))
+
+
+def forget_sources(contexts: Iterable[Context], changes: Iterable[Change]) -> None:
+    """Forgets the links of rows that are themselves not remembered."""
+    for context in contexts:
+        for links, relation, _ in list(context.links.values()):
+            for change in changes:
+                _forget_sources(links, relation, change)

@@ -1,0 +1,68 @@
+"""What this process saves and deletes while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+from django.db.models.signals import m2m_changed, post_delete, post_save
+
+from .._memory.change import Change
+
+# Of more changed rows of one model than that it is no longer noted which they are.
+MAX_CHANGES = 10_000
+ANY = object()
+
+
+class ChangeLog:
+    """Changes since the last chunk began. What a running chunk remembers until the next one begins is stale too."""
+
+    def __init__(self) -> None:
+        self._changed: dict[type[Model], set[Any]] = {}
+
+    def listen(self) -> None:
+        # Weakly: the receivers do not keep this alive.
+        post_save.connect(self._row_changed)
+        post_delete.connect(self._row_changed)
+        m2m_changed.connect(self._links_changed)
+
+    def _row_changed(self, sender: type[Model], instance: Model, **_: Any) -> None:
+        self.record_change(sender, instance.pk)
+
+    def _links_changed(self, sender: type[Model], action: str, **_: Any) -> None:
+        if action.startswith("post_"):
+            self.record_change(sender, None)
+
+    def record_change(self, model: type[Model], pk: Any) -> None:
+        pks = self._changed.setdefault(model, set())
+        if pk is None or len(pks) >= MAX_CHANGES:
+            pks = self._changed[model] = {ANY}
+        if ANY not in pks:
+            pks.add(pk)
+
+    def take(self) -> list[Change]:
+        """The changes so far, which are then no longer in the log."""
+        if not self._changed:
+            return []
+        changed, self._changed = self._changed, {}
+        return [Change(model, None if ANY in pks else frozenset(pks)) for model, pks in changed.items()]
+
+    def clear(self) -> None:
+        self._changed = {}
+
+
+def changed_keys(model: type[Model], pks: Iterable[Any]) -> frozenset[Any]:
+    """Primary keys as rows have them: as of a form or a URL they may be text."""
+    keys = list(pks)
+    for key in keys:
+        if isinstance(key, Model):
+            msg = f"invalidate: expected primary keys of {model.__name__}, got the instance {key!r}; give its pk."
+            raise TypeError(msg)
+    pk: Any = model._meta.pk
+    try:
+        return frozenset(pk.to_python(key) for key in keys if key is not None)
+    except ValidationError as error:
+        msg = f"invalidate: {keys!r} are no primary keys of {model.__name__}: {error.messages[0]}"
+        raise ValueError(msg) from error

@@ -1,0 +1,119 @@
+"""May a model's rows be built natively, or does building an instance do more than store values?"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import types
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db.models import Model, QuerySet
+from django.db.models import base as base_module
+from django.db.models.base import ModelState
+from django.db.models.fields.files import FileDescriptor, ImageFileDescriptor
+from django.db.models.fields.mixins import FieldCacheMixin
+from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
+from django.db.models.query import ModelIterable
+from django.db.models.signals import post_init, pre_init
+from django.db.models.sql.compiler import SQLCompiler
+
+from .._engine import class_signature
+from .._stock import static_attribute, why_patched
+
+logger = logging.getLogger("django_memoized_prefetch")
+
+# What a descriptor may do when the value of a column is set: only to store it, under the column's name.
+FOREIGN_KEY_SET = ForeignKeyDeferredAttribute.__set__
+_PLAIN_SETS = (FileDescriptor.__set__, ImageFileDescriptor.__set__)
+_STOCK_RESULTS = ("results_iter", "get_converters", "apply_converters")
+_INIT, _FROM_DB = Model.__init__, Model.from_db.__func__
+
+def why_not_native(queryset: QuerySet[Any], is_streamed: bool = False) -> str | None:
+    """Why Django has to build a queryset's rows itself, without asking its database; None when it need not."""
+    if is_streamed and getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False):
+        return f"{queryset.model.__name__}: peers are fetched for, and only those that were read so far"
+    return why_patched(ModelIterable, ("__iter__",)) or why_not_hydrated(queryset.query.model)
+
+
+def why_not_compiled(compiler: Any) -> str | None:
+    """Why a row might become values otherwise than Django's own compilers make them."""
+    cls = type(compiler)
+    for name in _STOCK_RESULTS:
+        if getattr(cls, name) is not getattr(SQLCompiler, name):
+            return f"{compiler.query.model.__name__}: custom {cls.__name__}.{name}"
+    return why_patched(SQLCompiler, _STOCK_RESULTS)
+
+
+def report(reason: str | None) -> None:
+    """Says once why Django builds rows of a model."""
+    if reason is not None and reason not in _reported:
+        _reported.add(reason)
+        logger.info("Rows are built by Django. %s", reason)
+
+
+_reported: set[str] = set()
+
+
+def why_not_hydrated(model: Any) -> str | None:
+    """Why building an instance might be more than storing its values; None when it is not."""
+    # What the class's version does not tell.
+    if type(model).__call__ is not type.__call__:
+        return f"{model.__name__}: custom metaclass __call__"
+    if base_module.ModelState is not ModelState:
+        return f"{model.__name__}: ModelState is not Django's"
+    if pre_init.has_listeners(model):
+        return f"{model.__name__}: pre_init has receivers"
+    if post_init.has_listeners(model):
+        return f"{model.__name__}: post_init has receivers"
+    fields = model._meta.concrete_fields
+    known = _known.get(model)
+    if known is None or known[0] is not fields:
+        known = (fields, tuple(field.attname for field in fields), None, None)
+    signature = class_signature(model, known[1])
+    if signature is None or signature != known[2]:
+        known = (fields, known[1], signature, _why_not(model, fields))
+        _known[model] = known
+    return known[3]
+
+
+# What was found out about a class: its fields, their names, its signature then, and the answer.
+_known: WeakKeyDictionary[Any, tuple[Any, tuple[str, ...], Any, str | None]] = WeakKeyDictionary()
+
+
+def _why_not(model: Any, fields: Any) -> str | None:
+    name = model.__name__
+    if model.__new__ is not object.__new__:
+        return f"{name}: custom __new__"
+    if model._meta.abstract or inspect.isabstract(model) or not model.__dictoffset__:
+        return f"{name}: instances are not ordinary ones"
+    if (patched := why_patched(Model, ("__init__", "from_db", "__setattr__", "__getattribute__"))) is not None:
+        return f"{name}: {patched}"
+    if model.__init__ is not _INIT:
+        return f"{name}: custom __init__"
+    from_db = static_attribute(model, "from_db")
+    if not isinstance(from_db, classmethod) or from_db.__func__ is not _FROM_DB:
+        return f"{name}: custom from_db"
+    after_model = model.__mro__[model.__mro__.index(Model) + 1 : -1]
+    if any("__init__" in base.__dict__ for base in after_model):
+        return f"{name}: a base class behind Model has an __init__"
+    if model.__setattr__ is not object.__setattr__ or model.__getattribute__ is not object.__getattribute__:
+        return f"{name}: custom __setattr__ or __getattribute__"
+    if static_attribute(model, "_state") is not None or not isinstance(
+        static_attribute(model, "__dict__"), types.GetSetDescriptorType
+    ):
+        return f"{name}: custom _state or __dict__"
+    for field in fields:
+        descriptor = static_attribute(model, field.attname)
+        cls = type(descriptor)
+        if descriptor is None or not (hasattr(cls, "__set__") or hasattr(cls, "__delete__")):
+            continue
+        if cls.__set__ is FOREIGN_KEY_SET:
+            if type(descriptor.field).is_cached is not FieldCacheMixin.is_cached:
+                return f"{name}.{field.attname}: custom field {type(descriptor.field).__name__}"
+            if descriptor.field.attname == field.attname:
+                continue
+        elif cls.__set__ in _PLAIN_SETS:
+            continue
+        return f"{name}.{field.attname}: custom descriptor {cls.__name__}"
+    return None

@@ -1,0 +1,77 @@
+"""Rows as model instances, built natively wherever that cannot be told from Django's own way."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.query import ModelIterable
+
+from .eligibility import report, why_not_compiled, why_not_native
+from .plan import hydrator_of
+
+# How many rows are asked of the driver at once when all of them are wanted anyway.
+ROWS_AT_ONCE = 2_000
+
+class NativeModelIterable(ModelIterable):  # type: ignore[misc]
+    """Gives what ModelIterable gives."""
+
+    _stock_iterable = ModelIterable
+
+    def __iter__(self) -> Iterator[Any]:
+        queryset = self.queryset
+        reason = why_not_native(queryset, self.chunked_fetch)
+        if reason is None:
+            db = queryset.db  # asked for once: a router may choose another replica every time
+            compiler = queryset.query.get_compiler(using=db)
+            reason = why_not_compiled(compiler)
+        if reason is not None:
+            report(reason)
+            yield from super().__iter__()
+            return
+        rows_at_once = self.chunk_size if self.chunked_fetch else max(self.chunk_size, ROWS_AT_ONCE)
+        results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=rows_at_once)
+        try:
+            hydrator, prepare = hydrator_of(queryset, compiler, db)
+            for rows in results:
+                instances: list[Any] = []
+                try:
+                    hydrator.build(prepare(rows), instances)
+                except Exception:
+                    yield from instances  # Django would have given those before it came to the row that failed
+                    raise
+                yield from instances
+        finally:
+            close_results(results)
+
+
+def close_results(results: Any) -> None:
+    """Closes the cursor that a compiler's results are read from; a list of all of them has none."""
+    if inspect.isgenerator(results):
+        if inspect.getgeneratorstate(results) == inspect.GEN_CREATED:
+            next(results, None)  # closing one that never began would not run its `finally`
+        results.close()
+
+
+def with_native_rows(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """The queryset, which nobody else holds, with its rows built natively."""
+    queryset._iterable_class = native_iterable(queryset._iterable_class)
+    return queryset
+
+
+@functools.lru_cache(maxsize=64)
+def native_iterable(iterable_class: type[Any]) -> type[Any]:
+    """An iterable class that gives the same, its rows built natively where it takes them from ModelIterable."""
+    if iterable_class is ModelIterable:
+        return NativeModelIterable
+    if not issubclass(iterable_class, ModelIterable) or issubclass(iterable_class, NativeModelIterable):
+        return iterable_class
+    return type(iterable_class.__name__, (iterable_class, NativeModelIterable), {"_stock_iterable": iterable_class})
+
+
+def stock_iterable(iterable_class: type[Any]) -> type[Any]:
+    """The one that `native_iterable` made this of; itself, when it did not."""
+    return getattr(iterable_class, "_stock_iterable", iterable_class)

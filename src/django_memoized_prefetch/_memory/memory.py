@@ -1,0 +1,218 @@
+"""What is remembered: the memos and links of each database, schema and scope."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from django.db import connections
+from django.db.models import Model
+
+from .._config import MemoizedPrefetchConfig
+from .._engine import Counters, Links, Memo
+from .._hydrating.iterable import with_native_rows
+from .._queries.counting import QueryCount
+from .._queries.sources import config_rows, hinted
+from .._stock import why_not_stock
+from .advice import Advice
+from .context import MAX_CONTEXTS, Context
+from .table import LinkSpec, TableSpec
+
+logger = logging.getLogger("django_memoized_prefetch")
+
+
+class Memory:
+    """
+    The memos of one MemoizedPrefetch.
+
+    Args:
+        size: How many rows are kept for lookups without a config.
+    """
+
+    def __init__(self, size: int | None) -> None:
+        self._size = size
+        self._contexts: dict[Any, Context] = {}
+        self._clock = count()
+        self._set_sizes: dict[type[Model], int | None] = {}  # by set_size, over what configs say
+        self._latest_memo: dict[int, Memo] = {}  # by id of the config
+        self._latest: dict[str, tuple[Memo, Links | None]] = {}  # by path of the lookup
+        self._past: dict[str, Advice] = {}  # of tables that were dropped, by name
+
+    def context(self, alias: str, scope: Any) -> Context:
+        connection = connections[alias]
+        # django-tenants keeps both on the connection.
+        schema = (getattr(connection, "schema_name", None), getattr(connection, "include_public_schema", None))
+        key = (alias, schema, scope)
+        # Each step stands for itself: other threads may do the same at any time.
+        now = next(self._clock)
+        context = self._contexts.get(key) or self._contexts.setdefault(key, Context(now))
+        context.used = now
+        while len(self._contexts) > MAX_CONTEXTS:
+            known = list(self._contexts.items())
+            dropped = self._contexts.pop(min(known, key=lambda item: item[1].used)[0], None)
+            if dropped is not None:
+                self._past = self._advice_of([dropped])
+        return context
+
+    def contexts(self) -> list[Context]:
+        return list(self._contexts.values())
+
+    def size_of(self, model: type[Model] | None, config: MemoizedPrefetchConfig | None) -> int | None:
+        default = self._size if config is None else config.lru_cache_size
+        return default if model is None else self._set_sizes.get(model, default)
+
+    def memo(
+        self,
+        context: Context,
+        table: TableSpec,
+        path: str,
+        config: MemoizedPrefetchConfig | None,
+        instance: Model,
+        counters: Counters,
+    ) -> Memo:
+        """
+        The memo of a lookup's rows, with those of `prefetch_all` in it.
+
+        Args:
+            path: Of the lookup.
+            instance: The first object of the chunk.
+            counters: Count the query of `prefetch_all`.
+        """
+        identity = (*table.identity, *table.source.variant(instance))
+        size = self.size_of(table.source.model, config)
+        known = context.memos.get(identity)
+        if known is not None:
+            memo = known[0]
+            if memo.bound is not None and (size is None or size > memo.bound):
+                memo.bound = size  # the largest, when several configs share a memo
+        else:
+            memo = self._added(context, table, identity, size)
+        if config is not None:
+            if config.prefetch_all and (id(config), identity) not in context.loaded:
+                memo.load(self._all_rows(context, config, table, instance, counters))
+                context.loaded.add((id(config), identity))
+            self._latest_memo[id(config)] = memo
+        self._latest[path] = (memo, None)
+        return memo
+
+    def _added(self, context: Context, table: TableSpec, identity: Any, size: int | None) -> Memo:
+        fresh = table.new_memo(size)
+        memo = context.memos.setdefault(identity, (fresh, table.source.model))[0]
+        if memo is fresh:  # else another thread's came first
+            context.tables.append((table.label, fresh))
+        return memo
+
+    def links(
+        self,
+        context: Context,
+        spec: LinkSpec,
+        path: str,
+        config: MemoizedPrefetchConfig | None,
+        memo: Memo,
+        alias: str,
+    ) -> Links:
+        """The links of a many-to-many whose targets are in a memo."""
+        known = context.links.get(spec.identity)
+        if known is None:
+            size = self.size_of(spec.model, config)
+            fresh = (Links(size), spec.relation, spec.are_alone(alias))
+            known = context.links.setdefault(spec.identity, fresh)
+            if known is fresh:  # else another thread's came first
+                context.tables.append((spec.label, fresh[0]))
+        self._latest[path] = (memo, known[0])
+        return known[0]
+
+    def load_now(
+        self,
+        config: MemoizedPrefetchConfig,
+        scope: Any,
+        paths: list[str],
+        custom_below: tuple[Any, ...],
+        counters: Counters,
+    ) -> None:
+        """Reads the rows of `prefetch_all` for the connection as it is now, for the lookups with these paths."""
+        source, queryset = config_rows(config), config.get_queryset()
+        if why_not_stock(queryset) is not None:
+            return  # Django will ask for these rows
+        context = self.context(queryset.db, scope)
+        table = TableSpec(source, source.model._meta.pk.attname, custom_below)
+        identity = (*table.identity, None, False)
+        known = context.memos.get(identity)
+        memo = known[0] if known else self._added(context, table, identity, self.size_of(source.model, config))
+        memo.load(self._all_rows(context, config, table, None, counters))
+        context.loaded.add((id(config), identity))
+        self._latest_memo[id(config)] = memo
+        for path in paths:
+            self._latest[path] = (memo, None)
+
+    def _all_rows(
+        self,
+        context: Context,
+        config: MemoizedPrefetchConfig,
+        table: TableSpec,
+        instance: Model | None,
+        counters: Counters,
+    ) -> list[Any]:
+        for loaded, identity in list(context.loaded):
+            if loaded == id(config) and identity[2] == table.custom_below:
+                return [row for _, row in context.memos[identity][0].rows()]  # read before, by another key
+        queryset = config.get_queryset() if instance is None else hinted(config.get_queryset(), instance)
+        size = self.size_of(config.model, config)
+        queries = QueryCount()
+        with queries.on(queryset.db):
+            # One more than is kept, to know whether there are more; databases take 64 bits.
+            limited = queryset.all() if size is None else queryset[: min(size + 1, sys.maxsize)]
+            all_rows = list(with_native_rows(limited))
+        counters.add_queries(queries.queries)
+        if size is not None and len(all_rows) > size:
+            logger.warning(
+                "%s: prefetch_all read the first %d rows only, as many as lru_cache_size", config.model.__name__, size
+            )
+        return all_rows[:size]
+
+    def clear(self) -> None:
+        dropped, self._contexts = self._contexts, {}
+        contexts = list(dropped.values())  # to which other threads may add
+        self._past = self._advice_of(contexts)
+        for context in contexts:
+            for memo, _ in list(context.memos.values()):
+                memo.clear()
+            for links, _, _ in list(context.links.values()):
+                links.clear()
+
+    # --- for reports and for `memoized_objects`
+
+    def advice(self) -> dict[str, Advice]:
+        """By name of the table: all of that name together, also those dropped since."""
+        return self._advice_of(self.contexts(), now=True)
+
+    def _advice_of(self, contexts: Iterable[Context], *, now: bool = False) -> dict[str, Advice]:
+        """What the past and these contexts tell; unless they go on `now`, nothing is in their tables any more."""
+        advice = dict(self._past)
+        for context in contexts:
+            for name, table in list(context.tables):
+                one = Advice.of(table)
+                if not now:
+                    one = replace(one, entries=0, bytes=0)
+                advice[name] = advice[name] + one if name in advice else one
+        return advice
+
+    def latest(self, path: str) -> tuple[Memo | None, Links | None]:
+        """The memo and links that a lookup used last."""
+        return self._latest.get(path, (None, None))
+
+    def rows_of(self, config: MemoizedPrefetchConfig | None, path: str | None) -> list[tuple[Any, Any]]:
+        """The rows, by primary key, of the memo that a config used last, or else a lookup."""
+        memo = self._latest_memo.get(id(config)) if config is not None else self.latest(path or "")[0]
+        return [] if memo is None else [(row.pk, row) for _, row in memo.rows()]
+
+    def set_size(self, model: type[Model], size: int | None) -> None:
+        self._set_sizes[model] = size
+        for context in self.contexts():
+            for memo, memo_model in list(context.memos.values()):
+                if memo_model is model:
+                    memo.bound = size

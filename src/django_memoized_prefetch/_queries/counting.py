@@ -1,0 +1,25 @@
+"""Counts the statements that run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+class QueryCount:
+    """Counts the statements of a `with` block, with those that Django's own prefetches run in it."""
+
+    def __init__(self) -> None:
+        self.queries = 0
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        self.queries += 1
+        return result
+
+    @contextmanager
+    def on(self, alias: str) -> Iterator[None]:
+        with connections[alias].execute_wrapper(self):
+            yield

@@ -1,0 +1,43 @@
+"""Loads deferred columns of many instances at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db.models import Model
+
+from .keys import batches
+from .sources import fetches_otherwise
+
+def load_missing(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
+    """Loads a column of those instances that have it deferred."""
+    if deferred := [one for one in instances if attname not in one.__dict__]:
+        load_deferred(deferred, attname, count)
+
+
+def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
+    """Loads one deferred column of many instances with one query, as each would load it for itself."""
+    groups: dict[tuple[type[Model], str | None], list[Any]] = defaultdict(list)
+    for instance in instances:
+        state = instance._state
+        if state.db is None or getattr(state, "sealed", False) or fetches_otherwise(state):
+            getattr(instance, attname)  # Django's own answer: an error, a warning, or the peers' values too
+        elif attname not in instance.__dict__:
+            groups[type(instance), state.db].append(instance)
+    for (model, db), members in groups.items():
+        queryset = model._base_manager.db_manager(db, hints={"instance": members[0]}).all()
+        values: dict[Any, Any] = {}
+        with count(queryset.db):
+            for batch in batches([member.pk for member in members], queryset):
+                values.update(queryset.filter(pk__in=batch).values_list("pk", attname))
+        keys: Any = getattr(model._meta, "pk_fields", [model._meta.pk])
+        for member in members:
+            if member.pk in values:
+                setattr(member, attname, values[member.pk])
+                for field in keys:  # read anew with it, which drops the row that it leads to
+                    if field.is_relation and field.is_cached(member):
+                        field.delete_cached_value(member)
+            else:
+                getattr(member, attname)  # the row is gone: Django says so

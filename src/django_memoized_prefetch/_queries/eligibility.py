@@ -1,0 +1,96 @@
+"""May rows of this queryset be asked for by keys, and remembered?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.db.models import QuerySet
+from django.db.models.expressions import F, OrderBy, RawSQL, Subquery
+from django.db.models.fields.related import ForeignObject
+from django.db.models.functions import Now, Random
+from django.db.models.sql.where import ExtraWhere
+
+from .._stock import why_not_stock
+
+def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | None:
+    """Why a row of this queryset may depend on the other keys asked for, or on the link; None when it cannot."""
+    query = queryset.query
+    if query.combinator:
+        return f"the queryset is a {query.combinator}"
+    if query.distinct:
+        return "the queryset is distinct"
+    if query.select_for_update:
+        return "the queryset locks its rows"
+    if query.extra or query.extra_tables or query.extra_order_by:
+        return "the queryset uses extra()"
+    if (reason := why_not_stock(queryset)) is not None:
+        return reason
+    expressions = [
+        *query.annotations.values(),
+        query.where,
+        *(order for order in query.order_by if not isinstance(order, str)),
+    ]
+    for expression in all_expressions(expressions):
+        if isinstance(expression, (RawSQL, ExtraWhere)):
+            return "the queryset uses raw SQL"
+        if isinstance(expression, (Random, Now)):
+            return f"the queryset uses {type(expression).__name__}"
+        if getattr(expression, "contains_over_clause", False):
+            return "the queryset uses a window function"
+    if "?" in query.order_by:
+        return "the queryset is in random order"
+    return why_not_linked(queryset, relation) if relation.kind == TO_MANY else None
+
+
+def why_not_referring(queryset: QuerySet[Any]) -> str | None:
+    """Why rows that refer to objects cannot be asked for by these objects' keys; None when they can."""
+    if queryset.query.combinator:
+        return f"the queryset is a {queryset.query.combinator}"
+    return why_not_stock(queryset)
+
+
+def selects(queryset: QuerySet[Any], name: str) -> bool:
+    """Whether the rows come with this relation attached, by select_related()."""
+    selected = queryset.query.select_related
+    return name in selected if isinstance(selected, dict) else False
+
+
+def aggregates(queryset: QuerySet[Any]) -> bool:
+    query = queryset.query
+    return query.group_by is not None or any(one.contains_aggregate for one in query.annotations.values())
+
+
+def why_not_linked(queryset: QuerySet[Any], relation: Relation) -> str | None:
+    """For a many-to-many: why what the queryset says of a row may be different for each link."""
+    query = queryset.query
+    if aggregates(queryset):
+        return "the queryset aggregates"
+    through = link_fields(relation)[0]._meta.db_table
+    for join in query.alias_map.values():
+        if join.table_name == through:
+            return "the queryset joins the through table"
+        field = getattr(join, "join_field", None)
+        if field is not None and not isinstance(field, ForeignObject):
+            return "the queryset joins a table with many rows for one"
+    for order in query.order_by:
+        if isinstance(order, OrderBy):
+            order = order.expression
+        name = order.name if isinstance(order, F) else order
+        if not isinstance(name, str) or "__" in name:
+            return "the queryset is ordered by more than its own columns"
+    return None
+
+
+def all_expressions(expressions: Iterable[Any]) -> Iterator[Any]:
+    pending = list(expressions)
+    while pending:
+        expression = pending.pop()
+        if expression is None or isinstance(expression, str):
+            continue
+        yield expression
+        if isinstance(expression, Subquery):
+            continue  # a statement of its own, which sees one row of this one at a time
+        if hasattr(expression, "get_source_expressions"):
+            pending += expression.get_source_expressions()
+        pending += getattr(expression, "children", ())

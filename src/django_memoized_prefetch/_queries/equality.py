@@ -1,0 +1,51 @@
+"""Does the database find the same keys equal that Python does?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import IntegerField, UUIDField
+
+from .._engine import group_by_value
+from .._relation import Relation, value_field
+from .._stock import why_overridden_once
+from .keys import column_type_of, is_integer_type
+
+def equals_as_python(field: Any, connection: Any) -> bool:
+    """
+    Whether values of the field's column that the database finds equal are equal in Python too.
+
+    Of integers, and of UUIDs that the database knows as such, that is so. Text may be compared without case or trailing
+    blanks, and a UUID be written in several ways; a NaN may equal itself.
+    """
+    field = value_field(field)
+    column_type = column_type_of(field, connection.alias)
+    if isinstance(field, IntegerField):
+        exact = is_integer_type(column_type)
+    else:
+        exact = isinstance(field, UUIDField) and column_type == "uuid"
+    return exact and why_overridden_once(type(field), ("from_db_value", "to_python")) is None
+
+
+def check_asked_for(
+    relation: Relation, rows: Sequence[Any], row_key: str, keys: Sequence[Any], objects: Sequence[Any]
+) -> None:
+    """
+    Raises what Django raises when the database returns a row for a key that no object has.
+
+    Args:
+        row_key: The attribute of the rows that was asked for by the keys, some of those that the objects have.
+    """
+    asked = set(keys)
+    if not any(value not in asked for value, _ in group_by_value(rows, row_key)):
+        return
+    asked.update(value for value, _ in group_by_value(objects, relation.key_name))
+    for value, _ in group_by_value(rows, row_key):
+        if value not in asked:
+            msg = (
+                f"{relation.label}: the database returned a row whose {row_key} is {value!r}, but none of the objects "
+                f"has that {relation.key_name}. It compares these values otherwise than Python does: without case or "
+                "trailing blanks, for example."
+            )
+            raise KeyError(msg)

@@ -1,0 +1,33 @@
+"""Reads rows by key, in as few queries as the database allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import VERSION
+from django.db.models import Model, QuerySet
+
+from .._hydrating.iterable import with_native_rows
+from .keys import batches, by_name, with_keys
+from .sources import RowSource, base_rows
+
+def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance: Model) -> list[Any]:
+    """The rows whose `field_name` is among the keys, in no order, as few queries as the database allows."""
+    rows = _rows_of(source.queryset(instance), field_name, keys)
+    if source.fallback_to_base_manager and len(rows) < len(keys):
+        found = {getattr(row, field_name) for row in rows}
+        if hidden := [key for key in keys if key not in found]:
+            rows += _rows_of(base_rows(source.model).queryset(instance), field_name, hidden)
+    return rows
+
+
+def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> list[Any]:
+    if queryset.query.is_sliced:
+        return []  # read whole before; what is not in the slice is not there
+    if VERSION >= (5, 0) or not queryset.query.order_by:
+        queryset.query.clear_ordering()  # before, Django takes the first of several rows that a join makes
+    rows: list[Any] = []
+    for batch in batches(keys, queryset):
+        rows += with_native_rows(with_keys(queryset, by_name(field_name), batch))
+    return rows

@@ -1,0 +1,194 @@
+"""Where rows are read from: a manager, a given queryset, a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Model, QuerySet
+
+from .._relation import Relation, unrelated_queryset
+from .._stock import has_stock_querysets, plain_manager
+
+try:
+    from django.db.models import FETCH_ONE
+except ImportError:  # before Django 6.1
+    FETCH_ONE = None
+
+if TYPE_CHECKING:
+    from .._config import MemoizedPrefetchConfig
+
+@dataclass(frozen=True, eq=False)
+class RowSource:
+    """
+    Where rows of a model are read from.
+
+    identity: Relations whose sources have equal identities share rows.
+    make: From the first instance of a chunk, as a hint to the router, to a queryset that nobody else holds.
+    custom: The queryset is the user's own: it says by itself how its rows are fetched.
+    fallback_to_base_manager: Keys that it has no row for are asked of the base manager.
+    of_manager: A manager of the project's own makes the queryset: what it holds takes an instance to be known.
+    varies: And it does so by code of its own, which may give another one for every chunk.
+    takes_mode: Its rows fetch as the instance does (Django 6.1).
+    own_lookups: Its prefetch_related lookups are run by Django with every fetch; otherwise they are lookups of ours.
+    seals: django-seal: its rows are sealed when the instance is.
+    """
+
+    identity: tuple[Any, ...]
+    model: type[Model]
+    make: Callable[[Model], QuerySet[Any]]
+    custom: bool = False
+    fallback_to_base_manager: bool = False
+    of_manager: bool = False
+    varies: bool = False
+    takes_mode: bool = False
+    own_lookups: bool = False
+    seals: bool = False
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is a queryset that was given to the lookup, and not what a manager makes."""
+        return self.reads_links and self.identity[0] not in ("related", "default")
+
+    @property
+    def reads_links(self) -> bool:
+        """Whether a many-to-many shows what this source gives, in its order, and not what the default manager gives."""
+        return self.custom and not self.fallback_to_base_manager
+
+    def queryset(self, instance: Model) -> QuerySet[Any]:
+        """What to read the rows from for an instance: without lookups that are ours."""
+        queryset = self.make(instance)
+        if self.takes_mode and fetches_otherwise(instance._state):
+            queryset._fetch_mode = instance._state.fetch_mode
+        if self.seals and getattr(instance._state, "sealed", False) and hasattr(queryset, "seal"):
+            queryset = queryset.seal()
+        if not self.own_lookups and queryset._prefetch_related_lookups:
+            queryset = queryset._chain()
+            queryset._prefetch_related_lookups = ()
+        return queryset
+
+    def variant(self, instance: Model) -> tuple[Any, ...]:
+        """What else tells rows apart: Django 6.1's fetch mode, which they get from the instance, and being sealed."""
+        mode = instance._state.fetch_mode if self.takes_mode and fetches_otherwise(instance._state) else None
+        return mode, self.seals and getattr(instance._state, "sealed", False)
+
+
+def base_rows(model: type[Model], takes_mode: bool = True) -> RowSource:
+    """The rows that a foreign key shows."""
+
+    def make(instance: Model) -> QuerySet[Any]:
+        # As the running Django's descriptors ask it: a manager may have an all() of its own, or look at its hints.
+        mode = getattr(instance._state, "fetch_mode", None) if takes_mode else None
+        if mode is None:
+            return hinted(model._base_manager.db_manager(hints={}).all(), instance)
+        queryset: QuerySet[Any] = model._base_manager.db_manager(hints={"instance": instance}).fetch_mode(mode)
+        return queryset
+
+    manager = model._base_manager
+    own = not plain_manager(manager)
+    varies = own and not has_stock_querysets(manager)
+    return RowSource(("base", model), model, make, of_manager=own, varies=varies, takes_mode=takes_mode)
+
+
+def default_rows(relation: Relation) -> RowSource:
+    """The rows that a many-to-many shows: those of the default manager."""
+    assert relation.target is not None
+    manager = relation.target._default_manager
+    if plain_manager(manager):
+        return base_rows(relation.target, takes_mode=False)
+    shared = has_stock_querysets(manager)  # else the manager may look at the relation, and at the instance
+    return replace(related_rows(relation), identity=("default", relation.target if shared else relation))
+
+
+def related_rows(relation: Relation) -> RowSource:
+    """The rows that a relation to many shows."""
+
+    def make(instance: Model) -> QuerySet[Any]:
+        manager = getattr(instance, relation.name)
+        queryset = hinted(unrelated_queryset(manager), instance)
+        return queryset.using(queryset._db or manager._db)
+
+    assert relation.target is not None
+    manager = relation.target._default_manager
+    own = not plain_manager(manager)
+    varies = own and not has_stock_querysets(manager)
+    return RowSource(
+        ("related", relation), relation.target, make, custom=True, of_manager=own, varies=varies, seals=True
+    )
+
+
+def queryset_rows(
+    queryset: QuerySet[Any], own_lookups: bool = False, seals: bool = False, hints: bool = True
+) -> RowSource:
+    """
+    The rows of a Prefetch object's queryset.
+
+    Args:
+        hints: The router is told which instance they are read for.
+    """
+
+    def make(instance: Model) -> QuerySet[Any]:
+        return hinted(queryset, instance) if hints else unshared(queryset)
+
+    identity = ("queryset", id(queryset))
+    return RowSource(identity, queryset.model, make, custom=True, own_lookups=own_lookups, seals=seals)
+
+
+def content_type_rows(model: type[Model], content_type: Any) -> RowSource:
+    """The rows that a generic foreign key leads to."""
+
+    def make(instance: Model) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = content_type.get_all_objects_for_this_type()
+        return queryset
+
+    return replace(base_rows(model), make=make)
+
+
+def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
+    plain = config.queryset is None and not config.overrides_queryset
+    identity: tuple[Any, ...]
+    varies = False
+    if plain:
+        manager = getattr(config.model, "objects", config.model._default_manager)
+        if plain_manager(manager):
+            return base_rows(config.model)
+        identity, varies = ("objects", config.model), not has_stock_querysets(manager)
+    elif config.overrides_queryset:
+        identity = ("config", id(config))
+    else:
+        identity = ("queryset", id(config.queryset))
+    return RowSource(
+        identity,
+        config.model,
+        lambda instance: hinted(config.get_queryset(), instance),
+        custom=True,
+        fallback_to_base_manager=plain,
+        of_manager=plain,
+        varies=varies,
+        own_lookups=config.overrides_queryset,
+    )
+
+
+def unshared(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """
+    A copy that can be given hints: clones by Django share the dict of these.
+
+    No method of its class is called. Django takes the queryset as it is, and a class may do more than copy in _clone().
+    """
+    query = queryset.query.chain()
+    copy: QuerySet[Any] = object.__new__(type(queryset))
+    copy.__dict__.update(queryset.__dict__)
+    copy.__dict__.update(_query=query, _hints=dict(queryset._hints), _result_cache=None, _prefetch_done=False)
+    return copy
+
+
+def hinted(queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:
+    queryset = unshared(queryset)
+    queryset._add_hints(instance=instance)
+    return queryset
+
+
+def fetches_otherwise(state: Any) -> bool:
+    """Whether an instance's deferred and related values are fetched otherwise than one by one."""
+    return FETCH_ONE is not None and state.fetch_mode is not FETCH_ONE

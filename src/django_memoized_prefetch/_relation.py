@@ -1,0 +1,113 @@
+"""What the engine knows of one attribute of a model, and small questions about its fields."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Field, Model, QuerySet
+
+from ._stock import static_attribute, why_patched
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """
+    One attribute of one model class.
+
+    kind: The class of `_relations/` that attaches it.
+    reason: Why Django has to attach it, when it is left to Django.
+    target: The related model; None when only the objects can tell.
+    key_name: The attribute of the object that its rows are found by.
+    cache_name: What the relation is called in `_state.fields_cache` or `_prefetched_objects_cache`.
+    reverse_name: What the other side is called in the row's `_state.fields_cache`, when it is set.
+    join_name: Of a relation whose rows refer to the object: the attribute that does.
+    target_field: The field of the target that the key refers to.
+    field: The field that makes the relation, of a reverse or generic one.
+    """
+
+    model: type[Model]
+    name: str
+    kind: Any
+    reason: str | None = None
+    target: type[Model] | None = None
+    key_name: str = ""
+    cache_name: str = ""
+    reverse_name: str | None = None
+    join_name: str = ""
+    target_field: Field[Any, Any] | None = None
+    field: Any = None
+    descriptor: Any = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.model.__name__}.{self.name}"
+
+    @property
+    def patched(self) -> str | None:
+        """Who has patched the descriptor's reading, which stays Django's for the engine."""
+        return None if self.descriptor is None else why_patched(type(self.descriptor), ("__get__",))
+
+
+def link_fields(relation: Relation) -> tuple[type[Model], Field[Any, Any], Field[Any, Any]]:
+    """The through model of a many-to-many, and its fields that lead to the relation's model and to the target."""
+    related, reverse = relation.descriptor.rel, relation.descriptor.reverse
+    names = [related.field.m2m_field_name(), related.field.m2m_reverse_field_name()]
+    source, target = reversed(names) if reverse else names
+    through = related.through
+    return through, through._meta.get_field(source), through._meta.get_field(target)
+
+
+def pk_fields(model: type[Model]) -> list[Field[Any, Any]]:
+    """The columns of the primary key."""
+    return list(getattr(model._meta, "pk_fields", (model._meta.pk,)))
+
+
+def value_field(field: Any) -> Any:
+    """The field that a field's values are those of: the one that foreign keys lead to in the end."""
+    while field.remote_field is not None:
+        field = field.target_field
+    return field
+
+
+def cache_name_of(field: Any) -> str:
+    """The key in `fields_cache`. Up to Django 5.0 there is only the method."""
+    try:
+        return field.cache_name  # type: ignore[no-any-return]
+    except AttributeError:
+        return field.get_cache_name()  # type: ignore[no-any-return]
+
+
+def is_data_descriptor(model: type[Model], attname: str) -> bool:
+    """Whether reading the column as an attribute runs Python code even when it is loaded."""
+    descriptor = static_attribute(model, attname)
+    return descriptor is not None and hasattr(type(descriptor), "__set__")
+
+
+def unrelated_queryset(manager: Any) -> QuerySet[Any]:
+    """What a related manager starts from: the default manager's queryset, whatever is prefetched."""
+    generated: Any = next(base for base in type(manager).__mro__ if "_apply_rel_filters" in base.__dict__)
+    queryset: QuerySet[Any] = super(generated, manager).get_queryset()
+    return queryset
+
+
+def unknown_attribute(model: type[Model], name: str, where: str, path: str) -> AttributeError:
+    """The error for a name that is nothing, with what it may have meant."""
+    names = relation_names(model)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    within = "" if path == name else f" in {path!r}"
+    msg = (
+        f"{where}: {name!r}{within} is neither a relation of {model.__name__} nor has a column {name}_id{hint} "
+        f"Relations: {', '.join(names) or 'none'}."
+    )
+    return AttributeError(msg)
+
+
+def relation_names(model: type[Model]) -> list[str]:
+    names = {field.name for field in model._meta.get_fields() if field.is_relation and not field.auto_created}
+    for related in model._meta.related_objects:
+        accessor = related.get_accessor_name()
+        if accessor and not accessor.endswith("+"):
+            names.add(accessor)
+    return sorted(names)

@@ -1,0 +1,334 @@
+"""The interface of a relation kind: how one lookup is attached to the objects of one model class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import router
+from django.db.models import Model, Prefetch, QuerySet
+from django.db.models.query import get_prefetcher
+from django.utils.functional import cached_property
+
+from .._engine import follow_attribute
+from .._lookups import Lookup
+from .._memory.change import Change
+from .._memory.table import LinkSpec, TableSpec
+from .._queries.counting import QueryCount
+from .._queries.eligibility import why_not_remembered
+from .._queries.sources import RowSource, config_rows, queryset_rows, unshared
+from .._relation import Relation
+from .._stock import static_attribute
+from .place import ATTRIBUTE, DICT, FIELDS_CACHE, Place
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+
+class Given(Enum):
+    """How rows have something attached from the lookup that attached the rows."""
+
+    SELECTED = "select_related() brought it along"
+    BACK = "it leads back to the object that they hang on"
+
+
+class Step(ABC):
+    """
+    How one lookup is attached to the objects of one model class. It does not change once it is planned.
+
+    Args:
+        given: How the objects have what it leads to from the lookup that attached them, if they do.
+
+    source: Where rows are read from. None when Django or the objects decide.
+    table: The table that its rows are remembered in, if they are.
+    links: The table that its links are remembered in, if it has some.
+    rereads: Its rows depend on what else is asked for: below a remembered row they are read again for every chunk.
+    reason: Why Django attaches it, or why it rereads.
+    """
+
+    by_django = False
+    is_to_one = False  # attached by the object's own key, so that several relations to one table share a query
+    is_collection = False  # rows that refer to the object: they belong to it, and are not remembered for themselves
+    is_single = False  # one row at most
+    is_absent = False  # it leads nowhere: no row is ever asked for
+
+    def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
+        self.lookup, self.relation, self.given = lookup, relation, given
+        self.source: RowSource | None = None
+        self.table: TableSpec | None = None
+        self.links: LinkSpec | None = None
+        self.rereads = False
+        self.reason: str | None = None
+        self.is_judged = False
+        self._selected: Any = {}
+
+    # --- planning
+
+    def set_up(self) -> str | None:
+        """
+        Finds out where its rows are read from and remembered.
+
+        Returns:
+            Why Django has to attach it; None when the engine can.
+
+        Raises:
+            ValueError: The lookup's config does not fit the relation.
+        """
+        return None
+
+    def _find_source(self, default: Callable[[], RowSource]) -> str | None:
+        lookup, config = self.lookup, self.lookup.config
+        if config is not None and not (config.queryset is None and self.is_collection):
+            source = config_rows(config)
+        elif lookup.querysets is None:
+            source = default()
+        else:
+            seals = not self.is_to_one or self.relation.reverse_name is not None
+            source = queryset_rows(lookup.querysets[0], seals=seals)
+        if config is not None:
+            self.check_target(config.model)
+        self.source = source
+        if config is not None and source.custom and not source.of_manager:
+            return self.judge(config.get_queryset(), whole=config.prefetch_all)
+        if lookup.querysets is None:
+            return None
+        reason = self.judge(lookup.querysets[0])
+        if not issubclass(lookup.querysets[0].model, self.target._meta.concrete_model):
+            return f"the queryset is of {lookup.querysets[0].model.__name__}"
+        return reason
+
+    def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
+        """
+        Why rows of this queryset cannot be asked for by keys and remembered; None when they can.
+
+        Args:
+            whole: It is read whole before: a slice is then a limit.
+        """
+        self._note_selected(queryset)
+        if queryset.query.is_sliced and not whole:
+            return "the queryset is sliced"
+        return why_not_remembered(queryset)
+
+    def _note_selected(self, queryset: QuerySet[Any]) -> None:
+        selected = queryset.query.select_related
+        self._selected = selected if isinstance(selected, dict) else {}
+
+    @property
+    def asks_manager(self) -> bool:
+        """Whether a manager of the project's own has yet to be asked for its queryset, which takes an instance."""
+        source = self.source
+        return source is not None and source.of_manager and not self.by_django and (source.varies or not self.is_judged)
+
+    def check_target(self, model: type[Model]) -> None:
+        config = self.lookup.config
+        if config is not None and config.queryset is not None:
+            model = config.queryset.model
+        if self.relation.target is not None and not issubclass(model, self.target._meta.concrete_model):
+            label, target = self.relation.label, self.target
+            msg = f"{self.lookup.where}: {label} leads to {target.__name__}, not {model.__name__}."
+            raise ValueError(msg)
+
+    def _check_no_links(self) -> None:
+        config = self.lookup.config
+        if config is not None and config.is_many_to_many:
+            msg = f"{self.lookup.where}: {self.relation.label} is no many-to-many; leave is_many_to_many out."
+            raise ValueError(msg)
+
+    # --- what it leads to
+
+    @property
+    def target(self) -> type[Model]:
+        assert self.relation.target is not None
+        return self.relation.target
+
+    @property
+    def row_source(self) -> RowSource:
+        assert self.source is not None, f"{self.relation.label} has no source of rows"
+        return self.source
+
+    @property
+    def row_model(self) -> type[Model] | None:
+        """The class of what it attaches, where that is known."""
+        return self.source.model if self.source is not None else self.relation.target
+
+    @property
+    def table_identity(self) -> Any:
+        """Steps with equal ones share a table."""
+        return self if self.table is None else self.table.identity
+
+    @property
+    def joined_by(self) -> Any:
+        """Steps of several classes with equal ones are done together, with one query."""
+        return self
+
+    def gives(self, name: str) -> Given | None:
+        """How its rows have this relation attached, if they do."""
+        return Given.SELECTED if name in self._selected else None
+
+    def refuses_strays(self, alias: str) -> bool:
+        """
+        Whether Django raises for a row that the database returns for a key that no object has. It does where it gives
+        the rows the object that they lead back to, and only where the database compares otherwise than Python.
+        """
+        return False
+
+    def alias(self, instance: Model) -> str:
+        """The database that rows for this instance are read from, as Django chooses it."""
+        alias: str
+        if self.source is not None and (self.source.custom or self.source.of_manager):
+            alias = self.source.make(instance).db
+        else:
+            alias = router.db_for_read(self.row_model or type(instance), instance=instance)
+        return alias
+
+    # --- where it attaches
+
+    @property
+    @abstractmethod
+    def place(self) -> Place:
+        """Where Django attaches the relation when there is no `to_attr`."""
+
+    def asked_at(self, instance: Model) -> Place:
+        """Where Django looks whether the relation was attached before."""
+        name, to_attr = self.relation.name, self.lookup.to_attr
+        if to_attr is None:
+            return self.place
+        if self.is_single and not self._is_before_way_back:
+            # Django 4.2.
+            if get_prefetcher(instance, name, to_attr)[3] == self.relation.descriptor.is_cached:
+                return self.place
+        on_class = static_attribute(type(instance), to_attr)
+        return Place(DICT if isinstance(on_class, cached_property) else ATTRIBUTE, to_attr)
+
+    @property
+    def attached_at(self) -> tuple[Place, ...]:
+        """Where what it attaches is found again."""
+        to_attr = self.lookup.to_attr
+        return (self.place,) if to_attr is None else (Place(ATTRIBUTE, to_attr),)
+
+    def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
+        """The objects that Django would fetch the relation for; the sequence itself when all of them."""
+        return self.asked_at(objects[0]).empty_in(objects)
+
+    def asks_relation(self, instance: Model) -> bool:
+        """Whether Django looks at the relation itself although it attaches to a `to_attr` (before Django 5.0)."""
+        return self.lookup.to_attr is not None and self.asked_at(instance).container == FIELDS_CACHE
+
+    def is_given(self, instance: Model) -> bool:
+        """Whether the objects have what Django would look for from the lookup that attached them."""
+        if self.given is None or self._is_before_way_back:
+            return False
+        return self.lookup.to_attr is None or self.asks_relation(instance)
+
+    @property
+    def _is_before_way_back(self) -> bool:
+        """The lookups of the rows' own queryset are done before the rows lead back to their object."""
+        return self.given is Given.BACK and self.lookup.is_inner
+
+    def take_off(self, objects: Sequence[Any]) -> None:
+        """Takes what was attached to objects off again."""
+        if not objects or self.is_given(objects[0]):
+            return
+        for place in self.attached_at:
+            for one in objects:
+                place.take_off(one)
+
+    def check_to_attr(self) -> None:
+        """Raises Django's error when `to_attr` is a field's name."""
+        if not self.lookup.to_attr_given:
+            return
+        model, to_attr = self.relation.model, self.lookup.attribute
+        fields = model._meta.get_fields(include_hidden=True)
+        if all(to_attr not in (field.name, getattr(field, "attname", None)) for field in fields):
+            return
+        msg = f"to_attr={to_attr} conflicts with a field on the {model.__name__} model."
+        raise ValueError(msg)
+
+    # --- at work
+
+    def split(
+        self, objects: Sequence[Any], remembered: bool, run: ChunkRun
+    ) -> Iterator[tuple[Step, Sequence[Any], dict[Any, Any] | None]]:
+        """
+        The objects by the step that they take, where their values decide that.
+
+        Returns:
+            For each: the step, its objects, and for a generic foreign key the rows' keys by what the objects hold.
+        """
+        yield self, objects, None
+
+    def settled(self, instance: Model) -> Step:
+        """The step to take, when its turn has come: only then can some be told."""
+        return self
+
+    def asks_like(self, other: Step) -> bool:
+        """Whether one query can read the rows of both."""
+        return False
+
+    def engine(
+        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
+    ) -> Any:
+        """
+        The engine's object for this relation.
+
+        Args:
+            instance: The first object; a manager is asked through it.
+            counts: The counters of the lookup.
+            translated: The rows' keys by what the objects hold, or the objects' by what the rows hold.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        """Attaches the rows of levels that share a query: of this step, or of others with the same table."""
+
+    def follow(self, objects: Sequence[Any]) -> list[Any]:
+        """The distinct objects that are attached to these."""
+        if not self.lookup.below:
+            return []
+        if self.lookup.to_attr_given:
+            return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)
+        return self._follow(objects)
+
+    def _follow(self, objects: Sequence[Any]) -> list[Any]:
+        return follow_attribute(objects, self.relation.name, ObjectDoesNotExist)
+
+    def django_lookup(self) -> str | Prefetch[Any]:
+        """The lookup of this level alone, for Django."""
+        lookup, config = self.lookup, self.lookup.config
+        name = self.relation.name
+        if config is not None:
+            if config.queryset is None and not config.overrides_queryset:
+                return name
+            return Prefetch(name, queryset=unshared(config.get_queryset()))
+        if lookup.querysets is None:
+            return Prefetch(name, to_attr=lookup.attribute) if lookup.to_attr_given else name
+        to_attr = lookup.attribute if lookup.to_attr_given else None
+        if lookup.generic:
+            from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+            return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
+        queryset = unshared(lookup.querysets[0])
+        if self.relation.reason is None:  # a way of its own may run the queryset's lookups before it attaches
+            queryset._prefetch_related_lookups = ()
+        return Prefetch(name, queryset=queryset, to_attr=to_attr)
+
+    # --- when rows change
+
+    def concerned(self, change: Change) -> bool:
+        """Whether what it attaches may be among the rows that changed."""
+        return self.relation.target is None or change.concerns(self.relation.target)
+
+    def may_lack(self, row: Any, value: Any, kept_links: dict[Any, dict[Any, Any]]) -> bool:
+        """
+        Whether rows that changed may be missing from what is attached to a remembered row.
+
+        Args:
+            value: What is attached.
+            kept_links: The links that are still known, by the identity of their table.
+        """
+        return value is None and row.__dict__.get(self.relation.key_name) is not None

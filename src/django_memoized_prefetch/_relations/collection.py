@@ -1,0 +1,76 @@
+"""What relations have in common whose rows refer to the object: they belong to it, and are read for every chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import QuerySet
+
+from .._queries.counting import QueryCount
+from .._queries.deferred import load_deferred
+from .._queries.eligibility import why_not_referring, why_not_remembered
+from .._queries.sources import related_rows
+from .._relation import pk_fields
+from .base import Given
+from .to_many import ToManyStep
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+
+class Collection(ToManyStep):
+    is_collection = True
+
+    def set_up(self) -> str | None:
+        self._check_no_links()
+        return self._find_source(lambda: related_rows(self.relation))
+
+    def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
+        self._note_selected(queryset)
+        sliced = queryset.query.is_sliced and not whole
+        self.reason = "the queryset is sliced" if sliced else why_not_remembered(queryset)
+        self.rereads = self.reason is not None
+        return why_not_referring(queryset)
+
+    def gives(self, name: str) -> Given | None:
+        field = self.relation.field
+        return super().gives(name) or (Given.BACK if name == field.name else None)
+
+    @property
+    def parent_name(self) -> str | None:
+        """Under which name the rows get the object that they refer to, if they do."""
+        return self.relation.reverse_name
+
+    def _rows_that_refer(self) -> dict[str, Any]:
+        return {
+            "join_name": self.relation.join_name,
+            "parent_name": self.parent_name,
+            "row_pk": pk_fields(self.row_source.model)[0].attname,
+            "single": self.is_single,
+        }
+
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        for level in levels:
+            if self.rereads and level.remembered:
+                level.step.take_off(level.objects)
+        for level in levels:
+            self._attach_one(level, run, partial(self._fetch, level, count), count)
+
+    def _attach_one(
+        self, level: Level, run: ChunkRun, fetch: Any, count: QueryCount, translated: dict[Any, Any] | None = None
+    ) -> None:
+        load = partial(_load, level, count)
+        run.pins.collections(level.objects, run.engine(level, translated), level.remembered, fetch, load)
+
+    def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
+        raise NotImplementedError
+
+    def may_lack(self, row: Any, value: Any, kept_links: dict[Any, dict[Any, Any]]) -> bool:
+        return True
+
+
+def _load(level: Level, count: QueryCount, instances: list[Any]) -> None:
+    load_deferred(instances, level.step.relation.key_name, count.on)

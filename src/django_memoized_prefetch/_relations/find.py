@@ -1,0 +1,69 @@
+"""From an attribute of a model to the kind of relation that it is."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from django.db.models import Model
+from django.db.models.manager import ManagerDescriptor
+
+from .._lookups import Lookup
+from .._relation import Relation, unknown_attribute
+from .._stock import descriptors, static_attribute
+from .by_django import ByDjango
+from .foreign_key import ForeignKey
+from .generic_foreign_key import GenericForeignKey
+from .generic_relation import GenericRelation
+from .key_only import KeyOnly
+from .many_to_many import ManyToMany
+from .passed_through import PassedThrough, prefetches_on_class
+from .reverse_many import ReverseMany
+from .reverse_one import ReverseOne
+
+# The first that knows the descriptor: those of a many-to-many and of a generic relation are also those of a reverse
+# foreign key.
+KINDS: tuple[Any, ...] = (
+    *(ForeignKey, ManyToMany, ReverseOne, GenericRelation, ReverseMany, GenericForeignKey),
+    *(ByDjango, PassedThrough, KeyOnly),
+)
+
+
+def relation_of(model: type[Model], name: str) -> Relation | None:
+    """The relation `name` of `model`; None when the class does not have such an attribute."""
+    return _relation_of(model, name, descriptors())  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=4096)
+def _relation_of(model: type[Model], name: str, _: Any) -> Relation | None:
+    descriptor = static_attribute(model, name)
+    found = (kind.relation_of(model, name, descriptor) for kind in KINDS)
+    relation: Relation | None = next((relation for relation in found if relation is not None), None)
+    if relation is None and descriptor is not None:
+        relation = Relation(model, name, PassedThrough)
+    return relation
+
+
+def relation_for(lookup: Lookup, model: type[Model], instance: Model | None) -> Relation:
+    """
+    The relation that a lookup names.
+
+    Args:
+        instance: One of the objects, if there are some already: it may have attributes that its class does not have.
+
+    Raises:
+        AttributeError: There is none.
+    """
+    name = lookup.name
+    relation = relation_of(model, name)
+    if relation is not None and relation.kind is KeyOnly and lookup.config is None:
+        relation = Relation(model, name, PassedThrough) if hasattr(model, name) else None
+    if relation is None and instance is not None and hasattr(instance, name):
+        relation = Relation(model, name, PassedThrough)
+    if relation is None or isinstance(static_attribute(model, name), ManagerDescriptor):
+        raise unknown_attribute(model, name, lookup.where, lookup.path)
+    if relation.kind is PassedThrough and prefetches_on_class(model, name):
+        relation = Relation(model, name, ByDjango, "a manager of its own")
+    if relation.kind is PassedThrough and lookup.config is not None and not lookup.below:
+        raise unknown_attribute(model, name, lookup.where, lookup.path)
+    return relation

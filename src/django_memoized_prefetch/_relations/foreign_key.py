@@ -1,0 +1,51 @@
+"""Foreign keys and one-to-ones, seen from the side that holds the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Model
+from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
+
+from .._memory.table import TableSpec
+from .._queries.sources import base_rows
+from .._relation import Relation, cache_name_of
+from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
+from .by_django import ByDjango
+from .to_one import ToOneStep
+
+
+class ForeignKey(ToOneStep):
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if not isinstance(descriptor, ForwardManyToOneDescriptor):
+            return None
+        field = descriptor.field
+        target = field.remote_field.model
+        reason = (
+            why_not_attached_by_descriptor(descriptor)
+            or why_not_foreign_key(field)
+            or why_not_keys((model, field.related_fields[0][0]), (target, field.related_fields[0][1]))
+        )
+        if reason is not None:
+            return Relation(model, name, ByDjango, reason, target, descriptor=descriptor)
+        local_field, target_field = field.related_fields[0]
+        remote = field.remote_field
+        return Relation(
+            model,
+            name,
+            cls,
+            target=target,
+            key_name=local_field.attname,
+            cache_name=cache_name_of(field),
+            reverse_name=None if remote.multiple else cache_name_of(remote),
+            target_field=target_field,
+            descriptor=descriptor,
+        )
+
+    def set_up(self) -> str | None:
+        self._check_no_links()
+        reason = self._find_source(lambda: base_rows(self.target))
+        assert self.relation.target_field is not None
+        self.table = TableSpec(self.row_source, self.relation.target_field.attname, self.lookup.custom_below)
+        return reason

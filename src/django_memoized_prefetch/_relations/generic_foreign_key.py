@@ -1,0 +1,256 @@
+"""Generic foreign keys: which model each object's leads to, and its value as the key of that model's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import django
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
+
+from .._engine import group_by_value
+from .._lookups import Lookup
+from .._memory.table import TableSpec
+from .._queries.counting import QueryCount
+from .._queries.deferred import load_missing
+from .._queries.eligibility import why_not_remembered
+from .._queries.sources import content_type_rows, queryset_rows
+from .._relation import Relation, cache_name_of, pk_fields, value_field
+from .._stock import (
+    is_generic,
+    why_not_attached_by_descriptor,
+    why_not_column,
+    why_not_generic_key,
+    why_not_key,
+    why_not_stock,
+)
+from .base import Step
+from .by_django import ByDjango
+from .place import FIELDS_CACHE, Place
+from .to_one import ToOneStep
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+# Django compares the keys as strings since 6.0; before, the value as the primary key's column would store it.
+_COMPARES_STRINGS = django.VERSION >= (6, 0)
+
+
+class GenericForeignKey(Step):
+    """The whole, of all objects; for the engine it is a relation to one row for each model that it leads to."""
+
+    is_single = True
+
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if not is_generic(descriptor, "GenericForeignKey", "GenericForeignKeyDescriptor"):
+            return None
+        field = getattr(descriptor, "field", descriptor)
+        reason = why_not_attached_by_descriptor(descriptor) or why_not_generic_key(field)
+        key = next((one for one in model._meta.concrete_fields if one.attname == field.fk_field), None)
+        if reason is None and key is None:
+            reason = f"{field.fk_field} is no column of {model.__name__}"
+        if reason is None:
+            type_field = model._meta.get_field(field.ct_field)
+            reason = why_not_column(model, field.fk_field) or why_not_column(model, type_field.attname)
+        if reason is not None:
+            return Relation(model, name, ByDjango, reason, descriptor=descriptor)
+        return Relation(
+            model,
+            name,
+            cls,
+            key_name=field.fk_field,
+            cache_name=cache_name_of(field),
+            field=field,
+            descriptor=descriptor,
+        )
+
+    def set_up(self) -> str | None:
+        lookup, config = self.lookup, self.lookup.config
+        if config is not None and (config.queryset is not None or config.overrides_queryset):
+            return "a config's queryset, of one model, for a relation to several"
+        if lookup.querysets is not None and django.VERSION < (5, 0):
+            return "before Django 5.0 it takes no queryset"
+        for queryset in lookup.querysets or ():
+            reason = "the queryset is sliced" if queryset.query.is_sliced else why_not_remembered(queryset)
+            if reason is not None:
+                return reason
+        return None
+
+    @property
+    def place(self) -> Place:
+        return Place(FIELDS_CACHE, self.relation.cache_name)
+
+    def alias(self, instance: Model) -> str:
+        return ""  # that of each model
+
+    def split(
+        self, objects: Sequence[Any], remembered: bool, run: ChunkRun
+    ) -> Iterator[tuple[Step, Sequence[Any], dict[Any, Any] | None]]:
+        fresh = objects if remembered else self.not_attached(objects)
+        relation, count = self.relation, QueryCount()
+        content_type = content_type_column(relation)
+        load_missing(fresh, content_type, count.on)
+        # Like Django, ignore the object id where the content type is null.
+        leading = [one for one in fresh if getattr(one, content_type) is not None]
+        load_missing(leading, relation.key_name, count.on)
+        run.counts(self.lookup).row_counts.add_queries(count.queries)
+        if fresh:
+            yield from _targets(self, fresh)
+        else:
+            yield self, objects, None
+
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        """All objects have something attached already."""
+
+    def _follow(self, objects: Sequence[Any]) -> list[Any]:
+        return ToOneStep._follow(self, objects)  # type: ignore[arg-type]
+
+
+class GenericTarget(ToOneStep):
+    """
+    A generic foreign key of one model class as far as it leads to one other.
+
+    Args:
+        content_type: Of that other; None for objects that lead nowhere, whose key is not looked at.
+    """
+
+    def __init__(self, whole: GenericForeignKey, content_type: Any, queryset: Any) -> None:
+        relation = whole.relation
+        if content_type is None:
+            relation = replace(relation, key_name=content_type_column(relation))  # null, as a key is to be
+        super().__init__(whole.lookup, relation, whole.given)
+        if content_type is None:
+            self.source = content_type_rows(whole.relation.model, None)
+        elif queryset is None:
+            self.source = content_type_rows(content_type.model_class(), content_type)
+        else:
+            # Without hints, as by Django: of the database that the router gives for the model alone.
+            generic = whole.lookup.generic
+            self.source = queryset_rows(queryset, own_lookups=generic, hints=not generic)
+        self.table = TableSpec(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)
+        self.is_judged = True
+        self.is_absent = content_type is None
+
+    def alias(self, instance: Model) -> str:
+        if self.is_absent:
+            return instance._state.db or "default"
+        alias: str = self.row_source.make(instance).db
+        return alias
+
+
+def _targets(
+    whole: GenericForeignKey, objects: Sequence[Any]
+) -> Iterator[tuple[Step, list[Any], dict[Any, Any] | None]]:
+    """For each model that the objects lead to: how, which objects, and the keys by the values that these hold."""
+    relation, lookup = whole.relation, whole.lookup
+    field = relation.field
+    custom = custom_querysets(relation, lookup)
+    for ct_id, members in group_by_value(objects, content_type_column(relation)):
+        if ct_id is None:
+            yield GenericTarget(whole, None, None), members, {}
+            continue
+        try:
+            content_type = field.get_content_type(id=ct_id, using=members[0]._state.db)
+            model = content_type.model_class()
+        except ObjectDoesNotExist:
+            model = None  # Django meets the same, and says so
+        queryset = custom.get(ct_id)
+        if model is None:
+            yield _left(whole, "the content type has no model"), members, None
+            continue
+        if (reason := why_not_followed(model, content_type, queryset, relation)) is not None:
+            yield _left(whole, reason), members, None
+            continue
+        values = [value for value, _ in group_by_value(members, relation.key_name) if value is not None]
+        translated = keys_of(model, values)
+        if translated is None:
+            yield _left(whole, f"a value that is no key of {model.__name__}"), members, None
+        else:
+            yield GenericTarget(whole, content_type, queryset), members, translated
+
+
+def _left(whole: GenericForeignKey, reason: str) -> ByDjango:
+    """For objects whose key the engine cannot follow: Django answers, or raises."""
+    return ByDjango(whole.lookup, whole.relation, whole.given, reason, native=whole)
+
+
+def content_type_column(relation: Relation) -> str:
+    """The attribute of the objects that holds the key of their content type."""
+    name: str = relation.model._meta.get_field(relation.field.ct_field).attname
+    return name
+
+
+def why_not_followed(model: type[Model], content_type: Any, queryset: Any, relation: Relation) -> str | None:
+    """Why the rows of a model might be others than those that Django finds for the same values."""
+    if len(pk_fields(model)) != 1:
+        return f"{model.__name__} has a composite primary key"
+    if queryset is None:
+        source = content_type_rows(model, content_type)
+        if source.varies:
+            return f"{model.__name__}'s base manager has its own get_queryset()"
+        if source.of_manager:
+            queryset = content_type.get_all_objects_for_this_type()
+    if queryset is not None:
+        if queryset.model is not model:
+            return f"the queryset is of {queryset.model.__name__}"
+        if (reason := why_not_stock(queryset)) is not None:
+            return reason
+    return why_not_column(model, model._meta.pk.attname) or why_not_key(model._meta.pk) or _why_not_text(model)
+
+
+def _why_not_text(model: type[Model]) -> str | None:
+    """
+    Why two keys of a model that are equal might be told apart as text, or the other way round.
+
+    Django compares them as text since 6.0: Decimal("1.5") and Decimal("1.50") are two keys then.
+    """
+    field = value_field(model._meta.pk)
+    if isinstance(field, (IntegerField, UUIDField, CharField, TextField)):
+        return None
+    return f"{model.__name__}'s key is a {type(field).__name__}"
+
+
+def custom_querysets(relation: Relation, lookup: Lookup) -> dict[Any, Any]:
+    """The user's querysets by their content type, as Django finds them."""
+    found: dict[Any, Any] = {}
+    for queryset in lookup.querysets or ():
+        ct_id = relation.field.get_content_type(model=queryset.query.model, using=queryset.db).pk
+        if ct_id in found:
+            raise ValueError("Only one queryset is allowed for each content type.")
+        found[ct_id] = queryset
+    return found
+
+
+def keys_of(model: type[Model], values: Sequence[Any]) -> dict[Any, Any] | None:
+    """
+    The values as keys of the model's rows; those that Django would find no row for are left out. None when one is no
+    key at all, for which Django raises.
+    """
+    pk: Any = model._meta.pk
+    try:
+        keys = {value: pk.to_python(value) if _COMPARES_STRINGS else pk.get_prep_value(value) for value in values}
+        if _COMPARES_STRINGS:
+            equal = {value: key for value, key in keys.items() if str(value) == as_string(model, pk, key)}
+            for value in keys.keys() - equal.keys():
+                pk.get_prep_value(value)  # as the query does
+            return equal
+    except ValidationError as error:
+        # It refers to itself and, by its frames, to all that runs: an open cursor would wait for the collector.
+        error.__traceback__ = error.__context__ = None
+        return None
+    except (ValueError, TypeError):
+        return None
+    return keys
+
+
+def as_string(model: type[Model], pk: Field[Any, Any], key: Any) -> str:
+    if type(pk).value_to_string is Field.value_to_string:
+        return str(key)
+    row = object.__new__(model)
+    row.__dict__[pk.attname] = key
+    text: str = pk.value_to_string(row)
+    return text

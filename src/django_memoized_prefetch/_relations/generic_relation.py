@@ -1,0 +1,170 @@
+"""The rows whose generic foreign key refers to the object: `GenericRelation`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Model, Q
+
+from .._engine import group_by_value
+from .._hydrating.iterable import with_native_rows
+from .._queries.counting import QueryCount
+from .._queries.deferred import load_missing
+from .._queries.keys import batches, by_name, with_keys
+from .._queries.sources import RowSource
+from .._relation import Relation, pk_fields
+from .._stock import is_generic, why_not_collection, why_not_column, why_not_keys
+from .base import Given, Step
+from .by_django import ByDjango
+from .collection import Collection
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+
+class GenericRelation(Collection):
+    """Generic relations of several classes to one model share a query."""
+
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if not is_generic(descriptor, "ReverseGenericManyToOneDescriptor"):
+            return None
+        field, target = descriptor.rel.field, descriptor.rel.model
+        reason = why_not_collection(descriptor)
+        if reason is None and len(pk_fields(model)) != 1:
+            reason = f"{model.__name__} has a composite primary key"
+        if reason is None:
+            type_field = target._meta.get_field(field.content_type_field_name)
+            key_field = target._meta.get_field(field.object_id_field_name)
+            reason = why_not_column(target, type_field.attname) or why_not_keys(
+                (model, model._meta.pk), (target, key_field)
+            )
+        if reason is not None:
+            return Relation(model, name, ByDjango, reason, target, descriptor=descriptor)
+        return Relation(
+            model,
+            name,
+            cls,
+            target=target,
+            key_name=model._meta.pk.attname,
+            cache_name=field.attname,
+            join_name=target._meta.get_field(field.object_id_field_name).attname,
+            field=field,
+            descriptor=descriptor,
+        )
+
+    @property
+    def joined_by(self) -> Any:
+        return self  # the rows of each class are asked for by its own content type
+
+    def gives(self, name: str) -> Given | None:
+        return Step.gives(self, name)
+
+    def asks_like(self, other: Step) -> bool:
+        mine, theirs = self.relation, other.relation
+        return (
+            isinstance(other, GenericRelation)
+            and mine.target is theirs.target
+            and mine.join_name == theirs.join_name
+            and mine.field.content_type_field_name == theirs.field.content_type_field_name
+        )
+
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        for level in levels:
+            if level.step.rereads and level.remembered:
+                level.step.take_off(level.objects)
+        together = _read_together(levels, count) if len(levels) > 1 else {}
+        for level in levels:
+            translated: dict[Any, Any] | None = {} if _translates(level.step.relation) else None
+            fetch = partial(_fetch_tagged, level, count, together.get(id(level)), translated)
+            self._attach_one(level, run, fetch, count, translated)
+
+
+def content_type_column(relation: Relation) -> str:
+    """The attribute of the rows that holds the key of their content type."""
+    assert relation.target is not None
+    name: str = relation.target._meta.get_field(relation.field.content_type_field_name).attname
+    return name
+
+
+def content_type_of(instance: Model, for_concrete_model: bool) -> Any:
+    from django.contrib.contenttypes.models import ContentType
+
+    manager = ContentType.objects.db_manager(instance._state.db)
+    return manager.get_for_model(instance, for_concrete_model=for_concrete_model)
+
+
+def _translates(relation: Relation) -> bool:
+    """Whether the rows hold the key in another form than the object does."""
+    assert relation.target is not None
+    field = relation.target._meta.get_field(relation.field.object_id_field_name)
+    return type(field).to_python is not type(relation.model._meta.pk).to_python
+
+
+def _fetch_tagged(
+    level: Level, count: QueryCount, rows: list[Any] | None, translated: dict[Any, Any] | None, keys: list[Any]
+) -> list[Any]:
+    """
+    Args:
+        rows: What was read for several classes together.
+        translated: Gets the objects' keys by what the rows hold.
+    """
+    relation = level.step.relation
+    if rows is None:
+        with count.on(level.alias):
+            rows = fetch_tagged(relation, level.source, [(level.objects[0], keys)])
+    load_missing(rows, content_type_column(relation), count.on)  # Django looks at it
+    if translated is not None:
+        to_python = relation.model._meta.pk.to_python
+        translated.update((value, to_python(value)) for value, _ in group_by_value(rows, relation.join_name))
+    return rows
+
+
+def _read_together(levels: list[Level], count: QueryCount) -> dict[int, list[Any]]:
+    """The rows of several classes, by id of the level, read with one query."""
+    first = levels[0]
+    relation = first.step.relation
+    keys = []
+    for level in levels:
+        fresh = level.objects if level.remembered else level.step.not_attached(level.objects)
+        pks = [pk for pk, _ in group_by_value(fresh, level.step.relation.key_name) if pk is not None]
+        if pks:
+            keys.append((fresh[0], pks))
+    if not keys:
+        return {}
+    with count.on(first.alias):
+        rows = fetch_tagged(relation, first.source, keys)
+    by_type = dict(group_by_value(rows, content_type_column(relation)))
+    found = {}
+    for level in levels:
+        content_type = content_type_of(level.objects[0], level.step.relation.field.for_concrete_model)
+        found[id(level)] = by_type.get(content_type.pk, [])
+    return found
+
+
+def fetch_tagged(relation: Relation, source: RowSource, keys: Sequence[tuple[Model, Sequence[Any]]]) -> list[Any]:
+    """
+    The rows that refer to the keys.
+
+    Args:
+        keys: An instance of each content type, and the primary keys of that type.
+    """
+    field, queryset = relation.field, source.queryset(keys[0][0])
+    rows: list[Any] = []
+    if len(keys) == 1:
+        [(instance, pks)] = keys
+        content_type = content_type_of(instance, field.for_concrete_model)
+        queryset = queryset.filter(**{f"{field.content_type_field_name}__pk": content_type.pk})
+        for batch in batches(pks, queryset):
+            rows += with_native_rows(with_keys(queryset, by_name(field.object_id_field_name), batch))
+        return rows
+    condition = Q()
+    for instance, pks in keys:
+        content_type = content_type_of(instance, field.for_concrete_model)
+        condition |= Q(
+            **{f"{field.content_type_field_name}__pk": content_type.pk, f"{field.object_id_field_name}__in": pks}
+        )
+    return list(with_native_rows(queryset.filter(condition)))

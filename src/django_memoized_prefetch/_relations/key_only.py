@@ -1,0 +1,45 @@
+"""Columns that hold a key without being a relation: `author_id` without `author`. Only a config names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import Model
+
+from .._engine import follow_attribute
+from .._memory.table import TableSpec
+from .._queries.sources import base_rows
+from .._relation import Relation
+from .._stock import static_attribute
+from .place import ATTRIBUTE, Place
+from .to_one import ToOneStep
+
+
+class KeyOnly(ToOneStep):
+    sets_attribute = True
+
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if static_attribute(model, f"{name}_id") is None:
+            return None
+        return Relation(model, name, cls, key_name=f"{name}_id", cache_name=name)
+
+    def set_up(self) -> str | None:
+        self._check_no_links()
+        config = self.lookup.config
+        assert config is not None, f"{self.relation.label} is no relation"
+        reason = self._find_source(lambda: base_rows(config.model))
+        self.table = TableSpec(self.row_source, config.model._meta.pk.attname, self.lookup.custom_below)
+        return reason
+
+    @property
+    def place(self) -> Place:
+        return Place(ATTRIBUTE, self.relation.name)
+
+    def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
+        return objects  # Django knows nothing of it
+
+    def _follow(self, objects: Sequence[Any]) -> list[Any]:
+        return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)

@@ -1,0 +1,255 @@
+"""Many-to-many relations: links are remembered by source, and the rows that they lead to by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, router
+from django.db.models import DecimalField, FloatField, Model, QuerySet
+from django.db.models.fields.related_descriptors import ManyToManyDescriptor
+
+from .._config import MemoizedPrefetchConfig
+from .._memory.change import Change
+from .._memory.table import LinkSpec, TableSpec
+from .._queries.counting import QueryCount
+from .._queries.deferred import load_deferred
+from .._queries.eligibility import why_not_linked
+from .._queries.equality import equals_as_python
+from .._queries.keys import batches, by_name, by_relation, with_keys
+from .._queries.rows import fetch_rows
+from .._queries.sources import RowSource, default_rows, hinted
+from .._relation import Relation, link_fields, unrelated_queryset, value_field
+from .._stock import (
+    is_own,
+    plain_manager,
+    static_attribute,
+    why_not_collection,
+    why_not_key,
+    why_not_keys,
+    why_not_many_to_many,
+    why_overridden_once,
+)
+from .by_django import ByDjango
+from .to_many import ToManyStep
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+
+class ManyToMany(ToManyStep):
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if not isinstance(descriptor, ManyToManyDescriptor):
+            return None
+        related = descriptor.rel
+        field, through = related.field, related.through
+        target = related.related_model if descriptor.reverse else related.model
+        source_name = field.m2m_reverse_field_name() if descriptor.reverse else field.m2m_field_name()
+        target_name = field.m2m_field_name() if descriptor.reverse else field.m2m_reverse_field_name()
+        source_key, target_key = through._meta.get_field(source_name), through._meta.get_field(target_name)
+        reason = why_not_collection(descriptor) or _why_not_linked_by(model, target, field, source_key, target_key)
+        if reason is not None:
+            return Relation(model, name, ByDjango, reason, target, descriptor=descriptor)
+        return Relation(
+            model,
+            name,
+            cls,
+            target=target,
+            key_name=source_key.foreign_related_fields[0].attname,
+            cache_name=field.related_query_name() if descriptor.reverse else field.name,
+            target_field=target_key.foreign_related_fields[0],
+            descriptor=descriptor,
+        )
+
+    def set_up(self) -> str | None:
+        through, source_field, target_field = link_fields(self.relation)
+        names = (source_field.attname, target_field.attname)
+        config = self.lookup.config
+        if config is not None and config.is_many_to_many:
+            self._check_links(config, through, source_field, target_field)
+            names = (config.source_field or names[0], config.target_field or names[1])
+        reason = self._find_source(lambda: default_rows(self.relation))
+        source = self.row_source
+        assert self.relation.target_field is not None
+        self.table = TableSpec(source, self.relation.target_field.attname, self.lookup.custom_below)
+        # The links are read by the manager's queryset, or the user's: they belong together with the source.
+        identity = (through, names, self.relation.model, source.reads_links and source.identity)
+        name = f"{through.__name__}_{names[0]}_{names[1]}"
+        are_alone = partial(is_link_table_enough, self.relation, source)
+        self.links = LinkSpec(identity, source.model, self.relation, name, are_alone)
+        return reason
+
+    def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
+        return super().judge(queryset, whole) or why_not_linked(queryset, link_fields(self.relation)[0])
+
+    def _check_links(self, config: MemoizedPrefetchConfig, through: Any, source_field: Any, target_field: Any) -> None:
+        wanted = (
+            ("through_model", config.through_model, (through,)),
+            ("source_field", config.source_field, (source_field.attname, source_field.name)),
+            ("target_field", config.target_field, (target_field.attname, target_field.name)),
+        )
+        for name, given, right in wanted:
+            if given not in right:
+                expected = getattr(right[0], "__name__", repr(right[0]))
+                got = getattr(given, "__name__", repr(given))
+                msg = f"{self.lookup.where}: {self.relation.label} needs {name}={expected}, got {got}."
+                raise ValueError(msg)
+
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        [level] = levels
+        how = (partial(function, level, count) for function in (_fetch_links, _fetch_rows, _load))
+        engine = run.engine(level)
+        run.pins.to_many(level.links, level.memo, level.objects, engine, level.remembered, *how)
+
+    def _attach_unsaved(self, instance: Any) -> None:
+        getattr(instance, self.relation.name)
+
+    def concerned(self, change: Change) -> bool:
+        return super().concerned(change) or change.concerns(link_fields(self.relation)[0])
+
+    def may_lack(self, row: Any, value: Any, kept_links: dict[Any, dict[Any, Any]]) -> bool:
+        assert self.links is not None
+        return row.__dict__.get(self.relation.key_name) not in kept_links.get(self.links.identity, {})
+
+
+def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, target_key: Any) -> str | None:
+    """Why the links of a many-to-many might not be found by the columns of its through table."""
+    if len(source_key.related_fields) != 1 or len(target_key.related_fields) != 1:
+        return f"{source_key.model.__name__} refers by several columns"
+    [source_field], [target_field] = source_key.foreign_related_fields, target_key.foreign_related_fields
+    reason = (
+        why_not_keys((model, source_field), (target, target_field))
+        or why_not_key(source_key)
+        or why_not_key(target_key)
+        or why_not_many_to_many(field)
+    )
+    if reason is None and isinstance(value_field(target_field), (FloatField, DecimalField)):
+        return f"{target.__name__}.{target_field.name} may be NaN, which no key finds"
+    return reason
+
+
+# --- queries
+
+
+def _fetch_rows(level: Level, count: QueryCount, keys: list[Any]) -> list[Any]:
+    with count.on(level.alias):
+        return fetch_rows(level.source, level.table.key_name, keys, level.objects[0])
+
+
+def _fetch_links(level: Level, count: QueryCount, keys: list[Any]) -> Iterator[Sequence[tuple[Any, Any]]]:
+    with count.on(level.alias):
+        yield from fetch_links(level.step.relation, level.source, keys, level.objects[0])
+
+
+def _load(level: Level, count: QueryCount, instances: list[Any]) -> None:
+    load_deferred(instances, level.step.relation.key_name, count.on)
+
+
+def fetch_links(
+    relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
+) -> Iterator[Sequence[tuple[Any, Any]]]:
+    """
+    Source and target keys, some at a time: in the order, with the duplicates and the filter of the manager's own
+    prefetch query.
+    """
+    alias = router.db_for_read(link_fields(relation)[2].remote_field.model, instance=instance)
+    read = _links_alone if is_link_table_enough(relation, source, alias) else _links_joined
+    return read(relation, source, keys, instance)
+
+
+def is_link_table_enough(relation: Relation, source: RowSource, alias: str) -> bool:
+    """
+    Whether the manager shows every target, in no order, and a link's value is the target's own key.
+
+    Then the target's table need not be joined.
+
+    A link to a target that does not exist, which the join would drop, is dropped when the target is not found.
+    """
+    _, source_field, target_field = link_fields(relation)
+    target = target_field.remote_field.model
+    return (
+        not source.reads_links
+        and plain_manager(target._default_manager)
+        and equals_as_python(target_field, connections[alias])
+        and not any(why_overridden_once(type(key), ("get_extra_restriction",)) for key in (source_field, target_field))
+        and not target._meta.ordering
+        and len(target_field.related_fields) == 1
+    )
+
+
+def _links_alone(
+    relation: Relation, _: RowSource, keys: Sequence[Any], instance: Model
+) -> Iterator[Sequence[tuple[Any, Any]]]:
+    through, source_field, target_field = link_fields(relation)
+    alias = router.db_for_read(target_field.remote_field.model, instance=instance)
+    queryset: QuerySet[Any] = QuerySet(through, using=alias)
+    queryset.query.clear_ordering(force=True)  # that of the through model, which Django's own query does not have
+    if target_field.null:
+        queryset = queryset.filter(**{f"{target_field.attname}__isnull": False})
+    for batch in batches(keys, queryset):
+        rows = with_keys(queryset, by_name(source_field.attname), batch, neighbours=True)
+        yield from read_tuples(rows.values_list(source_field.attname, target_field.attname))
+
+
+def _links_joined(
+    relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
+) -> Iterator[Sequence[tuple[Any, Any]]]:
+    """Two columns of the prefetch query itself: the related manager's queryset, or the user's, joined to the links."""
+    manager = getattr(instance, relation.name)
+    queryset = source.queryset(instance) if source.reads_links else unrelated_queryset(manager)
+    queryset = hinted(queryset, instance)
+    queryset = queryset.using(queryset._db or manager._db)
+    if queryset.query.select_related:
+        # What Django would say of it, also when there is no link and so no row to be read.
+        queryset._chain().query.get_compiler(using=queryset.db).setup_query()
+    _, source_field, _ = link_fields(relation)
+    connection = connections[queryset.db]
+    table = source_field.model._meta.db_table
+    column = f"{connection.ops.quote_name(table)}.{connection.ops.quote_name(source_field.column)}"
+    convert = converter_of(source_field.get_col(table), connection)
+    for batch in batches(keys, queryset):
+        rows = with_keys(queryset, by_relation(manager.query_field_name), batch)
+        assert relation.target_field is not None
+        # Django's own class: another may have a values_list() that gives other columns, or in another order.
+        plain: QuerySet[Any] = QuerySet(queryset.model, query=rows.query, using=rows.db)
+        # `extra` as Django does it: the join to the through table is there, and is the first one of its name.
+        pairs = plain.extra(select={"_memo_source": column}).values_list("_memo_source", relation.target_field.attname)
+        for links in read_tuples(pairs):
+            yield links if convert is None else [(convert(key), target) for key, target in links]
+
+
+def read_tuples(queryset: QuerySet[Any]) -> Iterator[Sequence[Any]]:
+    """What a values_list() gives, some rows at a time; as the driver gives it where its tuples need no conversion."""
+    compiler = queryset.query.get_compiler(using=queryset.db)
+    try:
+        sql, params = compiler.as_sql()
+    except EmptyResultSet:
+        return
+    if compiler.get_converters([expression for expression, _, _ in compiler.select]) or not is_own(
+        static_attribute(type(compiler), "execute_sql")  # which a cache may have in its place
+    ):
+        yield list(queryset)
+        return
+    with connections[queryset.db].cursor() as cursor:
+        cursor.execute(sql, params)
+        # Less than the 700 objects after which the collector would look at them; then the next ones take their memory.
+        while rows := cursor.fetchmany(500):
+            yield rows
+
+
+def converter_of(expression: Any, connection: Any) -> Callable[[Any], Any] | None:
+    """From what the driver gives for a column to its Python value; None when that is the same."""
+    converters = connection.ops.get_db_converters(expression) + expression.get_db_converters(connection)
+    if not converters:
+        return None
+
+    def convert(value: Any) -> Any:
+        for converter in converters:
+            value = converter(value, expression, connection)
+        return value
+
+    return convert

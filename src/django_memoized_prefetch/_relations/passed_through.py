@@ -1,0 +1,93 @@
+"""Attributes that hold an object and are only passed through, as properties and `to_attr` of other lookups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Model, query
+from django.utils.functional import cached_property
+
+from .._lookups import Lookup
+from .._queries.counting import QueryCount
+from .._relation import Relation, relation_names
+from .._stock import PREFETCHERS, is_own, static_attribute
+from .base import Given, Step
+from .by_django import ByDjango
+from .place import ATTRIBUTE, Place
+
+if TYPE_CHECKING:
+    from .._running.chunk import ChunkRun
+    from .._running.level import Level
+
+
+class PassedThrough(Step):
+    def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
+        super().__init__(lookup, relation, given)
+        self._may_give_manager = may_give_manager(relation.model, lookup.name)
+
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        """For properties; the rest of what a class has is passed through when nothing else knows it."""
+        is_property = isinstance(descriptor, property) and descriptor.fset is None
+        return Relation(model, name, cls) if is_property else None
+
+    def set_up(self) -> str | None:
+        if self.lookup.ends and not self._may_give_manager:
+            raise no_relation(self)
+        return None
+
+    @property
+    def place(self) -> Place:
+        return Place(ATTRIBUTE, self.relation.name)
+
+    def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
+        return objects  # there is nothing that Django would fetch
+
+    def alias(self, instance: Model) -> str:
+        return ""
+
+    def settled(self, instance: Model) -> Step:
+        """An attribute may give a manager that prefetches, which only an object tells."""
+        if not self._may_give_manager:
+            return self
+        prefetcher = query.get_prefetcher(instance, self.relation.name, self.lookup.attribute)[0]
+        if prefetcher is not None:
+            reason = f"a {type(prefetcher).__name__}, which prefetches by itself"
+            return ByDjango(self.lookup, self.relation, self.given, reason)
+        if self.lookup.ends:
+            raise no_relation(self)
+        settled = PassedThrough(self.lookup, self.relation, self.given)
+        settled._may_give_manager = False
+        return settled
+
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        """What it holds is there."""
+
+
+def prefetches_on_class(model: type[Model], name: str) -> bool:
+    """Whether the class gives something for the attribute that prefetches, as Django asks first."""
+    attribute = static_attribute(model, name)
+    if isinstance(attribute, (property, cached_property)) or not hasattr(type(attribute), "__get__"):
+        return False
+    on_class = getattr(model, name, None)
+    return any(hasattr(on_class, prefetcher) for prefetcher in PREFETCHERS)
+
+
+def may_give_manager(model: type[Model], name: str) -> bool:
+    """Whether only reading the attribute of an object tells if it is a manager that prefetches."""
+    attribute = static_attribute(model, name)
+    is_column = any(field.attname == name for field in model._meta.concrete_fields)
+    is_plain = is_own(attribute) or isinstance(attribute, FunctionType) or not hasattr(type(attribute), "__get__")
+    return not (is_column or is_plain) or attribute is None
+
+
+def no_relation(step: Step) -> ValueError:
+    lookup, relation = step.lookup, step.relation
+    names = ", ".join(name for name in relation_names(relation.model) if name != relation.name) or "none"
+    msg = (
+        f"'{lookup.through}' does not resolve to an item that supports prefetching - this is an invalid parameter "
+        f"to prefetch_related(). {relation.label} is no relation; relations: {names}."
+    )
+    return ValueError(msg)

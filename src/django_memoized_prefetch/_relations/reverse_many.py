@@ -1,0 +1,104 @@
+"""The rows whose foreign key refers to the object: `author.books`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django import VERSION
+from django.db import connections, router
+from django.db.models import Model
+from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor
+
+from .._hydrating.iterable import with_native_rows
+from .._queries.counting import QueryCount
+from .._queries.equality import check_asked_for, equals_as_python
+from .._queries.keys import batches, by_relation, with_keys
+from .._relation import Relation, cache_name_of
+from .._stock import why_not_collection, why_not_foreign_key, why_not_keys
+from .by_django import ByDjango
+from .collection import Collection
+
+if TYPE_CHECKING:
+    from .._running.level import Level
+
+# Before version 5.0 Django attaches the object that a row of a reverse foreign key refers to by its descriptor.
+SETS_PARENTS = VERSION < (5, 0)
+
+
+class ReverseMany(Collection):
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if not isinstance(descriptor, ReverseManyToOneDescriptor):
+            return None
+        field, target = descriptor.field, descriptor.rel.related_model
+        reason = (
+            (None if issubclass(target, field.related_fields[0][0].model) else f"the way back of {field.name}")
+            or why_not_collection(descriptor)
+            or why_not_foreign_key(field)
+            or why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
+        )
+        if reason is not None:
+            return Relation(model, name, ByDjango, reason, target, field=field, descriptor=descriptor)
+        local_field, target_field = field.related_fields[0]
+        return Relation(
+            model,
+            name,
+            cls,
+            target=target,
+            key_name=target_field.attname,
+            cache_name=cache_name_of(field.remote_field),
+            reverse_name=cache_name_of(field),
+            join_name=local_field.attname,
+            field=field,
+            descriptor=descriptor,
+        )
+
+    @property
+    def parent_name(self) -> str | None:
+        below = self.lookup.below.get(self.relation.field.name)
+        return None if below is not None and below.is_inner else super().parent_name  # the queryset's lookups attach it
+
+    def refuses_strays(self, alias: str) -> bool:
+        # Where the queryset's own lookups attach the object, Django does not look for it.
+        return self.parent_name is not None and not equals_as_python(self.relation.field, connections[alias])
+
+    def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
+        relation = self.relation
+        with count.on(level.alias):
+            rows = fetch_referring(level, keys)
+        if self.refuses_strays(level.alias):
+            # Where the rows bring the object that they refer to, Django does not look for it either.
+            strays = [row for row in rows if not relation.field.is_cached(row)]
+            check_asked_for(relation, strays, relation.join_name, keys, level.objects)
+        if SETS_PARENTS:
+            set_parents(relation, rows, level.objects)
+        return rows
+
+
+def fetch_referring(level: Level, keys: Sequence[Any], ordered: bool = True) -> list[Any]:
+    """The rows that refer to the keys, in the order in which their collections show them."""
+    queryset = level.source.queryset(level.objects[0])
+    if not ordered and (VERSION >= (5, 0) or not queryset.query.order_by):
+        queryset.query.clear_ordering()
+    ask = by_relation(level.step.relation.field.name)
+    rows: list[Any] = []
+    for batch in batches(keys, queryset):
+        sliced = queryset.query.is_sliced
+        rows += with_native_rows(ask(queryset, batch) if sliced else with_keys(queryset, ask, batch))
+    return rows
+
+
+def set_parents(relation: Relation, rows: Sequence[Any], objects: Sequence[Any]) -> None:
+    """
+    Sets the objects that rows refer to where that is more than to remember them: when a router may refuse the relation,
+    and when an object has no database and gets one by it.
+    """
+    databases = {one._state.db for one in objects} | {row._state.db for row in rows}
+    routed = any(hasattr(one, "allow_relation") for one in router.routers)
+    if not rows or (len(databases) == 1 and None not in databases and not routed):
+        return
+    parents = {getattr(one, relation.key_name): one for one in objects}
+    for row in rows:
+        if not relation.field.is_cached(row):
+            setattr(row, relation.field.name, parents[getattr(row, relation.join_name)])

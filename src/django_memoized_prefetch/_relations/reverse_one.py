@@ -1,0 +1,87 @@
+"""The one row whose one-to-one refers to the object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.db.models import Model, QuerySet
+from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
+
+from .._engine import follow_to_one
+from .._queries.counting import QueryCount
+from .._queries.equality import check_asked_for, equals_as_python
+from .._queries.sources import base_rows
+from .._relation import Relation, cache_name_of
+from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
+from .base import Step
+from .by_django import ByDjango
+from .collection import Collection
+from .place import FIELDS_CACHE, Place
+from .reverse_many import fetch_referring
+
+if TYPE_CHECKING:
+    from .._running.level import Level
+
+
+class ReverseOne(Collection):
+    is_single = True
+
+    @classmethod
+    def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
+        if not isinstance(descriptor, ReverseOneToOneDescriptor):
+            return None
+        related = descriptor.related
+        field, target = related.field, related.related_model
+        reason = (
+            why_not_attached_by_descriptor(descriptor)
+            or why_not_foreign_key(field)
+            or why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
+        )
+        if reason is not None:
+            return Relation(model, name, ByDjango, reason, target, field=field, descriptor=descriptor)
+        local_field, target_field = field.related_fields[0]
+        return Relation(
+            model,
+            name,
+            cls,
+            target=target,
+            key_name=target_field.attname,
+            cache_name=cache_name_of(related),
+            reverse_name=cache_name_of(field),
+            join_name=local_field.attname,
+            field=field,
+            descriptor=descriptor,
+        )
+
+    def set_up(self) -> str | None:
+        self._check_no_links()
+        return self._find_source(lambda: base_rows(self.target))
+
+    def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
+        reason = super().judge(queryset, whole)
+        return "the queryset is sliced" if queryset.query.is_sliced else reason
+
+    @property
+    def place(self) -> Place:
+        return Place(FIELDS_CACHE, self.relation.cache_name)
+
+    def asked_at(self, instance: Model) -> Place:
+        return Step.asked_at(self, instance)
+
+    def refuses_strays(self, alias: str) -> bool:
+        return not equals_as_python(self.relation.field, connections[alias])
+
+    def _queryset_class(self, instance: Model) -> None:
+        """The row itself is attached."""
+
+    def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
+        with count.on(level.alias):
+            rows = fetch_referring(level, keys, ordered=False)
+        if self.refuses_strays(level.alias):
+            check_asked_for(self.relation, rows, self.relation.join_name, keys, level.objects)
+        return rows
+
+    def _follow(self, objects: Sequence[Any]) -> list[Any]:
+        return follow_to_one(objects, self.relation.cache_name)

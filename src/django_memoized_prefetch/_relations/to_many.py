@@ -1,0 +1,92 @@
+"""What relations have in common that attach a queryset filled with rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Model, QuerySet, prefetch_related_objects
+
+from .._engine import ToMany, follow_to_many
+from .._relation import is_data_descriptor, unrelated_queryset
+from .._stock import has_stock_filling
+from .base import Step
+from .filled_queryset import can_be_filled, filled_class
+from .place import ATTRIBUTE, PREFETCHED, Place
+
+
+class ToManyStep(Step):
+    @property
+    def place(self) -> Place:
+        return Place(PREFETCHED, self.relation.cache_name)
+
+    def asked_at(self, instance: Model) -> Place:
+        # Django attaches under one name and looks under the other.
+        return Place(PREFETCHED, self.relation.name) if self.lookup.to_attr is None else super().asked_at(instance)
+
+    @property
+    def joined_by(self) -> Any:
+        return id(self.relation.descriptor)  # which the classes inherit
+
+    def engine(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ToMany:
+        relation, to_attr = self.relation, self.lookup.to_attr
+        return ToMany(
+            relation.key_name,
+            is_data_descriptor(relation.model, relation.key_name),
+            relation.name,
+            relation.cache_name,
+            None if to_attr is not None else self._queryset_class(instance),
+            self._fill,
+            self._attach_unsaved,
+            counts.row_counts,
+            counts.link_counts,
+            to_attr,
+            ATTRIBUTE if to_attr is None else self.asked_at(instance).container,
+            translated=translated,
+            **self._rows_that_refer(),
+        )
+
+    def _rows_that_refer(self) -> dict[str, Any]:
+        """What the engine is told of rows that hold the key themselves."""
+        return {}
+
+    def _queryset_class(self, instance: Model) -> Any:
+        """A class whose instances the engine can fill by itself; None when only the manager can make one."""
+        relation = self.relation
+        stock = has_stock_filling(relation.descriptor.related_manager_cls)
+        # A slice, which cannot be filtered, is refused where it is attached: after its rows are read, as by Django.
+        if not stock or self.row_source.queryset(instance).query.is_sliced:
+            return None
+        stock_class = type(self._stock_queryset(instance))
+        if not can_be_filled(stock_class):
+            return None
+        return filled_class(stock_class, relation.model, relation.key_name, self._stock_queryset)
+
+    def _stock_queryset(self, instance: Any) -> QuerySet[Any]:
+        """What the manager of this instance would give, were nothing prefetched."""
+        manager = getattr(instance, self.relation.name)
+        if self.row_source.is_given:
+            start = self.row_source.make(instance)
+            start._prefetch_related_lookups = ()
+        else:
+            start = unrelated_queryset(manager)
+        queryset: QuerySet[Any] = manager._apply_rel_filters(start)
+        return queryset
+
+    def _fill(self, instance: Any, rows: list[Any]) -> QuerySet[Any]:
+        """A filled queryset from the manager itself, for managers that are not Django's own."""
+        queryset: QuerySet[Any]
+        if self.row_source.is_given:
+            queryset = self._stock_queryset(instance)
+        else:
+            queryset = getattr(instance, self.relation.name).get_queryset()
+        queryset._result_cache = rows
+        queryset._prefetch_done = True
+        return queryset
+
+    def _attach_unsaved(self, instance: Any) -> None:
+        """Gives an object without a key Django's own answer: a ValueError, as a rule."""
+        prefetch_related_objects([instance], self.django_lookup())
+
+    def _follow(self, objects: Sequence[Any]) -> list[Any]:
+        return follow_to_many(objects, self.relation.cache_name)

@@ -1,0 +1,124 @@
+"""What was asked, remembered and read so far, put together from counts and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import Model
+
+from .._config import MemoizedPrefetchConfig
+from .._engine import Counters, Links, Memo
+from .._memory.advice import Advice
+from .._memory.memory import Memory
+from .stats import RelationStats, Stats
+from .views import MemoView, ViewMapping
+
+if TYPE_CHECKING:
+    from .._running.lookup_set import LookupSet, PathCounts
+    from .._running.session import Session
+
+
+def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
+    relations: dict[str, RelationStats] = {}
+    tables: dict[str, RelationStats] = {}
+    for counts in lookups.counts():
+        path = counts.lookup.path
+        memo, links = memory.latest(path)
+        relation = _relation_stats(counts, counts.row_counts, memo, memory)
+        relations[path] = relation
+        step = next(lookups.steps_of(counts.lookup), None)
+        if step is not None and step.table is not None:
+            table = step.table.label
+            tables[table] = tables[table] + relation if table in tables else relation
+            if step.links is not None:
+                tables[step.links.label] = _relation_stats(counts, counts.link_counts, links, memory)
+    return Stats(relations, tables)
+
+
+def _relation_stats(
+    counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory
+) -> RelationStats:
+    return RelationStats(
+        requests=count.requests,
+        hits=count.hits,
+        misses=count.misses,
+        fetched=count.fetched,
+        missing=count.missing,
+        evicted=count.evicted,
+        queries=count.queries,
+        size=0 if table is None else len(table),
+        bound=memory.size_of(None, counts.lookup.config) if table is None else table.bound,
+        path="django" if counts.by_django else "native",
+        reason=counts.reason,
+        patched=counts.patched,
+    )
+
+
+def advice_of(memory: Memory) -> dict[str, Advice]:
+    return memory.advice()
+
+
+# Views are made when they are asked for: kept, they would tie the memos into a cycle, for the collector to find.
+
+
+def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConfig]) -> ViewMapping[type[Model]]:
+    """
+    The remembered rows by model, then by primary key.
+
+    Args:
+        configs: The first config of each model.
+    """
+
+    def models() -> dict[type[Model], str | None]:
+        """The models of configs, and those that other lookups were seen to lead to, with the first one's path."""
+        found: dict[type[Model], str | None] = dict.fromkeys(configs)
+        for step in session.own.planner.steps():
+            if step.table is not None and step.row_model is not None:
+                found.setdefault(step.row_model, step.lookup.path)
+        return found
+
+    def view(model: type[Model]) -> MemoView:
+        config, path = configs.get(model), models()[model]
+        memory = session.memory
+        return MemoView(
+            lambda: memory.rows_of(config, path),
+            lambda: memory.size_of(model, config),
+            lambda size: memory.set_size(model, size),
+        )
+
+    return ViewMapping(lambda: list(models()), view)
+
+
+def links_views(session: Session) -> ViewMapping[str]:
+    """The remembered links: the targets of each source, by the name of the through model and its two fields."""
+
+    def paths() -> dict[str, tuple[str, MemoizedPrefetchConfig | None]]:
+        """Path and config by the name of the links: those known from configs, and those met since."""
+        found: dict[str, tuple[str, MemoizedPrefetchConfig | None]] = {}
+        for lookup in session.own.tree.root.all_below():
+            config = lookup.config
+            if config is not None and config.through_model is not None:
+                name = f"{config.through_model.__name__}_{config.source_field}_{config.target_field}"
+                found.setdefault(name, (lookup.path, config))
+            for step in session.own.steps_of(lookup):
+                if step.links is not None:
+                    found.setdefault(step.links.name, (lookup.path, config))
+        return found
+
+    def view(name: str) -> MemoView:
+        path, config = paths()[name]
+        memory = session.memory
+
+        def links() -> Links | None:
+            return memory.latest(path)[1]
+
+        def set_size(size: int | None) -> None:
+            if (table := links()) is not None:
+                table.bound = size
+
+        def size() -> int | None:
+            return memory.size_of(None, config) if (table := links()) is None else table.bound
+
+        return MemoView(lambda: [] if (table := links()) is None else table.items(), size, set_size)
+
+    return ViewMapping(lambda: list(paths()), view)

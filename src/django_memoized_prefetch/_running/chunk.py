@@ -1,0 +1,212 @@
+"""One chunk: its levels in order, what they pin, and what a failure undoes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db.models import Model, QuerySet, prefetch_related_objects
+
+from .._engine import Chunk, group_by_class, mark_prefetched
+from .._lookups import Lookup
+from .._memory.context import Context
+from .._queries.counting import QueryCount
+from .._relations.base import Step
+from .._relations.by_django import ByDjango
+from .._relations.key_only import KeyOnly
+from .._relations.passed_through import PassedThrough
+from .level import Level, Lifetime
+from .reverse_caches import Lent
+
+if TYPE_CHECKING:
+    from .lookup_set import LookupSet, PathCounts
+    from .session import Session
+
+Row = TypeVar("Row", bound=Model)
+
+
+class ChunkRun:
+    """
+    One chunk on its way through the lookups.
+
+    Args:
+        lookups: With the plans and the counts.
+        session: With the memory.
+
+    pins: What the chunk uses, and nobody may evict until it is done.
+    """
+
+    def __init__(self, lookups: LookupSet, session: Session) -> None:
+        self._lookups, self._session = lookups, session
+        self._scope = session.scope_now()
+        self.pins = Chunk()
+
+    def run(self, rows: Sequence[Any]) -> None:
+        """Attaches everything; nothing stays pinned, whatever fails."""
+        levels = self._levels(self._lookups.tree.root, rows, Lifetime.CHUNK)
+        with self._session.running(self.pins) as changes:
+            while levels:
+                group = self._next_group(levels)
+                levels = [level for level in levels if level not in group]
+                for level in group:
+                    level.check()
+                self._attach(group)
+                if changes:
+                    self._session.forget_late(changes)
+                for (lookup, lifetime, fetched), (step, objects) in below_all(group).items():
+                    levels += self._levels(lookup, objects, lifetime, fetched, step)
+
+    # --- for the steps
+
+    @property
+    def lent(self) -> Lent:
+        return self._session.reverse.of_user()
+
+    def counts(self, lookup: Lookup) -> PathCounts:
+        return self._lookups.counts_of(lookup)
+
+    def engine(self, level: Level, translated: dict[Any, Any] | None = None) -> Any:
+        """The engine's object for a level's relation; its own where values are translated for this chunk."""
+        return self._lookups.engine(level, level.translated if translated is None else translated)
+
+    # --- levels
+
+    def _levels(
+        self,
+        lookup: Lookup,
+        objects: Sequence[Any],
+        lifetime: Lifetime,
+        fetched: bool = True,
+        parent: Step | None = None,
+    ) -> list[Level]:
+        """
+        The levels below a lookup.
+
+        Args:
+            lifetime: That of the objects.
+            fetched: The lookup itself attached them: those of its own queryset concern them.
+            parent: The step that attached them; None for the chunk's own.
+        """
+        levels: list[Level] = []
+        if not lookup.below or not objects:
+            return levels
+        groups = self._models_of(lookup, objects)
+        marked: set[type[Model]] = set()
+        for below in lookup.below.values():
+            if below.is_only_inner and not fetched:
+                continue
+            joined: dict[Any, tuple[Step, Sequence[Any]]] = {}
+            for model, members in groups:
+                step = self._lookups.planner.step(below, model, parent, members[0])
+                if model not in marked and not isinstance(step, KeyOnly):  # of which Django knows nothing
+                    mark_prefetched(members)
+                    marked.add(model)
+                first, known = joined.get(step.joined_by, (step, ()))
+                joined[step.joined_by] = (first, [*known, *members] if known else members)
+            for step, members in joined.values():
+                levels += self._levels_of(step, members, lifetime)
+        return levels
+
+    def _models_of(self, lookup: Lookup, objects: Sequence[Any]) -> list[tuple[type[Model], Sequence[Any]]]:
+        groups = []
+        for cls, members in group_by_class(objects):
+            if issubclass(cls, Model):
+                groups.append((cls, members))
+            elif lookup is self._lookups.tree.root:
+                raise not_an_instance(objects, cls)
+            else:  # what objects hold that are no model instances is Django's to find out
+                for below in lookup.below.values():
+                    prefetch_related_objects(members, *below.for_django(len(lookup.path)))
+        return groups
+
+    def _levels_of(self, step: Step, objects: Sequence[Any], lifetime: Lifetime) -> list[Level]:
+        levels = []
+        queryset: QuerySet[Any] | None = None
+        if step.asks_manager:
+            remembered = lifetime is Lifetime.MEMORY
+            step, queryset = self._lookups.planner.judged(step, objects, remembered, self._context)
+        for part, members, translated in step.split(objects, lifetime is Lifetime.MEMORY, self):
+            if part is not step:
+                self._lookups.note(part)
+            level = Level(part, members, lifetime, translated, queryset)
+            if part.table is not None:
+                level.open_tables(self._session.memory, self._context(level.alias), self.counts(part.lookup))
+            levels.append(level)
+        return levels
+
+    def _context(self, alias: str) -> Context:
+        return self._session.memory.context(alias, self._scope)
+
+    # --- order
+
+    def _next_group(self, levels: list[Level]) -> list[Level]:
+        """The levels to do next, which share a query."""
+        first = min(levels, key=lambda level: level.step.lookup.order)
+        if not self._lookups.tree.in_order:
+            # All relations to one table share a query: that is first what no level further down needs too. What is
+            # not the engine's to attach may look at what lookups before it attached, and waits for these.
+            own = [level for level in levels if not isinstance(level.step, (PassedThrough, ByDjango))]
+            later = frozenset[Any]().union(*(self._lookups.planner.later_tables(level.step) for level in own))
+            if later:
+                first = next((level for level in own if level.step.table_identity not in later), first)
+        return [level for level in levels if level is first or self._share_a_query(first, level)]
+
+    def _share_a_query(self, first: Level, other: Level) -> bool:
+        step, theirs = first.step, other.step
+        if step.asks_like(theirs):
+            return step.lookup is theirs.lookup and (first.alias, first.lifetime) == (other.alias, other.lifetime)
+        if not (step.is_to_one and theirs.is_to_one) or first.memo is not other.memo:
+            return False
+        if self._lookups.tree.in_order and step.lookup.path.count("__") != theirs.lookup.path.count("__"):
+            return False  # only those of one level
+        return not step.refuses_strays(first.alias) and not theirs.refuses_strays(other.alias)
+
+    def _attach(self, group: list[Level]) -> None:
+        level = group[0]
+        count = QueryCount()
+        try:
+            settled = self._lookups.planner.settled(level.step, level.objects[0])
+            if settled is not level.step:
+                level.step, level.alias = settled, settled.alias(level.objects[0])
+            level.step.attach(group, self, count)
+        except BaseException:
+            for one in group:
+                one.undo()
+            raise
+        self.counts(level.step.lookup).row_counts.add_queries(count.queries)
+
+
+def below_all(group: list[Level]) -> dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]]:
+    """What to go on with below each lookup: together for objects of several classes, as Django goes on."""
+    below: dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]] = {}
+    for level in group:
+        key, objects = (level.step.lookup, level.lifetime_below, level.fetched), level.below()
+        if key in below:
+            objects = list({id(one): one for one in (*below[key][1], *objects)}.values())
+        below[key] = (level.step, objects)
+    return below
+
+
+def rows_of(objects: Iterable[Row]) -> Sequence[Row]:
+    """The objects as a sequence: itself, or a queryset's own rows, or what an iterable gives."""
+    if isinstance(objects, (list, tuple)):
+        return objects
+    if isinstance(objects, QuerySet):
+        len(objects)
+        return objects._result_cache  # type: ignore[no-any-return]
+    try:
+        return list(objects)
+    except TypeError:
+        if isinstance(objects, Iterable):
+            raise
+        msg = f"process_chunk: expected a list, queryset or other iterable of model instances, got {objects!r}."
+        raise TypeError(msg) from None
+
+
+def not_an_instance(objects: Sequence[Any], found: type) -> TypeError:
+    """The error for what is no model instance, with its place."""
+    index = next(index for index, one in enumerate(objects) if type(one) is found)
+    hint = "; values() and values_list() rows cannot have relations" if issubclass(found, (dict, tuple)) else ""
+    got = f"{objects[index]!r} of type {found.__name__}"
+    msg = f"process_chunk: expected model instances, got {got} at index {index}{hint}."
+    return TypeError(msg)

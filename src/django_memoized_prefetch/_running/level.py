@@ -1,0 +1,124 @@
+"""The objects of one class at one step, for one chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from django.db.models import QuerySet
+
+from .._engine import Links, Memo
+from .._memory.context import Context
+from .._memory.memory import Memory
+from .._memory.table import TableSpec
+from .._queries.sources import RowSource, unshared
+from .._relation import unknown_attribute
+from .._relations.base import Step
+
+
+class Lifetime(Enum):
+    """How long objects live, and what hangs on them."""
+
+    CHUNK = "as long as the user keeps the chunk"
+    MEMORY = "in a memo, or on a row that is in one"
+
+
+class Level:
+    """
+    Args:
+        objects: Of one class, or of classes that inherit one relation.
+        lifetime: That of the objects.
+        translated: Of a generic foreign key: the rows' keys by what the objects hold.
+        queryset: What a manager of the project's own gave for these objects.
+
+    alias: The database that rows are read from.
+    memo: Where the rows are remembered, when they are.
+    links: Where the links of a many-to-many are remembered.
+    found: The rows that Django's own prefetch returned.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        objects: Sequence[Any],
+        lifetime: Lifetime,
+        translated: dict[Any, Any] | None = None,
+        queryset: QuerySet[Any] | None = None,
+    ) -> None:
+        self.step, self.objects, self.lifetime = step, objects, lifetime
+        self.translated, self._queryset = translated, queryset
+        self.alias = step.alias(objects[0]) if queryset is None else queryset.db
+        self.memo: Memo
+        self.links: Links
+        self.found: Sequence[Any] = ()
+        self._unattached: Sequence[Any] = ()
+        self._fresh: Sequence[Any] | None = None
+
+    def open_tables(self, memory: Memory, context: Context, counts: Any) -> None:
+        """Finds the memo and the links, if the step has some."""
+        step, lookup = self.step, self.step.lookup
+        if step.table is None:
+            return
+        path, config = lookup.path, lookup.config
+        self.memo = memory.memo(context, step.table, path, config, self.objects[0], counts.row_counts)
+        if step.links is not None:
+            self.links = memory.links(context, step.links, path, config, self.memo, self.alias)
+
+    @property
+    def remembered(self) -> bool:
+        return self.lifetime is Lifetime.MEMORY
+
+    @property
+    def table(self) -> TableSpec:
+        assert self.step.table is not None
+        return self.step.table
+
+    @property
+    def source(self) -> RowSource:
+        """Where the rows for these objects are read from."""
+        source, queryset = self.step.row_source, self._queryset
+        return source if queryset is None else replace(source, make=lambda _: unshared(queryset))
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the lookup itself attached what there is."""
+        return self._fresh is None or bool(self._fresh)
+
+    @property
+    def lifetime_below(self) -> Lifetime:
+        """How long what is attached lives."""
+        keeps = self.remembered or (self.step.table is not None and self.fetched)
+        return Lifetime.MEMORY if keeps else Lifetime.CHUNK
+
+    def check(self) -> None:
+        """Raises what Django raises before it fetches; notes which objects it would fetch for."""
+        step, lookup = self.step, self.step.lookup
+        if not (lookup.to_attr_given or lookup.below):
+            return
+        fresh = self._unattached = step.not_attached(self.objects)
+        if fresh:
+            step.check_to_attr()
+        if not self.remembered or step.is_given(self.objects[0]):
+            self._fresh = fresh
+        elif step.asks_relation(self.objects[0]):
+            self._fresh = [one for one in self.objects if lookup.to_attr in one.__dict__] + [*fresh]
+
+    def undo(self) -> None:
+        """Removes what a failed attempt attached; otherwise a retry would skip the levels below, as Django would."""
+        self.step.take_off(self._unattached)
+
+    def below(self) -> list[Any]:
+        """The distinct objects to go on with: as Django, those that were fetched now, if any were."""
+        lookup = self.step.lookup
+        if not self.fetched:
+            further = [below for below in lookup.below.values() if not below.is_only_inner]
+            if not further:
+                return []
+            if self.step.asks_relation(self.objects[0]) and not hasattr(self.objects[0], lookup.attribute):
+                model = self.step.relation.model
+                raise unknown_attribute(model, lookup.attribute, lookup.where, further[0].path)
+        if self.found:
+            return list({id(row): row for row in self.found}.values()) if lookup.below else []
+        return self.step.follow(self._fresh or self.objects)

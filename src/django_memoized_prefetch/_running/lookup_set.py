@@ -1,0 +1,154 @@
+"""The lookups of a run, with their plans and their counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.db.models import Model, query
+
+from .._engine import Counters
+from .._lookups import Lookup, lookup_tree, lookups_for_django
+from .._planning.planner import Planner
+from .._queries.counting import QueryCount
+from .._relations.base import Step
+from .chunk import ChunkRun
+from .level import Level
+
+if TYPE_CHECKING:
+    from .session import Session
+
+logger = logging.getLogger("django_memoized_prefetch")
+
+# A relation that evicts more than it finds in memory for so many chunks is reported.
+THRASHING_CHUNKS = 20
+
+
+@dataclass
+class PathCounts:
+    """
+    What the lookup at one path did.
+
+    row_counts: Of the rows that it leads to.
+    link_counts: Of the links, if it is a many-to-many.
+    reason: Why Django attaches it, or why its rows are read for every chunk.
+    patched: Who has patched the reading of what it attaches.
+    """
+
+    lookup: Lookup
+    row_counts: Counters = field(default_factory=Counters)
+    link_counts: Counters = field(default_factory=Counters)
+    reason: str | None = None
+    by_django: bool = False
+    patched: str | None = None
+
+    def note(self, step: Step) -> None:
+        """Says once what keeps a lookup from being remembered, and who has patched what it goes by."""
+        path, relation = self.lookup.path, step.relation
+        if step.reason is not None and self.reason is None:
+            self.by_django = step.by_django
+            self.reason = f"{relation.label}: {step.reason}"
+            how = "prefetched by Django" if self.by_django else "read"
+            logger.info("%s is %s for every chunk. %s", path, how, self.reason)
+        if self.patched is None and not self.by_django and (patched := relation.patched) is not None:
+            self.patched = f"{relation.label}: {patched}"
+            logger.info("%s stays native. %s", path, self.patched)
+
+
+class LookupSet:
+    """
+    Args:
+        given: What `prefetch_related` takes, and configs.
+    """
+
+    def __init__(self, given: Sequence[Any]) -> None:
+        self.given = given
+        self.running: set[int] = set()  # the chunks that go through it now, by id
+        self.tree = lookup_tree(given)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets plans and counts."""
+        self.planner = Planner(self.tree, self.note)
+        self._counts: dict[str, PathCounts] = {}
+        for lookup in self.tree.root.all_below():
+            self.counts_of(lookup)
+        self._engines: dict[Step, Any] = {}
+        self._thrashing: dict[str, tuple[int, int, int]] = {}
+
+    def process(self, rows: Sequence[Any], session: Session) -> None:
+        """Attaches everything to the objects of one chunk."""
+        if (reason := self.planner.why_by_django(rows)) is not None:
+            self._process_by_django(rows, reason)
+            return
+        run = ChunkRun(self, session)
+        self.running.add(id(run))
+        try:
+            run.run(rows)
+        finally:
+            self.running.discard(id(run))
+        self._report_thrashing()
+
+    def _process_by_django(self, rows: Sequence[Any], reason: str) -> None:
+        """The whole chunk, with all lookups as they were given."""
+        count = QueryCount()
+        lookups = [lookup for given in self.given for lookup in lookups_for_django(given)]
+        try:
+            with ExitStack() as stack:
+                for alias in connections:
+                    stack.enter_context(count.on(alias))
+                query.prefetch_related_objects(list(rows), *lookups)
+        finally:
+            for counts in list(self._counts.values()):
+                if counts.reason is None:
+                    counts.by_django, counts.reason = True, reason
+                    logger.info("%s is prefetched by Django for every chunk. %s", counts.lookup.path, reason)
+            next(iter(self._counts.values())).row_counts.add_queries(count.queries)
+
+    # --- plans and counts
+
+    def note(self, step: Step) -> None:
+        self.counts_of(step.lookup).note(step)
+
+    def counts_of(self, lookup: Lookup) -> PathCounts:
+        counts = self._counts.get(lookup.path)
+        return self._counts.setdefault(lookup.path, PathCounts(lookup)) if counts is None else counts
+
+    def counts(self) -> list[PathCounts]:
+        """Of every lookup, each before those that continue it."""
+        return list(self._counts.values())
+
+    def steps_of(self, lookup: Lookup) -> Iterator[Step]:
+        return (step for step in self.planner.steps() if step.lookup.path == lookup.path)
+
+    def engine(self, level: Level, translated: dict[Any, Any] | None) -> Any:
+        """The engine's object for the relation of a level; its own where values are translated for this chunk."""
+        step, counts, instance = level.step, self.counts_of(level.step.lookup), level.objects[0]
+        if translated is not None:
+            return step.engine(instance, counts, level.alias, translated)
+        engine = self._engines.get(step)
+        if engine is None:
+            engine = self._engines[step] = step.engine(instance, counts, level.alias)
+        return engine
+
+    def check(self, model: type[Model]) -> None:
+        """Raises where a lookup does not fit the model."""
+        self.planner.check(self.tree.root, model)
+
+    def _report_thrashing(self) -> None:
+        for path, counts in list(self._counts.items()):
+            rows = counts.row_counts
+            chunks, hits, evicted = self._thrashing.get(path, (0, 0, 0))
+            chunks = chunks + 1 if rows.evicted - evicted > rows.hits - hits else 0
+            self._thrashing[path] = (chunks, rows.hits, rows.evicted)
+            if chunks == THRASHING_CHUNKS:
+                logger.warning(
+                    "%s: for %d chunks more rows were evicted than found in memory; lru_cache_size is too small, "
+                    "or the same rows do not come again",
+                    path,
+                    chunks,
+                )

@@ -1,0 +1,196 @@
+"""What one MemoizedPrefetch does and remembers, with the lookups that querysets bring along."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.models import Model
+
+from .._changes.attached import matters
+from .._changes.forget import forget, forget_sources
+from .._changes.signals import ChangeLog, changed_keys
+from .._engine import Chunk
+from .._memory.change import Change
+from .._memory.memory import Memory
+from .._relations.base import Step
+from .._reports.report import advice_of, stats_of
+from .._reports.stats import Stats
+from .lookup_set import LookupSet
+from .reverse_caches import ReverseCaches
+
+# Of querysets with different Prefetch objects, the memory of the latest is kept.
+MAX_APART = 4
+# Of querysets with lookup strings only, that many sets of them have their counts and plans at hand.
+MAX_TOGETHER = 64
+
+
+class Session:
+    """
+    Args:
+        given: The lookups of every chunk.
+        size: How many rows of each table are kept for lookups without a config.
+        scope: Asked once per chunk; what it returns tells apart what is remembered.
+        listens: Forgets what this process saves and deletes.
+
+    own: The lookups that were given.
+    together: Those of querysets, as far as they are strings. They share the memory.
+    apart: Those of querysets with Prefetch objects among them: what these attach would show in everything that is
+        shared, so that each has a memory of its own.
+    """
+
+    def __init__(
+        self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool
+    ) -> None:
+        self._size, self._scope, self._listens = size, scope, listens
+        self.own = LookupSet(given)
+        self.together: dict[tuple[Any, ...], LookupSet] = {}
+        self.apart: dict[tuple[Any, ...], Session] = {}
+        self._changes = ChangeLog()
+        self.streams: dict[str, str] = {}  # how chunks() read a model
+        self._forget_all()
+        if listens:
+            self._changes.listen()
+
+    def _forget_all(self) -> None:
+        self._pid = os.getpid()
+        self.memory = Memory(self._size)
+        self.reverse = ReverseCaches()
+        self._changes.clear()
+        self._running: dict[int, list[Change]] = {}  # by chunk: what changed since it last looked
+        self._dropped = Stats({}, {})  # what sets of lookups counted before they were dropped
+        self._attached_before: dict[Any, Step] = {}  # and what they attached
+        for lookups in [self.own, *self.together.values()]:
+            lookups.reset()
+
+    def check_process(self) -> None:
+        """A forked child starts with nothing remembered."""
+        if self._pid != os.getpid():
+            self._forget_all()
+
+    def scope_now(self) -> Any:
+        return self._scope() if self._scope is not None else None
+
+    # --- chunks
+
+    def process(self, rows: Sequence[Any], lookups: tuple[Any, ...] = ()) -> None:
+        """
+        One chunk.
+
+        Args:
+            lookups: Those of the queryset that the rows come from.
+        """
+        self._begin_chunk()
+        key, are_names = _key_of(lookups)
+        if lookups and not are_names:
+            # Before anything shared is attached, below which a Prefetch object would show its own choice to all.
+            self._set_apart(key, lookups).process(rows)
+        self._process(self.own, rows)
+        if lookups and are_names:
+            self._process(self._set_together(key, lookups), rows)
+
+    def _process(self, lookups: LookupSet, rows: Sequence[Any]) -> None:
+        # As they are now: a query may run code that changes the list.
+        lookups.process(tuple(rows), self)
+
+    def _begin_chunk(self) -> None:
+        self.check_process()
+        self.reverse.end_previous_chunk()
+        if changes := self._changes.take():
+            steps = self._steps()
+            streamed = {step.relation.model for step in steps if "__" not in step.lookup.path}
+            seen = [change for change in changes if matters(change, steps, streamed)]
+            forget_sources(self.memory.contexts(), [change for change in changes if change not in seen])
+            if seen:
+                self._forget_changes(seen)
+
+    @contextmanager
+    def running(self, pins: Chunk) -> Iterator[list[Change]]:
+        """A chunk runs; gives the list that changes are added to until it is done. Then nothing stays pinned."""
+        changes: list[Change] = []
+        self._running[id(pins)] = changes
+        try:
+            yield changes
+        finally:
+            self._running.pop(id(pins), None)
+            pins.close()
+            if changes:
+                self.forget_late(changes)
+
+    def _set_together(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> LookupSet:
+        known = self.together.pop(key, None) or LookupSet(lookups)
+        self.together[key] = known  # the latest comes last
+        for old, one in list(self.together.items())[:-MAX_TOGETHER]:
+            if one.running or self.together.pop(old, None) is None:
+                continue  # in use, or another thread was quicker
+            self._dropped += stats_of(one, self.memory)
+            for step in one.planner.steps():
+                self._attached_before.setdefault((step.relation, type(step), step.attached_at), step)
+        return known
+
+    def _set_apart(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> Session:
+        known = self.apart.pop(key, None) or Session(lookups, self._size, self._scope, self._listens)
+        self.apart[key] = known
+        for old, one in list(self.apart.items())[:-MAX_APART]:
+            if not one._running:
+                self.apart.pop(old, None)
+        return known
+
+    def _steps(self) -> list[Step]:
+        """All that attach to remembered rows."""
+        sets = [self.own, *list(self.together.values())]
+        return [step for one in sets for step in one.planner.steps()] + list(self._attached_before.values())
+
+    # --- forgetting
+
+    def invalidate(self, model: type[Model], pks: Iterable[Any] | None) -> None:
+        self.check_process()
+        keys = None if pks is None else changed_keys(model, pks)
+        self._forget_changes([Change(model, keys)])
+        for one in list(self.apart.values()):
+            one.invalidate(model, keys)
+
+    def _forget_changes(self, changes: list[Change]) -> None:
+        for later in list(self._running.values()):
+            later.extend(changes)  # before: what they attach from now on is theirs to look after
+        self._forget_now(changes)
+
+    def _forget_now(self, changes: list[Change]) -> None:
+        forget(self.memory.contexts(), changes, self._steps(), self.reverse.places())
+
+    def forget_late(self, changes: list[Change]) -> None:
+        """Forgets rows that were read before a change and have been attached to remembered ones since."""
+        late = []
+        while changes:
+            late.append(changes.pop())
+        if late:
+            self._forget_now(late)
+
+    def clear(self) -> None:
+        self.check_process()
+        self.reverse.detach_all()
+        self.memory.clear()
+        for one in list(self.apart.values()):
+            one.clear()
+
+    # --- reports
+
+    def stats(self) -> Stats:
+        self.check_process()
+        together = [stats_of(one, self.memory) for one in list(self.together.values())]
+        apart = [one.stats() for one in list(self.apart.values())]
+        own = stats_of(self.own, self.memory)
+        rest = Stats({}, {}, dict(self.streams), advice_of(self.memory))
+        return sum([*together, *apart], own + rest + self._dropped)
+
+
+def _key_of(lookups: tuple[Any, ...]) -> tuple[tuple[Any, ...], bool]:
+    """Equal for lookups that come to the same; and whether they are all names, which do so in any order."""
+    # Prefetch objects are equal to others that are not the same.
+    names = {lookup for lookup in lookups if isinstance(lookup, str)}
+    are_names = all(isinstance(lookup, str) for lookup in lookups)
+    if len(names) == len(lookups):
+        return tuple(sorted(names)), are_names
+    return tuple(lookup if isinstance(lookup, str) else id(lookup) for lookup in lookups), are_names
