@@ -11,12 +11,12 @@ Prefetch related rows for work that streams a large table chunk by chunk, and re
 
 from importlib.metadata import version
 
-from ._advice import Advice
 from ._config import MemoizedPrefetchConfig
 from ._memoized import memoized
+from ._memory.advice import Advice
 from ._prefetch import MemoizedPrefetch
-from ._progress import Progress
-from ._stats import RelationStats, Stats
+from ._reports.stats import RelationStats, Stats
+from ._streaming.progress import Progress
 
 __all__ = ["Advice", "MemoizedPrefetch", "MemoizedPrefetchConfig", "Progress", "RelationStats", "Stats", "memoized"]
 

@@ -15,12 +15,13 @@ from django.db.models import Manager, Model, QuerySet, query
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 
-from ._chunks import own_attaching
 from ._config import check_size
-from ._hydrate import native_iterable, report, why_not_native
+from ._hydrating.eligibility import report
+from ._hydrating.iterable import native_iterable
 from ._prefetch import MemoizedPrefetch
-from ._querysets import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
-from ._stock import why_not_own, why_not_read_as_stock
+from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
+from ._running.session import Session
+from ._stock import own_attaching, why_not_own, why_not_read_as_stock
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -74,11 +75,11 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
     if prefetch is not None and (reason := why_not_subclassed(stock_class) or own_attaching(stock_class)):
         msg = f"memoized: {reason}, and its rows would not come to prefetch; use process_chunk()."
         raise ValueError(msg)
-    join(clone, Family(MemoizedPrefetch(lru_cache_size=lru_cache_size) if prefetch is None else prefetch))
+    join(clone, SharedMemory(MemoizedPrefetch(lru_cache_size=lru_cache_size) if prefetch is None else prefetch))
     return clone
 
 
-class Family:
+class SharedMemory:
     """
     What the querysets of one `memoized()` call share.
 
@@ -89,23 +90,25 @@ class Family:
     def __init__(self, prefetch: MemoizedPrefetch) -> None:
         self.prefetch = prefetch
 
+    @property
+    def session(self) -> Session:
+        return self.prefetch._session
+
     def attach(self, queryset: QuerySet[Any], rows: Sequence[Any]) -> None:
         """One chunk."""
-        reason = why_not_read_as_stock(stock_class_of(type(queryset))) or why_not_native(queryset)
-        self.prefetch._built[queryset.model.__name__] = reason
-        self.prefetch._process_with(tuple(queryset._prefetch_related_lookups), rows)
+        self.session.process(rows, tuple(queryset._prefetch_related_lookups))
 
     def __reduce__(self) -> Any:
-        return Family, (self.prefetch,)  # which is pickled without what it remembers
+        return SharedMemory, (self.prefetch,)  # which is pickled without what it remembers
 
-    def __copy__(self) -> Family:
+    def __copy__(self) -> SharedMemory:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Family:
+    def __deepcopy__(self, memo: Any) -> SharedMemory:
         return self  # a copied queryset is one of the family, as a clone is
 
 
-def join(queryset: Any, family: Family | None) -> None:
+def join(queryset: Any, family: SharedMemory | None) -> None:
     """Makes a queryset, which nobody else holds yet, one of the family; one that cannot be stays as it is."""
     if family is None or not isinstance(queryset, QuerySet):
         return
@@ -152,7 +155,7 @@ def memoized_class(stock_class: Any) -> Any:
         family = vars(queryset).get(FAMILY)
         if (
             family is None
-            or not (family.prefetch._lookups or queryset._prefetch_related_lookups)
+            or not (family.session.own.given or queryset._prefetch_related_lookups)
             or not issubclass(queryset._iterable_class, ModelIterable)
             or own_attaching(stock_class)
         ):
@@ -288,7 +291,7 @@ def reduced(queryset: Any, stock_class: Any, protocol: Any) -> Any:
     return (unpickled, (family, function, args), *rest)
 
 
-def unpickled(family: Family | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def unpickled(family: SharedMemory | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """A new instance, to which its state comes."""
     queryset = function(*args)
     join(queryset, family)

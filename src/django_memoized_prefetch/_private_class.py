@@ -27,6 +27,7 @@ FAMILY, STOCK_CLASS = "_memoized_prefetch_family", "_memoized_prefetch_stock_cla
 
 _CLASS: Any = vars(object)["__class__"]
 
+
 def set_class(instance: Any, cls: type) -> None:
     """What assigning `__class__` does to an object whose class does not define that name."""
     _CLASS.__set__(instance, cls)

@@ -10,6 +10,7 @@ from django.db.models import Field, Model, QuerySet
 
 from ._stock import static_attribute, why_patched
 
+
 @dataclass(frozen=True, eq=False)
 class Relation:
     """

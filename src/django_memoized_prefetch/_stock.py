@@ -185,6 +185,15 @@ def why_not_read_as_stock(queryset_class: Any) -> str | None:
     return why_overridden_once(queryset_class, _READING) or patches()["reading"]
 
 
+def own_attaching(queryset_class: Any) -> str | None:
+    """Which method of the class may attach otherwise than Django's."""
+    return why_not_own(queryset_class, ATTACHING)
+
+
+# A queryset class that has its own way to do one of these keeps it; its lookups are then Django's for every chunk.
+ATTACHING = ("_iterator", "aiterator", "_prefetch_related_objects")
+
+
 def _why_not_stock_iterable(iterable_class: Any) -> str | None:
     if not issubclass(iterable_class, ModelIterable):
         return f"the queryset gives no instances but {iterable_class.__name__}"

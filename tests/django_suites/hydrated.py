@@ -10,7 +10,8 @@ from typing import Any
 from django.db.models import Model
 from django.db.models.query import ModelIterable, RelatedPopulator
 
-from django_memoized_prefetch._hydrate import NativeModelIterable, why_not_compiled, why_not_hydrated, why_not_native
+from django_memoized_prefetch._hydrating.eligibility import why_not_compiled, why_not_hydrated, why_not_native
+from django_memoized_prefetch._hydrating.iterable import NativeModelIterable
 from tests.django_suites.own import take_for_own
 from tests.django_suites.queries import unseen
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from django_memoized_prefetch import Advice, MemoizedPrefetch, MemoizedPrefetchConfig, Stats, _relations, memoized
+from django_memoized_prefetch import Advice, MemoizedPrefetch, MemoizedPrefetchConfig, Stats, _stock, memoized
+from django_memoized_prefetch._relations import find
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
@@ -124,8 +125,8 @@ def test_of_a_many_to_many_and_of_its_links() -> None:
 def test_of_a_table_that_two_lookups_of_a_chunk_use_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the first used is there for the second, and what was used least recently gives way, of both."""
     # The key of a stage is a field of its own, and left to Django otherwise.
-    monkeypatch.setattr(_relations, "why_not_key", lambda _: None)
-    _relations._relation_of.cache_clear()
+    monkeypatch.setattr(_stock, "why_not_key", lambda _: None)
+    find._relation_of.cache_clear()
     fill_workshop(repairs=20)
     chance = random.Random(4)
     chunks = [[key(chance.randrange(20)) for _ in range(3)] for _ in range(60)]
@@ -141,7 +142,7 @@ def test_of_a_table_that_two_lookups_of_a_chunk_use_one_after_the_other(monkeypa
     for size in (2, 5, 9):
         advice = run(size).advice["Stage"]
         assert [advice.fetched_with(other) for other in range(1, 10)] == fetched, size
-    _relations._relation_of.cache_clear()
+    find._relation_of.cache_clear()
 
 
 def test_absences_take_part() -> None:

@@ -15,7 +15,8 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 from django.utils.functional import SimpleLazyObject
 
-from django_memoized_prefetch import MemoizedPrefetch, _relations, memoized
+from django_memoized_prefetch import MemoizedPrefetch, memoized
+from django_memoized_prefetch._relations import find
 from tests.python.custom.models import (
     Backward,
     Item,
@@ -414,11 +415,11 @@ def test_a_patch_of_the_fields_of_keys_is_called(items: list[Item], name: str, m
 
     objects = list(Item.objects.all())
     monkeypatch.setattr(models.BigAutoField, name, counted, raising=False)
-    _relations._relation_of.cache_clear()  # what a class has is found out at its first use
+    find._relation_of.cache_clear()  # what a class has is found out at its first use
     prefetch = MemoizedPrefetch("home")
     prefetch.process_chunk(objects)
     monkeypatch.undo()
-    _relations._relation_of.cache_clear()
+    find._relation_of.cache_clear()
     assert calls
     assert prefetch.stats().relations["home"].path == "django"
     assert f"BigAutoField.{name} is patched by tests" in (prefetch.stats().relations["home"].reason or "")
@@ -496,19 +497,19 @@ def test_lookups_in_any_order_are_one_plan(items: list[Item]) -> None:
     shared = MemoizedPrefetch()
     for order in permutations(names):
         list(memoized(Item.objects.prefetch_related(*order), shared))
-    assert len(shared._derived) == 1
+    assert len(shared._session.together) == 1
     assert shared.stats().relations["notes"].requests == 120 * len(items)
 
 
 def test_plans_that_are_dropped_keep_their_counts_and_forget_their_rows(
     items: list[Item], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_memoized_prefetch._prefetch.MAX_TOGETHER", 2)
+    monkeypatch.setattr("django_memoized_prefetch._running.session.MAX_TOGETHER", 2)
     shared = MemoizedPrefetch()
     sets = (("notes__item__twice",), ("status",), ("ranked",), ("many_knowing",), ("twice",))
     for lookups in sets:
         list(memoized(Item.objects.prefetch_related(*lookups), shared))
-    assert len(shared._derived) == 2
+    assert len(shared._session.together) == 2
     relations = shared.stats().relations
     assert {"notes", "notes__item", "notes__item__twice", "status", "ranked", "many_knowing", "twice"} == set(relations)
     assert relations["status"].path == "django"

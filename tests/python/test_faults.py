@@ -21,8 +21,23 @@ from django.db import OperationalError, connection
 from django.db.models.signals import post_init
 from django.test import override_settings
 
-from django_memoized_prefetch import MemoizedPrefetch, _attach, _prefetch
+import django_memoized_prefetch
+from django_memoized_prefetch import MemoizedPrefetch
 from django_memoized_prefetch._engine import Chunk, Memo
+from django_memoized_prefetch._planning import planner
+from django_memoized_prefetch._relations import (
+    base,
+    generic_foreign_key,
+    generic_relation,
+    key_only,
+    many_to_many,
+    reverse_many,
+    reverse_one,
+    to_many,
+    to_one,
+)
+from django_memoized_prefetch._running import chunk as chunk_run
+from django_memoized_prefetch._running import reverse_caches
 from tests.python.isolated import isolated
 from tests.python.references import References
 from tests.python.workshop.models import Customer, Depot, Part, Repair, Stage, Ticket, Word
@@ -80,7 +95,7 @@ def watched(stop_after: int | None = None) -> Iterator[Relations]:
             relations.done += 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_prefetch, "Chunk", WatchedChunk)
+        patch.setattr(chunk_run, "Chunk", WatchedChunk)
         yield relations
 
 
@@ -369,8 +384,8 @@ def test_code_that_uses_the_same_memoized_prefetch_again(where: str) -> str:
 def kept_answers() -> Iterator[dict[Any, Any]]:
     """Rows and links are asked of the database once, and then given again: it is not Django that is tested here."""
     kept: dict[Any, Any] = {}
-    fetch_rows, fetch_links = _prefetch.fetch_rows, _prefetch.fetch_links
-    fetch_referring = _prefetch.fetch_referring
+    fetch_rows, fetch_links = to_one.fetch_rows, many_to_many.fetch_links
+    fetch_referring, fetch_tagged = reverse_many.fetch_referring, generic_relation.fetch_tagged
 
     def again(model: Any, asked: Any, rows: Callable[[], list[Any]]) -> list[Any]:
         if asked not in kept:
@@ -383,9 +398,13 @@ def kept_answers() -> Iterator[dict[Any, Any]]:
         asked = (source.model, name, tuple(keys))
         return again(source.model, asked, lambda: fetch_rows(source, name, keys, instance))
 
-    def referring(relation: Any, source: Any, keys: list[Any], instance: Any) -> list[Any]:
-        asked = (relation.label, tuple(keys))
-        return again(source.model, asked, lambda: fetch_referring(relation, source, keys, instance))
+    def referring(level: Any, keys: list[Any], ordered: bool = True) -> list[Any]:
+        asked = (level.step.relation.label, tuple(keys))
+        return again(level.source.model, asked, lambda: fetch_referring(level, keys, ordered))
+
+    def tagged(relation: Any, source: Any, keys: Any) -> list[Any]:
+        asked = (relation.label, tuple((type(instance), tuple(pks)) for instance, pks in keys))
+        return again(source.model, asked, lambda: fetch_tagged(relation, source, keys))
 
     def links(relation: Any, source: Any, keys: list[Any], instance: Any) -> list[Any]:
         asked = (relation.label, tuple(keys))
@@ -394,9 +413,12 @@ def kept_answers() -> Iterator[dict[Any, Any]]:
         return kept[asked]  # type: ignore[no-any-return]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_prefetch, "fetch_rows", rows)
-        patch.setattr(_prefetch, "fetch_links", links)
-        patch.setattr(_prefetch, "fetch_referring", referring)
+        for module in (to_one, many_to_many):
+            patch.setattr(module, "fetch_rows", rows)
+        patch.setattr(many_to_many, "fetch_links", links)
+        for module in (reverse_many, reverse_one):
+            patch.setattr(module, "fetch_referring", referring)
+        patch.setattr(generic_relation, "fetch_tagged", tagged)
         yield kept
 
 
@@ -480,7 +502,7 @@ class Starvation:
                     starvation.native(super().close)()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_prefetch, "Chunk", StarvingChunk)
+            patch.setattr(chunk_run, "Chunk", StarvingChunk)
             for module, names in NATIVE.items():
                 for name in names:
                     patch.setattr(module, name, self.native(getattr(module, name)))
@@ -488,8 +510,16 @@ class Starvation:
 
 
 NATIVE: dict[Any, tuple[str, ...]] = {
-    _prefetch: ("group_by_class", "group_by_value", "detach_reverse"),
-    _attach: ("follow_to_one", "follow_to_many", "follow_attribute"),
+    planner: ("group_by_class",),
+    chunk_run: ("group_by_class",),
+    reverse_caches: ("detach_reverse",),
+    generic_foreign_key: ("group_by_value",),
+    generic_relation: ("group_by_value",),
+    base: ("follow_attribute",),
+    key_only: ("follow_attribute",),
+    to_one: ("follow_to_one",),
+    reverse_one: ("follow_to_one",),
+    to_many: ("follow_to_many",),
 }
 
 
@@ -527,7 +557,7 @@ def test_each_allocation_of_native_code_fails_once(is_warm: bool) -> str:
 # --- any moment
 
 
-PACKAGE = os.path.dirname(_prefetch.__file__)
+PACKAGE = os.path.dirname(django_memoized_prefetch.__file__)
 
 
 class Moments:

@@ -20,8 +20,9 @@ from django.db.models.signals import post_init, pre_init
 from django.db.models.sql.compiler import SQLCompiler
 from django.test import override_settings
 
-from django_memoized_prefetch import _hydrate
-from django_memoized_prefetch._hydrate import NativeModelIterable, natively, why_not_hydrated
+from django_memoized_prefetch._hydrating import eligibility
+from django_memoized_prefetch._hydrating.eligibility import why_not_hydrated
+from django_memoized_prefetch._hydrating.iterable import NativeModelIterable, with_native_rows
 from tests.python.archive import models as archive
 from tests.python.archive.models import (
     Box,
@@ -245,7 +246,7 @@ def test_asynchronous_ways() -> None:
         async def read(queryset: Any, source: Any = source) -> Any:
             return [box async for box in source(queryset)]
 
-        ours = run_async(read(natively(Box.objects.select_related("room"))))
+        ours = run_async(read(with_native_rows(Box.objects.select_related("room"))))
         theirs = run_async(read(Box.objects.select_related("room")))
         assert dump(ours) == dump(theirs)
         assert len(ours) == 8
@@ -297,9 +298,9 @@ BY_DJANGO = {
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
     caplog.set_level(logging.INFO, "django_memoized_prefetch")
-    _hydrate._reported.clear()
+    eligibility._reported.clear()
     yield lambda: [record.getMessage() for record in caplog.records if record.name == "django_memoized_prefetch"]
-    _hydrate._reported.clear()
+    eligibility._reported.clear()
 
 
 @pytest.mark.usefixtures("filled")
@@ -529,11 +530,11 @@ def test_results_are_lazy_and_close_their_cursor() -> None:
 def test_insertions_of_undecided_keys_are_as_django_has_them() -> None:
     insert("default", archive.UndecidedTarget, ["key"], ["a"])
     insert("default", WithUndecidedKey, ["id", "name", "target_id"], [KEY, "name", "a"])
-    [row] = natively(WithUndecidedKey.objects.all())
+    [row] = with_native_rows(WithUndecidedKey.objects.all())
     assert "fields_cache" not in vars(row._state)
 
 
 def test_an_iterable_that_is_no_models_iterable_is_kept() -> None:
     values = Box.objects.values("pk")
-    assert natively(values)._iterable_class is not ModelIterable
+    assert with_native_rows(values)._iterable_class is not ModelIterable
     assert not issubclass(values._iterable_class, NativeModelIterable)

@@ -15,7 +15,8 @@ from django.db.models.base import ModelState
 
 from django_memoized_prefetch import memoized
 from django_memoized_prefetch._engine import Hydrator
-from django_memoized_prefetch._hydrate import natively, row_fields
+from django_memoized_prefetch._hydrating.iterable import with_native_rows
+from django_memoized_prefetch._hydrating.plan import row_fields
 from tests.python import references
 from tests.python.dump import built_by_django
 from tests.python.isolated import isolated
@@ -63,8 +64,8 @@ def test_a_thousand_results_leave_exact_reference_counts(case: str) -> str:
     ]
 
     def use() -> None:
-        natively(queryset.all())._fetch_all()
-        next(natively(queryset.all()).iterator(chunk_size=2))
+        with_native_rows(queryset.all())._fetch_all()
+        next(with_native_rows(queryset.all()).iterator(chunk_size=2))
 
     for _ in range(10):
         use()
@@ -236,11 +237,11 @@ def test_rows_take_no_more_memory_than_djangos() -> str:
         lambda: Part.objects.select_related("supplier"),
         lambda: Customer.objects.annotate(one=F("region")),
     ):
-        theirs, ours = measured(make), measured(lambda make=make: natively(make()))
+        theirs, ours = measured(make), measured(lambda make=make: with_native_rows(make()))
         measures.append((round(theirs), round(ours)))
         # What a result as a whole takes is spread over its rows.
         assert ours <= theirs + 4, measures
-    _, by_django = built_by_django(lambda: list(natively(Part.objects.all())))
+    _, by_django = built_by_django(lambda: list(with_native_rows(Part.objects.all())))
     assert by_django == 0
     return str(measures)
 

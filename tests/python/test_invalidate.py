@@ -918,7 +918,7 @@ def test_a_change_within_a_chunk_is_seen_by_the_next_one(bookshop: Bookshop) -> 
 
 
 def test_more_changes_than_are_noted_one_by_one(bookshop: Bookshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_memoized_prefetch._prefetch.MAX_CHANGES", 2)
+    monkeypatch.setattr("django_memoized_prefetch._changes.signals.MAX_CHANGES", 2)
     prefetch = MemoizedPrefetch("author", invalidate_on_change=True)
     prefetch.process_chunk(all_books())
     for author in bookshop.authors:

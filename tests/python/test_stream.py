@@ -941,7 +941,7 @@ class TestNothingStaysOpen:
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_after_an_exception_while_building(self, cursors: Cursors, model: Any, error: Any) -> None:
         built = (
-            "django.db.models.base.ModelState" if model is WithInit else "django_memoized_prefetch._hydrate.Hydrator"
+            "django.db.models.base.ModelState" if model is WithInit else "django_memoized_prefetch._hydrating.plan.Hydrator"
         )
         with mock.patch(built, side_effect=error), pytest.raises(error) as caught:
             list(by_cursor(model))

@@ -50,9 +50,7 @@ class Attached:
     own: By model, the places that steps fill: they will do it again.
     """
 
-    def __init__(
-        self, changes: list[Change], steps: Collection[Step], kept_links: dict[Any, dict[Any, Any]]
-    ) -> None:
+    def __init__(self, changes: list[Change], steps: Collection[Step], kept_links: dict[Any, dict[Any, Any]]) -> None:
         self._kept_links = kept_links
         self.own: dict[Any, set[Place]] = defaultdict(set)
         self._concerned: dict[Any, list[Step]] = defaultdict(list)

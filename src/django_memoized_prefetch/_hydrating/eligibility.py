@@ -29,6 +29,7 @@ _PLAIN_SETS = (FileDescriptor.__set__, ImageFileDescriptor.__set__)
 _STOCK_RESULTS = ("results_iter", "get_converters", "apply_converters")
 _INIT, _FROM_DB = Model.__init__, Model.from_db.__func__
 
+
 def why_not_native(queryset: QuerySet[Any], is_streamed: bool = False) -> str | None:
     """Why Django has to build a queryset's rows itself, without asking its database; None when it need not."""
     if is_streamed and getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False):

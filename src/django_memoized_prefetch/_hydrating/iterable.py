@@ -16,6 +16,7 @@ from .plan import hydrator_of
 # How many rows are asked of the driver at once when all of them are wanted anyway.
 ROWS_AT_ONCE = 2_000
 
+
 class NativeModelIterable(ModelIterable):  # type: ignore[misc]
     """Gives what ModelIterable gives."""
 

@@ -22,6 +22,7 @@ from .eligibility import FOREIGN_KEY_SET, report, why_not_hydrated
 # A related object that all rows have is not set where the key is deferred.
 _LEAVES_DEFERRED = django.VERSION >= (6, 1)
 
+
 def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrator, Callable[[Any], Any]]:
     """
     The builder of a result, and what makes of the driver's rows those that it takes.

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._relation import pk_fields
 
+
 @dataclass(frozen=True)
 class Change:
     """

@@ -13,6 +13,7 @@ from .._relation import Relation
 # What is remembered for an alias, schema and scope is dropped whole when that many others were used since.
 MAX_CONTEXTS = 4
 
+
 class Context:
     """
     What is remembered for one alias, schema and scope.

@@ -12,6 +12,7 @@ from .._engine import Memo
 from .._queries.sources import RowSource
 from .._relation import Relation, is_data_descriptor, pk_fields
 
+
 @dataclass(frozen=True)
 class TableSpec:
     """

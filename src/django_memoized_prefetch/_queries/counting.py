@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connections
 
+
 class QueryCount:
     """Counts the statements of a `with` block, with those that Django's own prefetches run in it."""
 

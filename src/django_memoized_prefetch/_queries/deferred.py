@@ -11,6 +11,7 @@ from django.db.models import Model
 from .keys import batches
 from .sources import fetches_otherwise
 
+
 def load_missing(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
     """Loads a column of those instances that have it deferred."""
     if deferred := [one for one in instances if attname not in one.__dict__]:

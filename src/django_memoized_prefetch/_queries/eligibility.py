@@ -13,7 +13,8 @@ from django.db.models.sql.where import ExtraWhere
 
 from .._stock import why_not_stock
 
-def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | None:
+
+def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
     """Why a row of this queryset may depend on the other keys asked for, or on the link; None when it cannot."""
     query = queryset.query
     if query.combinator:
@@ -40,7 +41,7 @@ def why_not_remembered(queryset: QuerySet[Any], relation: Relation) -> str | Non
             return "the queryset uses a window function"
     if "?" in query.order_by:
         return "the queryset is in random order"
-    return why_not_linked(queryset, relation) if relation.kind == TO_MANY else None
+    return None
 
 
 def why_not_referring(queryset: QuerySet[Any]) -> str | None:
@@ -50,25 +51,18 @@ def why_not_referring(queryset: QuerySet[Any]) -> str | None:
     return why_not_stock(queryset)
 
 
-def selects(queryset: QuerySet[Any], name: str) -> bool:
-    """Whether the rows come with this relation attached, by select_related()."""
-    selected = queryset.query.select_related
-    return name in selected if isinstance(selected, dict) else False
-
-
 def aggregates(queryset: QuerySet[Any]) -> bool:
     query = queryset.query
     return query.group_by is not None or any(one.contains_aggregate for one in query.annotations.values())
 
 
-def why_not_linked(queryset: QuerySet[Any], relation: Relation) -> str | None:
-    """For a many-to-many: why what the queryset says of a row may be different for each link."""
+def why_not_linked(queryset: QuerySet[Any], through: Any) -> str | None:
+    """For a many-to-many through that model: why what the queryset says of a row may be different for each link."""
     query = queryset.query
     if aggregates(queryset):
         return "the queryset aggregates"
-    through = link_fields(relation)[0]._meta.db_table
     for join in query.alias_map.values():
-        if join.table_name == through:
+        if join.table_name == through._meta.db_table:
             return "the queryset joins the through table"
         field = getattr(join, "join_field", None)
         if field is not None and not isinstance(field, ForeignObject):

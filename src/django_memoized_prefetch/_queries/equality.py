@@ -12,6 +12,7 @@ from .._relation import Relation, value_field
 from .._stock import why_overridden_once
 from .keys import column_type_of, is_integer_type
 
+
 def equals_as_python(field: Any, connection: Any) -> bool:
     """
     Whether values of the field's column that the database finds equal are equal in Python too.

@@ -20,6 +20,7 @@ from django.db.models.sql.where import WhereNode
 from .._relation import value_field
 from .._stock import why_overridden_once
 
+
 class KeyIn(In):  # type: ignore[misc]
     """
     `column IN (keys)` for keys that are distinct, not null, and as the column gave them: no resolving, cleaning and

@@ -12,6 +12,7 @@ from .._hydrating.iterable import with_native_rows
 from .keys import batches, by_name, with_keys
 from .sources import RowSource, base_rows
 
+
 def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance: Model) -> list[Any]:
     """The rows whose `field_name` is among the keys, in no order, as few queries as the database allows."""
     rows = _rows_of(source.queryset(instance), field_name, keys)

@@ -19,6 +19,7 @@ except ImportError:  # before Django 6.1
 if TYPE_CHECKING:
     from .._config import MemoizedPrefetchConfig
 
+
 @dataclass(frozen=True, eq=False)
 class RowSource:
     """

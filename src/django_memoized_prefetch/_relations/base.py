@@ -198,8 +198,8 @@ class Step(ABC):
         if to_attr is None:
             return self.place
         if self.is_single and not self._is_before_way_back:
-            # Django 4.2.
-            if get_prefetcher(instance, name, to_attr)[3] == self.relation.descriptor.is_cached:
+            is_fetched = get_prefetcher(instance, name, to_attr)[3]
+            if is_fetched == self.relation.descriptor.is_cached:  # Django 4.2
                 return self.place
         on_class = static_attribute(type(instance), to_attr)
         return Place(DICT if isinstance(on_class, cached_property) else ATTRIBUTE, to_attr)
@@ -269,9 +269,7 @@ class Step(ABC):
         """Whether one query can read the rows of both."""
         return False
 
-    def engine(
-        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
-    ) -> Any:
+    def engine(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> Any:
         """
         The engine's object for this relation.
 

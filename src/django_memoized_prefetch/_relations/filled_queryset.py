@@ -19,6 +19,7 @@ from .._private_class import look_like, set_class, why_not_subclassed
 # Classes that intercept attribute access themselves would see the private class's missing attributes.
 _INTERCEPTORS = ("__getattr__", "__getattribute__", "__setattr__", "__delattr__")
 
+
 def can_be_filled(queryset_class: Any) -> bool:
     """Whether an instance of a private subclass may stand for one that the manager builds."""
     return (

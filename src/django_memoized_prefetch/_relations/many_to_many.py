@@ -80,7 +80,7 @@ class ManyToMany(ToManyStep):
         identity = (through, names, self.relation.model, source.reads_links and source.identity)
         name = f"{through.__name__}_{names[0]}_{names[1]}"
         are_alone = partial(is_link_table_enough, self.relation, source)
-        self.links = LinkSpec(identity, source.model, self.relation, name, are_alone)
+        self.links = LinkSpec(identity, self.relation, source.model, name, are_alone)
         return reason
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
@@ -101,9 +101,16 @@ class ManyToMany(ToManyStep):
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         [level] = levels
-        how = (partial(function, level, count) for function in (_fetch_links, _fetch_rows, _load))
-        engine = run.engine(level)
-        run.pins.to_many(level.links, level.memo, level.objects, engine, level.remembered, *how)
+        run.pins.to_many(
+            level.links,
+            level.memo,
+            level.objects,
+            run.engine(level),
+            level.remembered,
+            partial(_fetch_links, level, count),
+            partial(_fetch_rows, level, count),
+            partial(_load, level, count),
+        )
 
     def _attach_unsaved(self, instance: Any) -> None:
         getattr(instance, self.relation.name)

@@ -35,9 +35,7 @@ def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
     return Stats(relations, tables)
 
 
-def _relation_stats(
-    counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory
-) -> RelationStats:
+def _relation_stats(counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory) -> RelationStats:
     return RelationStats(
         requests=count.requests,
         hits=count.hits,

@@ -122,6 +122,9 @@ class LookupSet:
         """Of every lookup, each before those that continue it."""
         return list(self._counts.values())
 
+    def paths(self) -> list[str]:
+        return [lookup.path for lookup in self.tree.root.all_below()]
+
     def steps_of(self, lookup: Lookup) -> Iterator[Step]:
         return (step for step in self.planner.steps() if step.lookup.path == lookup.path)
 

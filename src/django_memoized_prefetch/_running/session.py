@@ -12,7 +12,8 @@ from django.db.models import Model
 from .._changes.attached import matters
 from .._changes.forget import forget, forget_sources
 from .._changes.signals import ChangeLog, changed_keys
-from .._engine import Chunk
+from .._config import MemoizedPrefetchConfig
+from .._engine import Chunk, Counters
 from .._memory.change import Change
 from .._memory.memory import Memory
 from .._relations.base import Step
@@ -41,9 +42,7 @@ class Session:
         shared, so that each has a memory of its own.
     """
 
-    def __init__(
-        self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool
-    ) -> None:
+    def __init__(self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool) -> None:
         self._size, self._scope, self._listens = size, scope, listens
         self.own = LookupSet(given)
         self.together: dict[tuple[Any, ...], LookupSet] = {}
@@ -72,6 +71,14 @@ class Session:
 
     def scope_now(self) -> Any:
         return self._scope() if self._scope is not None else None
+
+    def load_now(self, config: MemoizedPrefetchConfig) -> None:
+        """Reads the rows of `prefetch_all`."""
+        lookups = [lookup for lookup in self.own.tree.root.all_below() if lookup.config is config]
+        paths = [lookup.path for lookup in lookups]
+        custom_below = lookups[0].custom_below if lookups else ()
+        counters = self.own.counts_of(lookups[0]).row_counts if lookups else Counters()
+        self.memory.load_now(config, self.scope_now(), paths, custom_below, counters)
 
     # --- chunks
 

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 if TYPE_CHECKING:
-    from ._stats import Stats
+    from .._reports.stats import Stats
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from traceback import walk_tb
 from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
 from django.db.models import F, IntegerField, Model, QuerySet
 from django.db.models.expressions import OrderBy, RawSQL
 from django.db.models.fields.related import ForeignObject
-from django.db.models.sql.compiler import cursor_iter
 from django.db.models.sql.datastructures import BaseTable
 from django.db.models.sql.where import ExtraWhere
 
-from ._engine import repeated_neighbour
-from ._hydrate import NativeModelIterable, close_results
-from ._queries import all_expressions
-from ._relations import pk_fields
-from ._stock import why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
+from .._engine import repeated_neighbour
+from .._queries.eligibility import all_expressions
+from .._relation import pk_fields
+from .._stock import why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
+from .closing import closing_readers
 
 
 class Pages:
@@ -240,27 +236,3 @@ def key_value(model: type[Model], after: Any) -> Any:
         names = ", ".join(column.name for column in columns)
         msg = f"chunks: after must be a primary key of {model.__name__} ({names}), got {after!r}."
         raise ValueError(msg) from error
-
-
-# --- closing
-
-
-@contextmanager
-def closing_readers() -> Iterator[None]:
-    """
-    Closes what reads the database in this block, when the block fails.
-
-    These generators end when they are released; but the frames of the traceback hold them, and with them a cursor of
-    the server, for as long as somebody keeps the exception.
-    """
-    try:
-        yield
-    except BaseException as error:
-        for frame, _ in walk_tb(error.__traceback__):
-            for value in list(frame.f_locals.values()):
-                if inspect.isgenerator(value) and value.gi_code in _READERS and not value.gi_running:
-                    close_results(value)
-        raise
-
-
-_READERS = (cursor_iter.__code__, NativeModelIterable.__iter__.__code__)

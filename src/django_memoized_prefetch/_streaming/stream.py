@@ -6,31 +6,22 @@ import inspect
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from asgiref.sync import sync_to_async
 from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
 
-from ._hydrate import natively, why_not_native
-from ._pages import Pages, closing_readers, key_value, ordering_of, why_not_in_pages
-from ._progress import Bar, Meter, Progress
-from ._querysets import FAMILY, set_class, stock_class_of
-from ._stock import why_not_own, why_not_read_as_stock
-
-if TYPE_CHECKING:
-    from ._prefetch import MemoizedPrefetch
+from .._hydrating.iterable import with_native_rows
+from .._private_class import FAMILY, set_class, stock_class_of
+from .._running.session import Session
+from .._stock import ATTACHING, why_not_own, why_not_read_as_stock
+from .closing import closing_readers
+from .pages import Pages, key_value, ordering_of, why_not_in_pages
+from .progress import Bar, Meter, Progress
 
 Chunks = Generator[list[Any], None, None]
-
-# A queryset class that has its own way to do one of these keeps it; its lookups are then Django's for every chunk.
-_ATTACHING = ("_iterator", "aiterator", "_prefetch_related_objects")
-
-
-def own_attaching(queryset_class: Any) -> str | None:
-    """Which method of the class may attach otherwise than Django's."""
-    return why_not_own(queryset_class, _ATTACHING)
 
 
 class Stream:
@@ -42,7 +33,7 @@ class Stream:
 
     def __init__(
         self,
-        prefetch: MemoizedPrefetch,
+        session: Session,
         source: Any,
         chunk_size: int,
         after: Any,
@@ -59,7 +50,7 @@ class Stream:
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             msg = f"chunks: progress must be True, a callable or None, got {progress!r}."
             raise TypeError(msg)
-        self._prefetch, self._chunk_size, self._total = prefetch, chunk_size, total
+        self._session, self._chunk_size, self._total = session, chunk_size, total
         self._consumer = Bar() if progress is True else progress if callable(progress) else None
         self._read: Callable[[Meter | None], Chunks]
         if isinstance(source, BaseManager):
@@ -76,7 +67,7 @@ class Stream:
         with ExitStack() as stack:
             meter = None
             if self._consumer is not None:
-                meter = Meter(self._consumer, self._prefetch.stats, self._total)
+                meter = Meter(self._consumer, self._session.stats, self._total)
                 if isinstance(self._consumer, Bar):
                     self._consumer.open(self._total)
                 stack.callback(meter.close)
@@ -102,7 +93,7 @@ class Stream:
         clone, attach = self._prepared(queryset)
         obstacle = why_not_in_pages(clone)
         if why_not_read_as_stock(type(clone)) is None:
-            natively(clone)
+            with_native_rows(clone)
         if mode == "cursor" or obstacle is not None:
             refuse_pages(clone.model, obstacle or 'mode="cursor" was asked for', after, mode)
             self._note(clone, f"by one cursor: {obstacle or 'it was asked for'}")
@@ -114,7 +105,7 @@ class Stream:
 
     def _prepared(self, queryset: QuerySet[Any]) -> tuple[QuerySet[Any], Callable[[list[Any]], None]]:
         """A clone that gives bare rows, of one database, and what attaches all that belongs to a chunk of them."""
-        prefetch = self._prefetch
+        session = self._session
         clone = queryset._chain()
         clone._db = clone.db  # a router may choose another replica every time
         family = vars(clone).pop(FAMILY, None)
@@ -122,13 +113,13 @@ class Stream:
             set_class(clone, stock_class)
         lookups: tuple[Any, ...] = ()
         # One that does something with the rows of its iterator() expects that they are there already.
-        if why_not_own(stock_class, ("iterator", *_ATTACHING)) is None:
+        if why_not_own(stock_class, ("iterator", *ATTACHING)) is None:
             lookups, clone._prefetch_related_lookups = tuple(clone._prefetch_related_lookups), ()
 
         def attach(rows: list[Any]) -> None:
-            prefetch._process_with(lookups, rows)
-            if family is not None and family.prefetch is not prefetch:
-                family.prefetch.process_chunk(rows)
+            session.process(rows, lookups)
+            if family is not None and family.session is not session:
+                family.session.process(rows)
 
         return clone, attach
 
@@ -153,8 +144,8 @@ class Stream:
 
     def _of_raw(self, raw: Any) -> Callable[[Meter | None], Chunks]:
         clone, lookups = raw.using(raw.db), tuple(raw._prefetch_related_lookups)
-        self._prefetch._streams[raw.model.__name__] = "by one cursor: it is raw SQL"
-        return lambda meter: self._cut(clone.iterator(), lambda rows: self._prefetch._process_with(lookups, rows))
+        self._session.streams[raw.model.__name__] = "by one cursor: it is raw SQL"
+        return lambda meter: self._cut(clone.iterator(), lambda rows: self._session.process(rows, lookups))
 
     def _of_iterable(self, source: Any, after: Any, mode: str | None) -> Callable[[Meter | None], Chunks]:
         if not isinstance(source, Iterable) or isinstance(source, (str, bytes)):
@@ -165,7 +156,7 @@ class Stream:
             raise ValueError(msg)
         if self._total is None and isinstance(source, Sequence):
             self._total = len(source)
-        return lambda meter: self._cut(iter(source), self._prefetch.process_chunk)
+        return lambda meter: self._cut(iter(source), self._session.process)
 
     def _cut(self, rows: Iterator[Any], attach: Callable[[list[Any]], Any]) -> Chunks:
         try:
@@ -178,9 +169,7 @@ class Stream:
                 rows.close()
 
     def _note(self, queryset: QuerySet[Any], how: str) -> None:
-        name = queryset.model.__name__
-        self._prefetch._streams[name] = how
-        self._prefetch._built[name] = why_not_read_as_stock(type(queryset)) or why_not_native(queryset)
+        self._session.streams[queryset.model.__name__] = how
 
 
 def take(rows: Iterator[Any], count: int) -> list[Any]:

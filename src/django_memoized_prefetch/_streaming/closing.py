@@ -1,0 +1,33 @@
+"""Closes what reads the database when something fails."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
+
+from django.db.models.sql.compiler import cursor_iter
+
+from .._hydrating.iterable import NativeModelIterable, close_results
+
+
+@contextmanager
+def closing_readers() -> Iterator[None]:
+    """
+    Closes what reads the database in this block, when the block fails.
+
+    These generators end when they are released; but the frames of the traceback hold them, and with them a cursor of
+    the server, for as long as somebody keeps the exception.
+    """
+    try:
+        yield
+    except BaseException as error:
+        for frame, _ in walk_tb(error.__traceback__):
+            for value in list(frame.f_locals.values()):
+                if inspect.isgenerator(value) and value.gi_code in _READERS and not value.gi_running:
+                    close_results(value)
+        raise
+
+
+_READERS = (cursor_iter.__code__, NativeModelIterable.__iter__.__code__)
