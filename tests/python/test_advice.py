@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from django_memoized_prefetch import Advice, MemoizedPrefetch, MemoizedPrefetchConfig, Stats, _stock, memoized
-from django_memoized_prefetch._relations import find
+from django_memoized_prefetch import Advice, MemoizedPrefetch, MemoizedPrefetchConfig, Stats, memoized
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
@@ -122,11 +121,8 @@ def test_of_a_many_to_many_and_of_its_links() -> None:
     assert read_categories(12).stats().advice["Category"].fetched > 0
 
 
-def test_of_a_table_that_two_lookups_of_a_chunk_use_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_table_that_two_lookups_of_a_chunk_use_one_after_the_other() -> None:
     """What the first used is there for the second, and what was used least recently gives way, of both."""
-    # The key of a stage is a field of its own, and left to Django otherwise.
-    monkeypatch.setattr(_stock, "why_not_key", lambda _: None)
-    find._relation_of.cache_clear()
     fill_workshop(repairs=20)
     chance = random.Random(4)
     chunks = [[key(chance.randrange(20)) for _ in range(3)] for _ in range(60)]
@@ -142,7 +138,6 @@ def test_of_a_table_that_two_lookups_of_a_chunk_use_one_after_the_other(monkeypa
     for size in (2, 5, 9):
         advice = run(size).advice["Stage"]
         assert [advice.fetched_with(other) for other in range(1, 10)] == fetched, size
-    find._relation_of.cache_clear()
 
 
 def test_absences_take_part() -> None:

@@ -80,13 +80,13 @@ ALL, SOME = "as many as of the stock queryset", "those of other querysets, which
 
 def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) -> Any:
     """
-    Compares what `use` makes of a queryset through `natively` with what it makes of the stock one.
+    Compares what `use` makes of a queryset through `with_native_rows` with what it makes of the stock one.
 
     Args:
         by_django: How many rows Django has to build even so.
     """
     theirs, their_sql, their_rows = outcome(lambda: use(stock))
-    ours, our_sql, our_rows = outcome(lambda: use(natively))
+    ours, our_sql, our_rows = outcome(lambda: use(with_native_rows))
     assert ours == theirs
     assert our_sql == their_sql
     if by_django == SOME:
@@ -392,7 +392,7 @@ def test_classes_that_change_after_their_first_use(change: str) -> None:
 
     before = check(use)
     with CHANGES[change]():
-        changed_ours, changed_theirs = outcome(lambda: use(natively)), outcome(lambda: use(stock))
+        changed_ours, changed_theirs = outcome(lambda: use(with_native_rows)), outcome(lambda: use(stock))
         assert changed_ours[:2] == changed_theirs[:2]
         assert changed_ours[0] != before, "the change changes nothing"
     assert check(use) == before
@@ -485,7 +485,7 @@ def test_a_router_is_asked_once(model: Any) -> None:
     fill_archive("other")
     routers = [RandomReplica(), RandomReplica()]
     results = []
-    for router, built in zip(routers, (stock, natively)):
+    for router, built in zip(routers, (stock, with_native_rows)):
         with override_settings(DATABASE_ROUTERS=[router]):
             results.append([dump(list(built(model.objects.order_by("pk")))) for _ in range(2)])
     assert results[0] == results[1]

@@ -26,6 +26,7 @@ from django.db.models.sql import Query
 from django.test import override_settings
 
 from django_memoized_prefetch import MemoizedPrefetch, Progress, memoized
+from django_memoized_prefetch._running.session import Session
 from tests.python.archive.models import Box, ListedRoom, PaintedVase, Room, Seal, Sheet, Statue, Traced, Vase, WithInit
 from tests.python.archive.rows import fill_archive
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
@@ -814,7 +815,7 @@ def test_a_bar_is_closed_however_the_loop_ends(bookshop: Bookshop, capsys: pytes
     chunks.close()
     assert not tqdm._instances
     with (
-        mock.patch.object(MemoizedPrefetch, "process_chunk", side_effect=OperationalError),
+        mock.patch.object(Session, "process", side_effect=OperationalError),
         pytest.raises(OperationalError),
     ):
         list(MemoizedPrefetch().chunks(Book.objects.all(), 4, progress=True))
@@ -932,7 +933,7 @@ class TestNothingStaysOpen:
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_after_an_exception_while_attaching(self, cursors: Cursors, model: Any, error: Any) -> None:
-        with mock.patch.object(MemoizedPrefetch, "process_chunk", side_effect=error):
+        with mock.patch.object(Session, "process", side_effect=error):
             with pytest.raises(error) as caught:
                 list(by_cursor(model))
             # The traceback holds the frames, as a debugger or a log does.
@@ -941,7 +942,9 @@ class TestNothingStaysOpen:
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_after_an_exception_while_building(self, cursors: Cursors, model: Any, error: Any) -> None:
         built = (
-            "django.db.models.base.ModelState" if model is WithInit else "django_memoized_prefetch._hydrating.plan.Hydrator"
+            "django.db.models.base.ModelState"
+            if model is WithInit
+            else "django_memoized_prefetch._hydrating.plan.Hydrator"
         )
         with mock.patch(built, side_effect=error), pytest.raises(error) as caught:
             list(by_cursor(model))
