@@ -123,12 +123,7 @@ def join(queryset: Any, family: SharedMemory | None) -> None:
 
 @functools.lru_cache(maxsize=256)
 def memoized_class(stock_class: Any) -> Any:
-    """
-    The private subclass of a queryset class; None when the class would notice.
-
-    Each method takes the place of Django's own and of no other: where the class has one of its own, that one runs, and
-    comes by `super()` to Django's.
-    """
+    """The private subclass of a queryset class; None when the class would notice."""
     name = stock_class.__name__
     reason = why_not_subclassed(stock_class)
     if reason is not None:
@@ -137,125 +132,137 @@ def memoized_class(stock_class: Any) -> Any:
     report(why_not_read_as_stock(stock_class))
     if reason := own_attaching(stock_class):
         logger.info("Lookups of %s are prefetched by Django for every chunk. %s", name, reason)
+    private_class = type(name, (_Memoized, stock_class), {STOCK_CLASS: stock_class})
+    look_like(private_class, stock_class)
+    return private_class
 
-    def is_own(name: str) -> bool:
-        return why_not_own(stock_class, (name,)) is None
 
-    def rows_of(queryset: Any, **how: Any) -> Any:
-        iterable_class = queryset._iterable_class
-        if issubclass(iterable_class, ModelIterable):
-            reason = why_not_read_as_stock(stock_class)
-            report(reason)
-            if reason is None:
-                iterable_class = native_iterable(iterable_class)
-        return iterable_class(queryset, **how)
+class _Memoized:
+    """
+    What a private subclass does in its own way.
 
-    def attaching(queryset: Any) -> Callable[[Sequence[Any]], None] | None:
-        """What attaches to rows all that belongs to them; None when that is nothing, or is left to Django."""
-        family = vars(queryset).get(FAMILY)
-        if (
-            family is None
-            or not (family.session.own.given or queryset._prefetch_related_lookups)
-            or not issubclass(queryset._iterable_class, ModelIterable)
-            or own_attaching(stock_class)
-        ):
-            return None
-        return functools.partial(family.attach, queryset)
+    Each method takes the place of Django's own and of no other: where the stock class has one of its own, that one
+    runs, and comes by `super()` to Django's.
+    """
 
-    def attach_by_django(lookups: tuple[Any, ...]) -> Callable[[Sequence[Any]], None]:
-        return lambda rows: query.prefetch_related_objects(rows, *lookups)
+    _result_cache: Any
+    _prefetch_done: bool
+    _prefetch_related_lookups: tuple[Any, ...]
+    db: str
 
-    class Memoized(stock_class):  # type: ignore[misc]
-        _result_cache: Any
-        _prefetch_done: bool
+    @property
+    def __class__(self) -> Any:
+        return vars(type(self)).get(STOCK_CLASS, type(self))
 
-        @property
-        def __class__(self) -> Any:
-            return stock_class if type(self) is Memoized else type(self)
+    @__class__.setter
+    def __class__(self, new_class: Any) -> None:
+        set_class(self, new_class)
+        join(self, self.__dict__.pop(FAMILY, None))
 
-        @__class__.setter
-        def __class__(self, new_class: Any) -> None:
-            set_class(self, new_class)
-            join(self, self.__dict__.pop(FAMILY, None))
+    def _clone(self, *args: Any, **kwargs: Any) -> Any:
+        clone = super()._clone(*args, **kwargs)  # type: ignore[misc]
+        join(clone, vars(self).get(FAMILY))
+        return clone
 
-        def _clone(self, *args: Any, **kwargs: Any) -> Any:
-            clone = super()._clone(*args, **kwargs)
-            join(clone, vars(self).get(FAMILY))
-            return clone
+    def _fetch_all(self) -> None:
+        if self._result_cache is None and is_djangos(self, "_fetch_all"):
+            self._result_cache = list(rows_of(self))
+        super()._fetch_all()  # type: ignore[misc]
 
-        def _fetch_all(self) -> None:
-            if self._result_cache is None and is_own("_fetch_all"):
-                self._result_cache = list(rows_of(self))
-            super()._fetch_all()
-            # Django comes to _prefetch_related_objects() with lookups of the queryset itself only.
-            if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):
-                self._prefetch_related_objects()
+    def _prefetch_related_objects(self) -> None:
+        attach = attaching(self)
+        if attach is None or not is_djangos(self, "_prefetch_related_objects"):
+            super()._prefetch_related_objects()  # type: ignore[misc]
+            return
+        attach(self._result_cache)
+        self._prefetch_done = True
 
-        def _prefetch_related_objects(self) -> None:
-            attach = attaching(self)
-            if attach is None:
-                super()._prefetch_related_objects()
-                return
-            attach(self._result_cache)
-            self._prefetch_done = True
+    def _iterator(self, use_chunked_fetch: bool, chunk_size: int | None) -> Iterator[Any]:
+        if not is_djangos(self, "_iterator"):
+            yield from super()._iterator(use_chunked_fetch, chunk_size)  # type: ignore[misc]
+            return
+        size, lookups = chunk_size or CHUNK_SIZE, self._prefetch_related_lookups
+        attach = attaching(self)
+        if lookups and attach is None:
+            attach = attach_by_django(lookups)
+        rows = iter(rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=size))
+        if attach is None or (lookups and chunk_size is None):
+            yield from rows
+            return
+        while chunk := list(islice(rows, size)):
+            attach(chunk)
+            yield from chunk
 
-        def _iterator(self, use_chunked_fetch: bool, chunk_size: int | None) -> Iterator[Any]:
-            if not is_own("_iterator"):
-                yield from super()._iterator(use_chunked_fetch, chunk_size)
-                return
-            size, lookups = chunk_size or CHUNK_SIZE, self._prefetch_related_lookups
-            attach = attaching(self)
-            if lookups and attach is None:
-                attach = attach_by_django(lookups)
-            rows = iter(rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=size))
-            if attach is None or (lookups and chunk_size is None):
-                yield from rows
-                return
-            while chunk := list(islice(rows, size)):
-                attach(chunk)
-                yield from chunk
-
-        async def aiterator(self, chunk_size: int = CHUNK_SIZE) -> AsyncIterator[Any]:
-            attach, lookups = attaching(self), self._prefetch_related_lookups
-            if not is_own("aiterator") or (lookups and attach is None):
-                async for row in super().aiterator(chunk_size):
-                    yield row
-                return
-            if chunk_size <= 0:
-                msg = "Chunk size must be strictly positive."
-                raise ValueError(msg)
-            use_chunked_fetch = not connections[self.db].settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-            rows = rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=chunk_size)
-            if attach is None:
-                async for row in rows:
-                    yield row
-                return
-            chunk: list[Any] = []
+    async def aiterator(self, chunk_size: int = CHUNK_SIZE) -> AsyncIterator[Any]:
+        attach, lookups = attaching(self), self._prefetch_related_lookups
+        if not is_djangos(self, "aiterator") or (lookups and attach is None):
+            async for row in super().aiterator(chunk_size):  # type: ignore[misc]
+                yield row
+            return
+        if chunk_size <= 0:
+            msg = "Chunk size must be strictly positive."
+            raise ValueError(msg)
+        use_chunked_fetch = not connections[self.db].settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+        rows = rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=chunk_size)
+        if attach is None:
             async for row in rows:
-                chunk.append(row)
-                if len(chunk) >= chunk_size:
-                    await sync_to_async(attach)(chunk)
-                    for attached in chunk:
-                        yield attached
-                    chunk.clear()
-            if chunk:
+                yield row
+            return
+        chunk: list[Any] = []
+        async for row in rows:
+            chunk.append(row)
+            if len(chunk) >= chunk_size:
                 await sync_to_async(attach)(chunk)
                 for attached in chunk:
                     yield attached
+                chunk.clear()
+        if chunk:
+            await sync_to_async(attach)(chunk)
+            for attached in chunk:
+                yield attached
 
-        def __deepcopy__(self, memo: Any) -> Any:
-            copied = super().__deepcopy__(memo)
-            join(copied, vars(self).get(FAMILY))
-            return copied
+    def __deepcopy__(self, memo: Any) -> Any:
+        copied = super().__deepcopy__(memo)  # type: ignore[misc]
+        join(copied, vars(self).get(FAMILY))
+        return copied
 
-        def __reduce_ex__(self, protocol: Any) -> Any:
-            if type(self) is Memoized:
-                return reduced(self, stock_class, protocol)
-            return super().__reduce_ex__(protocol)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if STOCK_CLASS in vars(type(self)):
+            return reduced(self, stock_class_of(type(self)), protocol)
+        return super().__reduce_ex__(protocol)
 
-    look_like(Memoized, stock_class)
-    setattr(Memoized, STOCK_CLASS, stock_class)
-    return Memoized
+
+def is_djangos(queryset: Any, name: str) -> bool:
+    """Whether the method of that name, of the stock class, is Django's own."""
+    return why_not_own(getattr(type(queryset), STOCK_CLASS), (name,)) is None
+
+
+def rows_of(queryset: Any, **how: Any) -> Any:
+    """The rows of a queryset, built natively where that is possible."""
+    iterable_class = queryset._iterable_class
+    if issubclass(iterable_class, ModelIterable):
+        reason = why_not_read_as_stock(getattr(type(queryset), STOCK_CLASS))
+        report(reason)
+        if reason is None:
+            iterable_class = native_iterable(iterable_class)
+    return iterable_class(queryset, **how)
+
+
+def attaching(queryset: Any) -> Callable[[Sequence[Any]], None] | None:
+    """What attaches to rows all that belongs to them; None when that is nothing, or is left to Django."""
+    family = vars(queryset).get(FAMILY)
+    if (
+        family is None
+        or not (family.session.own.given or queryset._prefetch_related_lookups)
+        or not issubclass(queryset._iterable_class, ModelIterable)
+        or own_attaching(getattr(type(queryset), STOCK_CLASS))
+    ):
+        return None
+    return functools.partial(family.attach, queryset)
+
+
+def attach_by_django(lookups: tuple[Any, ...]) -> Callable[[Sequence[Any]], None]:
+    return lambda rows: query.prefetch_related_objects(rows, *lookups)
 
 
 # --- pickling

@@ -41,6 +41,12 @@ class Relation:
     descriptor: Any = None
 
     @property
+    def to(self) -> type[Model]:
+        """The related model, of a relation that leads to one."""
+        assert self.target is not None, f"{self.label} leads to no certain model"
+        return self.target
+
+    @property
     def label(self) -> str:
         return f"{self.model.__name__}.{self.name}"
 

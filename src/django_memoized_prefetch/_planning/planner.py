@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from .._engine import group_by_class
 from .._lookups import CLASH, Lookup, Tree
 from .._memory.context import Context
-from .._relations.base import Given, Step
+from .._relations.base import Given, Step, check_to_attr
 from .._relations.by_django import ByDjango
 from .._relations.find import relation_for
 from .._stock import why_not_stock_prefetch
@@ -66,7 +66,7 @@ class Planner:
         """Raises where a lookup below this one does not fit, as far as models tell that."""
         for below in lookup.below.values():
             step = self.step(below, model, parent)
-            step.check_to_attr()
+            check_to_attr(step)
             if step.row_model is not None:
                 self.check(below, step.row_model, step)
 
@@ -124,10 +124,21 @@ class Planner:
                     deeper = self.step(below, model, step)  # type: ignore[arg-type]
                 except (AttributeError, ValueError):
                     continue  # raised when there are objects to attach it to
-                found |= {deeper.table_identity} if deeper.is_to_one else set()
+                found |= {identity_of(deeper)} if deeper.is_to_one else set()
                 found |= self.later_tables(deeper)
             known = self._later[step] = frozenset(found)
         return known
+
+
+def asks_manager(step: Step) -> bool:
+    """Whether a manager of the project's own has yet to be asked for its queryset, which takes an instance."""
+    source = step.source
+    return source is not None and source.of_manager and not step.by_django and (source.varies or not step.is_judged)
+
+
+def identity_of(step: Step) -> Any:
+    """Steps with equal ones share a table."""
+    return step if step.table is None else step.table.identity
 
 
 def plan(lookup: Lookup, model: type[Model], given: Given | None, instance: Model | None) -> Step:

@@ -48,6 +48,8 @@ class Step(ABC):
     links: The table that its links are remembered in, if it has some.
     rereads: Its rows depend on what else is asked for: below a remembered row they are read again for every chunk.
     reason: Why Django attaches it, or why it rereads.
+    is_judged: A manager of the project's own was asked for its queryset.
+    selected: What `select_related()` of a given queryset, or of that of a manager, brings along.
     """
 
     by_django = False
@@ -64,7 +66,7 @@ class Step(ABC):
         self.rereads = False
         self.reason: str | None = None
         self.is_judged = False
-        self._selected: Any = {}
+        self.selected: Any = {}
 
     # --- planning
 
@@ -80,27 +82,6 @@ class Step(ABC):
         """
         return None
 
-    def _find_source(self, default: Callable[[], RowSource]) -> str | None:
-        lookup, config = self.lookup, self.lookup.config
-        if config is not None and not (config.queryset is None and self.is_collection):
-            source = config_rows(config)
-        elif lookup.querysets is None:
-            source = default()
-        else:
-            seals = not self.is_to_one or self.relation.reverse_name is not None
-            source = queryset_rows(lookup.querysets[0], seals=seals)
-        if config is not None:
-            self.check_target(config.model)
-        self.source = source
-        if config is not None and source.custom and not source.of_manager:
-            return self.judge(config.get_queryset(), whole=config.prefetch_all)
-        if lookup.querysets is None:
-            return None
-        reason = self.judge(lookup.querysets[0])
-        if not issubclass(lookup.querysets[0].model, self.target._meta.concrete_model):
-            return f"the queryset is of {lookup.querysets[0].model.__name__}"
-        return reason
-
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
         """
         Why rows of this queryset cannot be asked for by keys and remembered; None when they can.
@@ -108,42 +89,12 @@ class Step(ABC):
         Args:
             whole: It is read whole before: a slice is then a limit.
         """
-        self._note_selected(queryset)
+        self.selected = selected_by(queryset)
         if queryset.query.is_sliced and not whole:
             return "the queryset is sliced"
         return why_not_remembered(queryset)
 
-    def _note_selected(self, queryset: QuerySet[Any]) -> None:
-        selected = queryset.query.select_related
-        self._selected = selected if isinstance(selected, dict) else {}
-
-    @property
-    def asks_manager(self) -> bool:
-        """Whether a manager of the project's own has yet to be asked for its queryset, which takes an instance."""
-        source = self.source
-        return source is not None and source.of_manager and not self.by_django and (source.varies or not self.is_judged)
-
-    def check_target(self, model: type[Model]) -> None:
-        config = self.lookup.config
-        if config is not None and config.queryset is not None:
-            model = config.queryset.model
-        if self.relation.target is not None and not issubclass(model, self.target._meta.concrete_model):
-            label, target = self.relation.label, self.target
-            msg = f"{self.lookup.where}: {label} leads to {target.__name__}, not {model.__name__}."
-            raise ValueError(msg)
-
-    def _check_no_links(self) -> None:
-        config = self.lookup.config
-        if config is not None and config.is_many_to_many:
-            msg = f"{self.lookup.where}: {self.relation.label} is no many-to-many; leave is_many_to_many out."
-            raise ValueError(msg)
-
     # --- what it leads to
-
-    @property
-    def target(self) -> type[Model]:
-        assert self.relation.target is not None
-        return self.relation.target
 
     @property
     def row_source(self) -> RowSource:
@@ -156,18 +107,13 @@ class Step(ABC):
         return self.source.model if self.source is not None else self.relation.target
 
     @property
-    def table_identity(self) -> Any:
-        """Steps with equal ones share a table."""
-        return self if self.table is None else self.table.identity
-
-    @property
     def joined_by(self) -> Any:
         """Steps of several classes with equal ones are done together, with one query."""
         return self
 
     def gives(self, name: str) -> Given | None:
         """How its rows have this relation attached, if they do."""
-        return Given.SELECTED if name in self._selected else None
+        return Given.SELECTED if name in self.selected else None
 
     def refuses_strays(self, alias: str) -> bool:
         """
@@ -197,7 +143,7 @@ class Step(ABC):
         name, to_attr = self.relation.name, self.lookup.to_attr
         if to_attr is None:
             return self.place
-        if self.is_single and not self._is_before_way_back:
+        if self.is_single and not is_before_way_back(self):
             is_fetched = get_prefetcher(instance, name, to_attr)[3]
             if is_fetched == self.relation.descriptor.is_cached:  # Django 4.2
                 return self.place
@@ -220,14 +166,9 @@ class Step(ABC):
 
     def is_given(self, instance: Model) -> bool:
         """Whether the objects have what Django would look for from the lookup that attached them."""
-        if self.given is None or self._is_before_way_back:
+        if self.given is None or is_before_way_back(self):
             return False
         return self.lookup.to_attr is None or self.asks_relation(instance)
-
-    @property
-    def _is_before_way_back(self) -> bool:
-        """The lookups of the rows' own queryset are done before the rows lead back to their object."""
-        return self.given is Given.BACK and self.lookup.is_inner
 
     def take_off(self, objects: Sequence[Any]) -> None:
         """Takes what was attached to objects off again."""
@@ -236,17 +177,6 @@ class Step(ABC):
         for place in self.attached_at:
             for one in objects:
                 place.take_off(one)
-
-    def check_to_attr(self) -> None:
-        """Raises Django's error when `to_attr` is a field's name."""
-        if not self.lookup.to_attr_given:
-            return
-        model, to_attr = self.relation.model, self.lookup.attribute
-        fields = model._meta.get_fields(include_hidden=True)
-        if all(to_attr not in (field.name, getattr(field, "attname", None)) for field in fields):
-            return
-        msg = f"to_attr={to_attr} conflicts with a field on the {model.__name__} model."
-        raise ValueError(msg)
 
     # --- at work
 
@@ -295,26 +225,6 @@ class Step(ABC):
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_attribute(objects, self.relation.name, ObjectDoesNotExist)
 
-    def django_lookup(self) -> str | Prefetch[Any]:
-        """The lookup of this level alone, for Django."""
-        lookup, config = self.lookup, self.lookup.config
-        name = self.relation.name
-        if config is not None:
-            if config.queryset is None and not config.overrides_queryset:
-                return name
-            return Prefetch(name, queryset=unshared(config.get_queryset()))
-        if lookup.querysets is None:
-            return Prefetch(name, to_attr=lookup.attribute) if lookup.to_attr_given else name
-        to_attr = lookup.attribute if lookup.to_attr_given else None
-        if lookup.generic:
-            from django.contrib.contenttypes.prefetch import GenericPrefetch
-
-            return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
-        queryset = unshared(lookup.querysets[0])
-        if self.relation.reason is None:  # a way of its own may run the queryset's lookups before it attaches
-            queryset._prefetch_related_lookups = ()
-        return Prefetch(name, queryset=queryset, to_attr=to_attr)
-
     # --- when rows change
 
     def concerned(self, change: Change) -> bool:
@@ -330,3 +240,87 @@ class Step(ABC):
             kept_links: The links that are still known, by the identity of their table.
         """
         return value is None and row.__dict__.get(self.relation.key_name) is not None
+
+
+def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
+    """Gives a step its source of rows. Returns why Django has to attach it, as `set_up` does."""
+    lookup, config = step.lookup, step.lookup.config
+    if config is not None and not (config.queryset is None and step.is_collection):
+        source = config_rows(config)
+    elif lookup.querysets is None:
+        source = default()
+    else:
+        seals = not step.is_to_one or step.relation.reverse_name is not None
+        source = queryset_rows(lookup.querysets[0], seals=seals)
+    check_target(step)
+    step.source = source
+    if config is not None and source.custom and not source.of_manager:
+        return step.judge(config.get_queryset(), whole=config.prefetch_all)
+    if lookup.querysets is None:
+        return None
+    reason = step.judge(lookup.querysets[0])
+    if not issubclass(lookup.querysets[0].model, step.relation.to._meta.concrete_model):
+        return f"the queryset is of {lookup.querysets[0].model.__name__}"
+    return reason
+
+
+def selected_by(queryset: QuerySet[Any]) -> dict[str, Any]:
+    """The relations that `select_related()` names."""
+    selected = queryset.query.select_related
+    return selected if isinstance(selected, dict) else {}
+
+
+def check_target(step: Step) -> None:
+    """Raises when a config is of another model than the relation leads to."""
+    config, relation = step.lookup.config, step.relation
+    if config is None or relation.target is None:
+        return
+    model = config.model if config.queryset is None else config.queryset.model
+    if not issubclass(model, relation.to._meta.concrete_model):
+        msg = f"{step.lookup.where}: {relation.label} leads to {relation.to.__name__}, not {model.__name__}."
+        raise ValueError(msg)
+
+
+def check_no_links(step: Step) -> None:
+    """Raises when a config takes the relation for a many-to-many."""
+    config = step.lookup.config
+    if config is not None and config.is_many_to_many:
+        msg = f"{step.lookup.where}: {step.relation.label} is no many-to-many; leave is_many_to_many out."
+        raise ValueError(msg)
+
+
+def check_to_attr(step: Step) -> None:
+    """Raises Django's error when `to_attr` is a field's name."""
+    if not step.lookup.to_attr_given:
+        return
+    model, to_attr = step.relation.model, step.lookup.attribute
+    fields = model._meta.get_fields(include_hidden=True)
+    if any(to_attr in (field.name, getattr(field, "attname", None)) for field in fields):
+        msg = f"to_attr={to_attr} conflicts with a field on the {model.__name__} model."
+        raise ValueError(msg)
+
+
+def is_before_way_back(step: Step) -> bool:
+    """Whether it is done before the rows lead back to their object, as lookups of the rows' own queryset are."""
+    return step.given is Given.BACK and step.lookup.is_inner
+
+
+def django_lookup(step: Step) -> str | Prefetch[Any]:
+    """The lookup of this level alone, for Django."""
+    lookup, config = step.lookup, step.lookup.config
+    name = step.relation.name
+    if config is not None:
+        if config.queryset is None and not config.overrides_queryset:
+            return name
+        return Prefetch(name, queryset=unshared(config.get_queryset()))
+    if lookup.querysets is None:
+        return Prefetch(name, to_attr=lookup.attribute) if lookup.to_attr_given else name
+    to_attr = lookup.attribute if lookup.to_attr_given else None
+    if lookup.generic:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
+    queryset = unshared(lookup.querysets[0])
+    if step.relation.reason is None:  # a way of its own may run the queryset's lookups before it attaches
+        queryset._prefetch_related_lookups = ()
+    return Prefetch(name, queryset=queryset, to_attr=to_attr)

@@ -15,7 +15,7 @@ from .._lookups import Lookup
 from .._queries.counting import QueryCount
 from .._relation import Relation
 from .._stock import PREFETCHERS
-from .base import Given, Step
+from .base import Given, Step, check_target, django_lookup
 from .place import FIELDS_CACHE, PREFETCHED, Place
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ByDjango(Step):
         self.reason = reason or relation.reason
         self._native = native
         if native is not None:
-            self.source, self._selected = native.source, native._selected
+            self.source, self.selected = native.source, native.selected
             self.is_single = native.is_single
 
     @classmethod
@@ -58,8 +58,7 @@ class ByDjango(Step):
         return Relation(model, name, cls, reason, descriptor=descriptor)
 
     def set_up(self) -> str | None:
-        if self.lookup.config is not None:
-            self.check_target(self.lookup.config.model)
+        check_target(self)
         return None
 
     @property
@@ -115,7 +114,7 @@ class ByDjango(Step):
 
     def _prefetch(self, objects: list[Any]) -> list[Any]:
         """Has Django attach this level, and what its rows' queryset goes on with; returns the rows that it read."""
-        [lookup] = normalize_prefetch_lookups([self.django_lookup()])
+        [lookup] = normalize_prefetch_lookups([django_lookup(self)])
         prefetcher = query.get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[0]
         if prefetcher is None:
             query.prefetch_related_objects(objects, lookup)  # Django's own error

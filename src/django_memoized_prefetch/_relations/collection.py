@@ -13,7 +13,7 @@ from .._queries.deferred import load_deferred
 from .._queries.eligibility import why_not_referring, why_not_remembered
 from .._queries.sources import related_rows
 from .._relation import pk_fields
-from .base import Given
+from .base import Given, check_no_links, find_source, selected_by
 from .to_many import ToManyStep
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ class Collection(ToManyStep):
     is_collection = True
 
     def set_up(self) -> str | None:
-        self._check_no_links()
-        return self._find_source(lambda: related_rows(self.relation))
+        check_no_links(self)
+        return find_source(self, lambda: related_rows(self.relation))
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
-        self._note_selected(queryset)
+        self.selected = selected_by(queryset)
         sliced = queryset.query.is_sliced and not whole
         self.reason = "the queryset is sliced" if sliced else why_not_remembered(queryset)
         self.rereads = self.reason is not None

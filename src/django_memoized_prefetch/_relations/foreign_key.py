@@ -11,6 +11,7 @@ from .._memory.table import TableSpec
 from .._queries.sources import base_rows
 from .._relation import Relation, cache_name_of
 from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
+from .base import check_no_links, find_source
 from .by_django import ByDjango
 from .to_one import ToOneStep
 
@@ -44,8 +45,8 @@ class ForeignKey(ToOneStep):
         )
 
     def set_up(self) -> str | None:
-        self._check_no_links()
-        reason = self._find_source(lambda: base_rows(self.target))
+        check_no_links(self)
+        reason = find_source(self, lambda: base_rows(self.relation.to))
         assert self.relation.target_field is not None
         self.table = TableSpec(self.row_source, self.relation.target_field.attname, self.lookup.custom_below)
         return reason

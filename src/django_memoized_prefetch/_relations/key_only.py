@@ -13,6 +13,7 @@ from .._memory.table import TableSpec
 from .._queries.sources import base_rows
 from .._relation import Relation
 from .._stock import static_attribute
+from .base import check_no_links, find_source
 from .place import ATTRIBUTE, Place
 from .to_one import ToOneStep
 
@@ -27,10 +28,10 @@ class KeyOnly(ToOneStep):
         return Relation(model, name, cls, key_name=f"{name}_id", cache_name=name)
 
     def set_up(self) -> str | None:
-        self._check_no_links()
+        check_no_links(self)
         config = self.lookup.config
         assert config is not None, f"{self.relation.label} is no relation"
-        reason = self._find_source(lambda: base_rows(config.model))
+        reason = find_source(self, lambda: base_rows(config.model))
         self.table = TableSpec(self.row_source, config.model._meta.pk.attname, self.lookup.custom_below)
         return reason
 

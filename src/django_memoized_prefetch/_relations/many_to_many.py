@@ -32,6 +32,7 @@ from .._stock import (
     why_not_many_to_many,
     why_overridden_once,
 )
+from .base import find_source
 from .by_django import ByDjango
 from .to_many import ToManyStep
 
@@ -72,7 +73,7 @@ class ManyToMany(ToManyStep):
         if config is not None and config.is_many_to_many:
             self._check_links(config, through, source_field, target_field)
             names = (config.source_field or names[0], config.target_field or names[1])
-        reason = self._find_source(lambda: default_rows(self.relation))
+        reason = find_source(self, lambda: default_rows(self.relation))
         source = self.row_source
         assert self.relation.target_field is not None
         self.table = TableSpec(source, self.relation.target_field.attname, self.lookup.custom_below)

@@ -15,7 +15,7 @@ from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.sources import base_rows
 from .._relation import Relation, cache_name_of
 from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
-from .base import Step
+from .base import Step, check_no_links, find_source
 from .by_django import ByDjango
 from .collection import Collection
 from .place import FIELDS_CACHE, Place
@@ -56,8 +56,8 @@ class ReverseOne(Collection):
         )
 
     def set_up(self) -> str | None:
-        self._check_no_links()
-        return self._find_source(lambda: base_rows(self.target))
+        check_no_links(self)
+        return find_source(self, lambda: base_rows(self.relation.to))
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
         reason = super().judge(queryset, whole)

@@ -10,7 +10,7 @@ from django.db.models import Model, QuerySet, prefetch_related_objects
 from .._engine import ToMany, follow_to_many
 from .._relation import is_data_descriptor, unrelated_queryset
 from .._stock import has_stock_filling
-from .base import Step
+from .base import Step, django_lookup
 from .filled_queryset import can_be_filled, filled_class
 from .place import ATTRIBUTE, PREFETCHED, Place
 
@@ -86,7 +86,7 @@ class ToManyStep(Step):
 
     def _attach_unsaved(self, instance: Any) -> None:
         """Gives an object without a key Django's own answer: a ValueError, as a rule."""
-        prefetch_related_objects([instance], self.django_lookup())
+        prefetch_related_objects([instance], django_lookup(self))
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_to_many(objects, self.relation.cache_name)

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet, prefetch_related_objects
 from .._engine import Chunk, group_by_class, mark_prefetched
 from .._lookups import Lookup
 from .._memory.context import Context
+from .._planning.planner import asks_manager, identity_of
 from .._queries.counting import QueryCount
 from .._relations.base import Step
 from .._relations.by_django import ByDjango
@@ -122,7 +123,7 @@ class ChunkRun:
     def _levels_of(self, step: Step, objects: Sequence[Any], lifetime: Lifetime) -> list[Level]:
         levels = []
         queryset: QuerySet[Any] | None = None
-        if step.asks_manager:
+        if asks_manager(step):
             remembered = lifetime is Lifetime.MEMORY
             step, queryset = self._lookups.planner.judged(step, objects, remembered, self._context)
         for part, members, translated in step.split(objects, lifetime is Lifetime.MEMORY, self):
@@ -148,7 +149,7 @@ class ChunkRun:
             own = [level for level in levels if not isinstance(level.step, (PassedThrough, ByDjango))]
             later = frozenset[Any]().union(*(self._lookups.planner.later_tables(level.step) for level in own))
             if later:
-                first = next((level for level in own if level.step.table_identity not in later), first)
+                first = next((level for level in own if identity_of(level.step) not in later), first)
         return [level for level in levels if level is first or self._share_a_query(first, level)]
 
     def _share_a_query(self, first: Level, other: Level) -> bool:

@@ -15,7 +15,7 @@ from .._memory.memory import Memory
 from .._memory.table import TableSpec
 from .._queries.sources import RowSource, unshared
 from .._relation import unknown_attribute
-from .._relations.base import Step
+from .._relations.base import Step, check_to_attr
 
 
 class Lifetime(Enum):
@@ -99,7 +99,7 @@ class Level:
             return
         fresh = self._unattached = step.not_attached(self.objects)
         if fresh:
-            step.check_to_attr()
+            check_to_attr(step)
         if not self.remembered or step.is_given(self.objects[0]):
             self._fresh = fresh
         elif step.asks_relation(self.objects[0]):
