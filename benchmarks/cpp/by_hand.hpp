@@ -2,7 +2,9 @@
 /// the row that their key names, or to null. The rows live at least until the next chunk.
 #pragma once
 
-#include <memoized_prefetch/key_set.hpp>
+#include "rows.hpp"
+
+#include <memoized_prefetch/tables/key_set.hpp>
 
 #include <absl/container/flat_hash_map.h>
 
@@ -16,12 +18,6 @@
 namespace mp = memoized_prefetch;
 
 namespace by_hand {
-
-/// A table: `key_type`, `key_of`, `columns`, and `read(row, first column)`; see end_to_end.cpp.
-template <class Row>
-struct table;
-template <class Row>
-using key_of_row = typename table<Row>::key_type;
 
 template <class Key>
 const Key* known(const Key& key) {

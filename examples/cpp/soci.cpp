@@ -1,8 +1,8 @@
 /// A fetch callback of one's own, over SOCI: what the adapters do, for a client that has none.
 ///
 /// SOCI sends no containers for `in (...)`, but it sends a text, and the keys fit into one: see key_list.hpp.
-#include <memoized_prefetch/key_list.hpp>
 #include <memoized_prefetch/memoized_prefetch.hpp>
+#include <memoized_prefetch/sql/key_list.hpp>
 
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>

@@ -1,28 +1,29 @@
-/// links: which rows of a memo belong to a source, by key: the table between books and categories.
+/// links: which rows of a memo belong to a source, such as the categories of a book.
 ///
-///   source keys -> [ memory | one call of the fetch callback for the rest ] -> target keys in order -> rows of the memo
+///   source keys -> [ memory | one call of the fetch callback ] -> target keys in order -> rows of the memo
 ///
-/// A source without links is remembered as such. Links refer to their memo, which outlives them, and stay where they are.
+/// A source without links is remembered too. Links refer to their memo, which has to outlive them. They do not move.
 #pragma once
 
 #include <memoized_prefetch/memo.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
 
 namespace memoized_prefetch {
 
-/// How many sources links keep between chunks; `unbounded` for no limit.
+/// How many sources are kept between chunks; `unbounded` for no limit.
 struct links_size {
     std::size_t entries = default_entries;
 };
 
-/// Called with the distinct source keys that memory does not know; gives a range of pairs, or of what else decomposes into a
-/// source key and a target key, ordered within each source.
+/// Takes the distinct source keys that are not in memory. Returns a range of pairs, or of anything else that decomposes
+/// into a source key and a target key, in order within each source.
 template <class Fetch, class Source>
 concept fetches_links = std::invocable<Fetch&, std::span<const Source>> &&
     std::ranges::input_range<std::invoke_result_t<Fetch&, std::span<const Source>>>;
 
 namespace detail {
 
-/// The links of one fetch, with the callback's type forgotten.
+/// The user's fetch callback behind a virtual function, so that its type is forgotten.
 template <class Source, class Target>
 class link_reader {
 public:
@@ -56,7 +57,7 @@ private:
 
 template <class Span>
 struct element_of_span {
-    using type = not_told;
+    using type = undeduced;
 };
 template <class Element, std::size_t Extent>
 struct element_of_span<std::span<Element, Extent>> {
@@ -65,14 +66,14 @@ struct element_of_span<std::span<Element, Extent>> {
 
 } // namespace detail
 
-/// `Source`: told from the callback's argument, a `std::span<const Source>`, unless the callback is generic.
+/// `Source` is deduced from the callback's argument, a `std::span<const Source>`, unless the callback is generic.
 /// `Memo`: the memo of the targets.
 template <class Source, class Memo, class Traits = key_traits<Source>>
 class links {
     static_assert(
-        !std::same_as<Source, detail::not_told>,
+        !std::same_as<Source, detail::undeduced>,
         "memoized_prefetch: the source key cannot be told from this callback: let it take std::span<const Source>");
-    static_assert(std::same_as<Source, detail::not_told> || memo_key<Source, Traits>,
+    static_assert(std::same_as<Source, detail::undeduced> || memo_key<Source, Traits>,
                   "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
 
 public:
@@ -84,31 +85,31 @@ public:
     using table_type = link_table<Source, target_type, Traits>;
     static constexpr bool thread_safe = false;
 
-    /// `fetch`: as of `fetches_links`. Links whose source was not asked for are dropped.
+    /// `fetch`: see `fetches_links`. Links whose source was not asked for are dropped.
     template <class Fetch>
     links(Fetch fetch, Memo& targets, links_size size = {})
         : m_targets(targets), m_reader(reader_of(std::move(fetch))), m_table(size.entries) {}
     template <class Fetch>
-    links(Fetch, Memo&&, links_size = {}) = delete; // it would be gone at once
+    links(Fetch, Memo&&, links_size = {}) = delete; // a temporary would be destroyed at once
 
     links(const links&) = delete;
     links& operator=(const links&) = delete;
     ~links() {
         if (m_table.passes() != 0) {
-            detail::give_up("memoized_prefetch: links were destroyed while some of them were pinned");
+            detail::fatal("memoized_prefetch: links were destroyed while some of them were pinned");
         }
     }
 
     [[nodiscard]] Memo& targets() const noexcept { return m_targets; }
 
-    /// The source's links, or that it has none, are forgotten. O(1) and the number of its links.
+    /// Forgets the source's links, or that it has none. O(its links).
     void invalidate(const Source& source) {
         check_not_in_callback();
-        m_table.forget_key(source); // first: what may throw
+        m_table.forget_key(source); // first, as it may throw
         m_table.next_generation();
-        m_table.release_buried();
+        m_table.reclaim();
     }
-    /// Everything is forgotten; the memo of the targets is left alone. O(size).
+    /// Forgets all links, but no rows of the memo. O(size).
     void clear() {
         check_not_in_callback();
         m_table.clear();
@@ -117,10 +118,7 @@ public:
     /// Counts sources; `fetched` counts links.
     [[nodiscard]] memo_stats stats() const noexcept {
         memo_stats result{m_count};
-        result.size = m_table.size();
-        result.largest = m_table.largest();
-        result.bytes = m_table.bytes();
-        result.fetched_again = m_table.distances().fetched_again();
+        detail::add_table(result, m_table);
         return result;
     }
 
@@ -143,12 +141,12 @@ private:
 
     void check_not_in_callback() const {
         if (m_in_callback) {
-            detail::misuse("memoized_prefetch: a fetch callback used the links that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the links that had called it");
         }
     }
     void count(const counters& more) noexcept { m_count += more; }
 
-    /// Link source of the passes; see chunk_pass.hpp.
+    /// Link source of to_many_pass.
     struct link_source {
         links* self;
         template <class Take>

@@ -2,7 +2,7 @@
 
 #include "collector_pause.hpp"
 
-#include <memoized_prefetch/collection_pass.hpp>
+#include <memoized_prefetch/passes/collection_pass.hpp>
 #include <nanobind/stl/vector.h>
 
 #include <memory>

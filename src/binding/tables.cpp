@@ -80,7 +80,7 @@ template <class Table>
 void set_bound(Table& table, nb::handle bound) {
     table.set_bound(bound_from(bound));
     table.trim();
-    table.release_buried();
+    table.reclaim();
 }
 
 /// Owned copies of what a table holds, most recently used first. Python containers are only made from these afterwards:
@@ -98,7 +98,7 @@ py_vector<entry> entries_of(const py_memo& self, std::size_t limit) {
         if (entries.size() == limit) {
             break;
         }
-        if (!self.rows.missing(slot)) {
+        if (!self.rows.is_absent(slot)) {
             entries.push_back({self.rows.key(slot).object, self.rows.handle(slot), {}});
         }
     }
@@ -158,14 +158,14 @@ std::size_t load_rows(py_memo& self, nb::handle rows) {
         }
     }
     self.rows.trim();
-    self.rows.release_buried();
+    self.rows.reclaim();
     return added;
 }
 
 nb::list absences_of(const py_memo& self) {
     py_vector<object_ref> keys;
     for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
-        if (self.rows.missing(slot)) {
+        if (self.rows.is_absent(slot)) {
             keys.push_back(self.rows.key(slot).object);
         }
     }
@@ -185,7 +185,7 @@ void discard(Table& self, nb::handle keys) {
     for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(sequence.get()); ++at) {
         table.forget_key(py_key::of(object_ref::borrow(PyTuple_GET_ITEM(sequence.get(), at))));
     }
-    table.release_buried();
+    table.reclaim();
 }
 
 template <class Table>

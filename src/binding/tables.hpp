@@ -5,7 +5,8 @@
 #include "py_allocator.hpp"
 #include "py_key.hpp"
 
-#include <memoized_prefetch/chunk_pass.hpp>
+#include <memoized_prefetch/passes/to_many_pass.hpp>
+#include <memoized_prefetch/passes/to_one_pass.hpp>
 
 #include <optional>
 

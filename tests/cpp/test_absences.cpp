@@ -17,8 +17,8 @@ TEST(absences, a_missing_row_is_asked_for_once) {
         EXPECT_EQ(books[1].by.row, nullptr);
     }
     EXPECT_EQ(source.queries, (std::vector<std::vector<id>>{{1, 9}}));
-    EXPECT_TRUE(memo.missing(memo.find(9)));
-    EXPECT_FALSE(memo.missing(memo.find(1)));
+    EXPECT_TRUE(memo.is_absent(memo.find(9)));
+    EXPECT_FALSE(memo.is_absent(memo.find(1)));
     EXPECT_EQ(count[0].missing, 1U);
     EXPECT_EQ(count[0].fetched, 1U);
     EXPECT_EQ(count[0].hits, 4U) << "a known absence is a hit";

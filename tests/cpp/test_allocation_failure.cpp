@@ -108,7 +108,7 @@ TEST(allocation_failure, of_a_compaction_leaves_links_as_they_were) {
         links.add_target(slot, source);
         links.add_target(slot, source + 1);
         links.trim();
-        links.release_buried();
+        links.reclaim();
     };
     id source = 0;
     std::uint64_t failures = 0;

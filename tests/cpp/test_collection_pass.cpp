@@ -4,7 +4,7 @@
 #include "support/watched_traits.hpp"
 
 #include <gtest/gtest.h>
-#include <memoized_prefetch/collection_pass.hpp>
+#include <memoized_prefetch/passes/collection_pass.hpp>
 
 #include <cstdint>
 #include <functional>

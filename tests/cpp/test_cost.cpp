@@ -228,7 +228,7 @@ TEST(cost, of_evicting_and_refilling_is_no_allocation) {
         table.reserve_more(1);
         table.add_row(key, &one_for_all);
         table.trim();
-        table.release_buried();
+        table.reclaim();
     }
     EXPECT_EQ(allocations::steps, before);
 }

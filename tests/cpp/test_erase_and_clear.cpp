@@ -17,7 +17,7 @@ TEST(erase, takes_out_one_entry_and_its_key_is_asked_for_again) {
         EXPECT_EQ(memo.find(key), mp::no_slot);
         EXPECT_TRUE(memo.consistent());
     }
-    memo.release_buried();
+    memo.reclaim();
     EXPECT_EQ(memo.size(), 0U);
     std::vector<book> again = books_by({2});
     attach_authors(memo, source, again);

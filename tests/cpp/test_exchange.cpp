@@ -44,12 +44,12 @@ TEST_F(exchange, keeps_the_order_of_use_and_the_size) {
 TEST_F(exchange, makes_a_row_an_absence_and_an_absence_a_row) {
     process({99});
     const mp::slot_id slot = memo.find(99);
-    ASSERT_TRUE(memo.missing(slot));
+    ASSERT_TRUE(memo.is_absent(slot));
     EXPECT_FALSE(memo.exchange(slot, another(99)));
-    EXPECT_FALSE(memo.missing(slot));
+    EXPECT_FALSE(memo.is_absent(slot));
     EXPECT_EQ(process({99})[0].by.state, attachment::row);
     EXPECT_TRUE(memo.exchange(slot, nullptr));
-    EXPECT_TRUE(memo.missing(slot));
+    EXPECT_TRUE(memo.is_absent(slot));
     EXPECT_EQ(process({99})[0].by.state, attachment::empty);
 }
 
@@ -63,7 +63,7 @@ TEST_F(exchange, leaves_pins_alone) {
     EXPECT_EQ(memo.find(2), slot);
     memo.unpin(slot);
     memo.trim();
-    memo.release_buried();
+    memo.reclaim();
     EXPECT_EQ(memo.size(), 0U);
 }
 

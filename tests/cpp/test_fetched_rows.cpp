@@ -65,7 +65,7 @@ TEST(fetched_rows, that_went_stale_are_fetched_again) {
     EXPECT_NE(books[1].by.row, first[1].by.row);
     EXPECT_FALSE(books[1].by.row->deleted);
     EXPECT_EQ(books[2].by.state, attachment::empty);
-    EXPECT_TRUE(memo.missing(memo.find(3)));
+    EXPECT_TRUE(memo.is_absent(memo.find(3)));
     EXPECT_EQ(memo.size(), 3U);
     EXPECT_EQ(count[0].hits, 1U);
     EXPECT_EQ(count[0].misses, 2U);

@@ -1,7 +1,7 @@
 // The hash index on its own: everything that was put in is found, nothing else, whatever was taken out in between.
 #include "support/bombing_allocator.hpp"
 
-#include <memoized_prefetch/key_index.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
 
 #include <gtest/gtest.h>
 

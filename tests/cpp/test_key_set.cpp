@@ -2,7 +2,7 @@
 #include "support/bombing_allocator.hpp"
 #include "support/watched_traits.hpp"
 
-#include <memoized_prefetch/key_set.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
 
 #include <gtest/gtest.h>
 

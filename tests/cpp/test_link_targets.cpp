@@ -44,7 +44,7 @@ TEST(link_targets, are_compacted_when_gaps_prevail) {
     for (int source = 0; source < 5'000; ++source) {
         put(table, source, {name(source, 1), name(source, 2), name(source, 3)});
         table.trim();
-        table.release_buried();
+        table.reclaim();
         most_gaps = std::max(most_gaps, table.gaps());
     }
     EXPECT_GT(most_gaps, 0U) << "without gaps the test is vacuous";
@@ -63,13 +63,13 @@ TEST(link_targets, of_pinned_and_erased_sources_survive_compaction) {
     for (int source = 0; source < 3'000; ++source) {
         put(table, source, {name(source, 1)});
         table.trim();
-        table.release_buried();
+        table.reclaim();
     }
     EXPECT_LT(table.gaps(), 2'000U);
     EXPECT_EQ(std::vector(table.targets(kept).begin(), table.targets(kept).end()),
               (std::vector<std::string>{"x", "y"}));
     table.unpin(kept);
-    table.release_buried();
+    table.reclaim();
     EXPECT_EQ(table.stored(), 10U);
 }
 

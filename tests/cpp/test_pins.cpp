@@ -1,6 +1,8 @@
 // What a running chunk uses stays, whatever the bound, and the bound holds again when the chunk ends, however it ends.
 #include "support/table_contents.hpp"
 
+#include <memoized_prefetch/tables/pinned.hpp>
+
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -59,9 +61,9 @@ TEST(pins, keep_the_value_of_an_entry_that_was_erased) {
     const std::weak_ptr<int> value = table.handle(old);
     add(chunk, old);
     table.erase(old);
-    table.release_buried();
+    table.reclaim();
     EXPECT_EQ(table.find(1), no_slot);
-    EXPECT_FALSE(table.living(old));
+    EXPECT_FALSE(table.is_living(old));
     EXPECT_EQ(*table.handle(old), 1);
 
     const slot_id again = put(table, 1); // the key may come back meanwhile, in another place

@@ -52,13 +52,13 @@ TEST(recency_order, changes_for_many_at_once_by_the_newest_use_of_each) {
     const slot_id gone = table.find(1);
     table.pin(gone);
     table.erase(gone);
-    table.use_all(std::array{two, no_slot, three, gone, two});
+    table.use(std::array{two, no_slot, three, gone, two});
     EXPECT_EQ(keys(table), (std::vector{2, 3, 4}));
     EXPECT_TRUE(table.consistent());
-    table.use_all({});
+    table.use(std::span<const slot_id>{});
     EXPECT_EQ(keys(table), (std::vector{2, 3, 4}));
     table.unpin(gone);
-    table.release_buried();
+    table.reclaim();
     EXPECT_TRUE(table.consistent());
 }
 
@@ -73,7 +73,7 @@ TEST(recency_order, decides_what_trim_evicts) {
     EXPECT_EQ(keys(table), (std::vector{1, 4}));
     EXPECT_EQ(table.trim(), 0U);
     EXPECT_EQ(table.find(2), no_slot);
-    table.release_buried();
+    table.reclaim();
     EXPECT_TRUE(table.consistent());
 }
 
@@ -92,7 +92,7 @@ TEST(recency_order, bound_may_be_changed_or_zero_or_none) {
     EXPECT_EQ(table.trim(), 3U);
     EXPECT_EQ(table.size(), 0U);
     EXPECT_EQ(table.newest(), no_slot);
-    table.release_buried();
+    table.reclaim();
     EXPECT_TRUE(table.consistent());
 }
 
@@ -101,6 +101,6 @@ TEST(recency_order, evicted_values_live_until_they_are_released) {
     const std::weak_ptr<const std::string> value = table.handle(put(table, 1));
     EXPECT_EQ(table.trim(), 1U);
     EXPECT_FALSE(value.expired());
-    table.release_buried();
+    table.reclaim();
     EXPECT_TRUE(value.expired());
 }

@@ -83,7 +83,7 @@ TEST_F(reentrant_calls, of_a_to_one_pass) {
                   chunk),
               80U);
     EXPECT_GT(at_every_call(
-                  prepare, [&] { memo.set_bound(1), memo.trim(), memo.release_buried(); }, chunk),
+                  prepare, [&] { memo.set_bound(1), memo.trim(), memo.reclaim(); }, chunk),
               80U);
 }
 

@@ -1,6 +1,8 @@
 // Letting go of a value may run any code, as Python's `__del__` may: it finds the table whole, and may use and change it.
 #include "support/table_contents.hpp"
 
+#include <memoized_prefetch/tables/pinned.hpp>
+
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -58,13 +60,13 @@ TEST_F(release_reentry, while_evicting) {
                 put(1'000 + key * 20 + more);
             }
             table.trim();
-            table.release_buried();
+            table.reclaim();
         });
     }
     table.set_bound(5);
     EXPECT_EQ(table.trim(), 45U);
     EXPECT_TRUE(heard.empty()) << "nothing may run before the table is whole";
-    table.release_buried();
+    table.reclaim();
     EXPECT_EQ(heard.size(), 50U) << "the rows added by the first drove out the rest";
     EXPECT_EQ(table.size(), 5U);
     EXPECT_TRUE(table.consistent());
@@ -95,14 +97,14 @@ TEST_F(release_reentry, while_a_pin_ends) {
     EXPECT_EQ(heard.size(), 2U);
     EXPECT_EQ(support::keys(table), std::vector<int>{3}) << "added after the trim; the next one takes it";
     EXPECT_EQ(table.trim(), 1U);
-    table.release_buried();
+    table.reclaim();
     EXPECT_EQ(heard.size(), 3U);
 }
 
 TEST_F(release_reentry, while_the_value_of_an_erased_entry_is_replaced_at_its_place) {
     put_meddler(1, [this] { put(2); });
     table.erase(table.find(1));
-    table.release_buried();
+    table.reclaim();
     EXPECT_EQ(support::keys(table), std::vector<int>{2});
     EXPECT_TRUE(table.consistent());
 }
@@ -129,7 +131,7 @@ TEST(release_reentry_of_links, targets_may_run_code_that_compacts_them) {
     table.set_bound(100);
     table.trim();
     const std::size_t stored = table.stored();
-    table.release_buried();
+    table.reclaim();
     EXPECT_GT(heard, 900);
     EXPECT_LT(table.stored(), stored);
     EXPECT_TRUE(table.consistent());

@@ -117,7 +117,7 @@ TEST_F(throwing_calls, are_not_made_by_what_cannot_fail) {
     memo.erase(slot);
     memo.set_bound(1);
     memo.trim();
-    memo.release_buried();
+    memo.reclaim();
     memo.clear();
     EXPECT_FALSE(any.tripped());
 }

@@ -1,4 +1,5 @@
-/// A random-access range that shows the elements of a span through a function: clang 14 cannot do so with std::views.
+/// mapped_span: a random-access range that shows the elements of a span through a function. clang 14 cannot do this
+/// with std::views.
 #pragma once
 
 #include <compare>
@@ -32,7 +33,7 @@ public:
         iterator& operator-=(difference_type by) noexcept { return *this += -by; }
         iterator& operator++() noexcept { return *this += 1; }
         iterator& operator--() noexcept { return *this -= 1; }
-        // Returning const would be no iterator by the standard's concepts.
+        // A const return type would not satisfy the standard's iterator concepts.
         iterator operator++(int) noexcept { return iterator(m_at++); } // NOLINT(cert-dcl21-cpp)
         iterator operator--(int) noexcept { return iterator(m_at--); } // NOLINT(cert-dcl21-cpp)
         friend iterator operator+(iterator at, difference_type by) noexcept { return at += by; }

@@ -1,4 +1,5 @@
-/// A table in pages ordered by key, for the adapters: each page is a query of its own, so that no statement stays open.
+/// page_range: a table in pages ordered by key, for the adapters. Each page is a query of its own, so no statement
+/// stays open.
 #pragma once
 
 #include <cstddef>
@@ -11,14 +12,15 @@
 
 namespace memoized_prefetch::detail {
 
-/// What a mapper makes of the adapter's row, and what the key of that is.
+/// What a mapper makes of an adapter's row, and the key of that.
 template <class Map, class Source>
 using page_row = std::remove_cvref_t<std::invoke_result_t<Map&, const Source&>>;
 template <class Map, class Source, class KeyOf>
 using page_key = std::remove_cvref_t<std::invoke_result_t<KeyOf&, const page_row<Map, Source>&>>;
 
-/// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; moving from it is fine.
-/// `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key, after null the first ones.
+/// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; you may move
+/// from it. `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key; after
+/// null, the first ones.
 template <class Row, class Key, class KeyOf, class Read>
 class page_range {
 public:
@@ -44,7 +46,7 @@ public:
     page_range(Read read, KeyOf key_of, std::size_t size, std::optional<Key> start)
         : m_read(std::move(read)), m_key_of(std::move(key_of)), m_size(size), m_start(std::move(start)) {}
 
-    /// Starts from the first page, whenever it is called.
+    /// Starts from the first page each time.
     [[nodiscard]] iterator begin() {
         m_after = m_start;
         m_last_was_read = false;

@@ -1,13 +1,14 @@
-/// What a callable takes and gives, told from its type: member pointers, functions, and function objects with one `operator()`.
+/// signature: deduces what a callable takes and returns, for member pointers, functions, and objects with one
+/// `operator()`.
 #pragma once
 
 #include <type_traits>
 
 namespace memoized_prefetch::detail {
 
-/// Of a generic lambda, or of one that is overloaded.
-struct not_told {
-    not_told() = delete;
+/// Stands for what cannot be deduced: the callable is generic or overloaded.
+struct undeduced {
+    undeduced() = delete;
 };
 
 template <class Result, class Argument>
@@ -17,7 +18,7 @@ struct one_argument {
 };
 
 template <class Function>
-struct member_signature : one_argument<not_told, not_told> {};
+struct member_signature : one_argument<undeduced, undeduced> {};
 template <class Result, class Class, class Argument>
 struct member_signature<Result (Class::*)(Argument)> : one_argument<Result, Argument> {};
 template <class Result, class Class, class Argument>
@@ -28,7 +29,7 @@ template <class Result, class Class, class Argument>
 struct member_signature<Result (Class::*)(Argument) const noexcept> : one_argument<Result, Argument> {};
 
 template <class Callable>
-struct signature : one_argument<not_told, not_told> {};
+struct signature : one_argument<undeduced, undeduced> {};
 template <class Callable>
 requires requires { &Callable::operator(); }
 struct signature<Callable> : member_signature<decltype(&Callable::operator())> {};

@@ -9,7 +9,7 @@
 #pragma once
 
 #include <memoized_prefetch/memoized_prefetch.hpp>
-#include <memoized_prefetch/uuid.hpp>
+#include <memoized_prefetch/sql/uuid.hpp>
 
 #include <gtest/gtest.h>
 

@@ -1,12 +1,14 @@
 // Makes one program of a document's C++ blocks: extract_blocks DOCUMENT PROGRAM. Blocks behind "<!-- in main -->" are, in their
 // order, what main does; the others stand before it. Sees to it, too, that the reference names what there is: in a table's
-// row, every `name` occurs in the header that is linked.
+// row, every `name` occurs in the header that is linked, or in one that it leads to.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <regex>
+#include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -20,6 +22,30 @@ std::string text_of(const std::filesystem::path& path) {
     return text.str();
 }
 
+/// A header and those of ours that it leads to: what a user gets with it.
+std::string with_included(const std::filesystem::path& header) {
+    static const std::regex include(R"(#include <(memoized_prefetch/[^>]*)>)");
+    std::filesystem::path root = header;
+    while (root.filename() != "memoized_prefetch") {
+        root = root.parent_path();
+    }
+    std::string all;
+    std::set<std::filesystem::path> seen;
+    std::vector<std::filesystem::path> next{header};
+    while (!next.empty()) {
+        const std::string text = text_of(next.back());
+        next.pop_back();
+        all += text;
+        for (std::sregex_iterator at(text.begin(), text.end(), include), end; at != end; ++at) {
+            const std::filesystem::path one = root.parent_path() / (*at)[1].str();
+            if (seen.insert(one).second) {
+                next.push_back(one);
+            }
+        }
+    }
+    return all;
+}
+
 void check_reference(const std::string& line, const std::filesystem::path& document) {
     static const std::regex row(R"(\| \[[^\]]*\]\(([^)]*\.hpp)\) \| (.*))");
     static const std::regex name("`([a-z_]+)`");
@@ -27,7 +53,7 @@ void check_reference(const std::string& line, const std::filesystem::path& docum
     if (!std::regex_match(line, match, row)) {
         return;
     }
-    const std::string header = text_of(document.parent_path() / match[1].str());
+    const std::string header = with_included(document.parent_path() / match[1].str());
     const std::string names = match[2];
     for (std::sregex_iterator at(names.begin(), names.end(), name), end; at != end; ++at) {
         const std::regex declared("(class|struct|concept|using|auto|string|>|\\]\\]|error) (" + (*at)[1].str() +

@@ -2,7 +2,7 @@
 /// The oracle of the random programs. Tables and relations have numbers here; a row refers to rows, whatever table it is of.
 #pragma once
 
-#include <memoized_prefetch/counters.hpp>
+#include <memoized_prefetch/passes/counters.hpp>
 
 #include <algorithm>
 #include <array>

@@ -1007,7 +1007,7 @@ private:
             out.push_back(static_cast<id>(table.pins(slot)));
             if constexpr (requires { table.handle(slot); }) {
                 show(out, table.handle(slot).get());
-                if (table.missing(slot) != (table.handle(slot) == nullptr)) {
+                if (table.is_absent(slot) != (table.handle(slot) == nullptr)) {
                     throw difference("an entry is neither a row nor an absence");
                 }
             } else {

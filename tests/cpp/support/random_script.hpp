@@ -62,10 +62,10 @@ public:
             world.compare();
         }
         world.m_memo.trim();
-        world.m_memo.release_buried();
+        world.m_memo.reclaim();
         world.m_naive_memo.trim();
         world.m_links.trim();
-        world.m_links.release_buried();
+        world.m_links.reclaim();
         world.m_naive_links.trim();
         world.compare();
         check(world.m_memo.size() <= world.m_memo.bound(), "the bound of the memo");
@@ -181,12 +181,12 @@ private:
             const id key = next(24);
             if (const auto slot = m_memo.find(key); slot != memoized_prefetch::no_slot) {
                 m_memo.erase(slot);
-                m_memo.release_buried();
+                m_memo.reclaim();
                 m_naive_memo.erase(m_naive_memo.find(key));
             }
             if (const auto slot = m_links.find(key); slot != memoized_prefetch::no_slot) {
                 m_links.erase(slot);
-                m_links.release_buried();
+                m_links.reclaim();
                 m_naive_links.erase(m_naive_links.find(key));
             }
             return;
@@ -231,7 +231,7 @@ private:
         case 9: { // the user deletes a shared row
             const id key = next(24);
             const auto slot = m_memo.find(key);
-            if (slot != memoized_prefetch::no_slot && !m_memo.missing(slot)) {
+            if (slot != memoized_prefetch::no_slot && !m_memo.is_absent(slot)) {
                 m_memo.handle(slot)->stale = true;
                 m_naive_memo.find(key)->value->stale = true;
             }
@@ -397,7 +397,7 @@ private:
     void compare() const {
         compare(m_memo, m_naive_memo, [&](memoized_prefetch::slot_id slot, const naive::entry& one) {
             return one.value ? m_memo.handle(slot) && m_memo.handle(slot)->version == one.value->version
-                             : m_memo.missing(slot);
+                             : m_memo.is_absent(slot);
         });
         compare(m_links, m_naive_links, [&](memoized_prefetch::slot_id slot, const naive::entry& one) {
             const auto targets = m_links.targets(slot);

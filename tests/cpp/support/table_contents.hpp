@@ -1,8 +1,8 @@
 /// Everything there is to see of a table, to compare before with after.
 #pragma once
 
-#include <memoized_prefetch/link_table.hpp>
-#include <memoized_prefetch/memo_table.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
+#include <memoized_prefetch/tables/memo_table.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -49,7 +49,7 @@ auto contents_of(const Table& table, ValueOf&& value_of) {
 template <class Key, class Handle, class Traits, class Allocator>
 auto contents(const memoized_prefetch::memo_table<Key, Handle, Traits, Allocator>& memo) {
     return contents_of<Handle>(
-        memo, [&](memoized_prefetch::slot_id slot) { return memo.missing(slot) ? Handle{} : memo.handle(slot); });
+        memo, [&](memoized_prefetch::slot_id slot) { return memo.is_absent(slot) ? Handle{} : memo.handle(slot); });
 }
 
 template <class Source, class Target, class Traits, class Allocator>

@@ -1,9 +1,9 @@
-/// key_set: the distinct keys of one chunk, in first-seen order. It belongs to one pass and is never shared.
+/// key_set: the distinct keys of one chunk, in the order in which they were first seen. It belongs to one pass.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
-#include <memoized_prefetch/key_traits.hpp>
-#include <memoized_prefetch/roomy_array.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
+#include <memoized_prefetch/tables/key_traits.hpp>
+#include <memoized_prefetch/tables/roomy_array.hpp>
 
 #include <algorithm>
 #include <span>
@@ -18,12 +18,12 @@ class key_set {
     using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
 
 public:
-    /// The position of `key`, which is added at the end when it is new.
+    /// The position of `key`. A new key is added at the end.
     slot_id add(Key key) {
         const std::uint32_t tag = key_index<Allocator>::tag_of(Traits::hash(key));
         return add(std::move(key), tag);
     }
-    /// The same where the key's tag is known.
+    /// The same for a key whose tag is known.
     slot_id add(Key key, std::uint32_t tag) {
         if (const slot_id known = find_tagged(tag, key); known != no_slot) {
             return known;
@@ -43,9 +43,9 @@ public:
         return find_tagged(key_index<Allocator>::tag_of(Traits::hash(key)), key);
     }
 
-    /// The same, where it is likely to be at `guess`.
+    /// The same for a key that is likely to be at `guess`.
     [[nodiscard]] slot_id find(const Key& key, slot_id guess) const {
-        if constexpr (noexcept(Traits::equal(key, key))) { // else comparing may be much work
+        if constexpr (noexcept(Traits::equal(key, key))) { // otherwise comparing may be expensive
             if (guess < m_keys.size() && Traits::equal(m_keys[guess], key)) {
                 return guess;
             }
@@ -62,17 +62,17 @@ public:
             m_room = count;
         }
     }
-    /// How many keys there is room for.
+    /// The number of keys that there is room for.
     [[nodiscard]] std::size_t room() const noexcept { return m_room; }
 
     /// Replaces the key at `position` by one that is equal to it.
     void replace(slot_id position, Key key) noexcept { std::swap(m_keys[position], key); }
-    /// Moves the key at `position` out; the set is only to be cleared then.
+    /// Moves the key at `position` out. After that the set may only be cleared.
     [[nodiscard]] Key take(slot_id position) noexcept { return std::move(m_keys[position]); }
 
     /// Takes all keys out and keeps the room.
     void clear() noexcept {
-        constexpr std::size_t few = 16; // cells per key from which on it is less work to empty the keys' own cells
+        constexpr std::size_t few = 16; // with more cells per key, emptying the keys' own cells is less work
         if (m_index.bytes() > few * sizeof(std::uint64_t) * m_keys.size()) {
             for (slot_id position = 0; position < m_keys.size(); ++position) {
                 m_index.erase(m_tags[position], position);
@@ -87,7 +87,7 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return m_keys.size(); }
     [[nodiscard]] const Key& operator[](slot_id position) const noexcept { return m_keys[position]; }
     [[nodiscard]] std::span<const Key> keys() const noexcept { return m_keys; }
-    /// By position: what the tables that these keys are looked up in would make of their hashes.
+    /// By position: the key's tag, the same as in the tables in which these keys are looked up.
     [[nodiscard]] std::span<const std::uint32_t> tags() const noexcept { return {m_tags.data(), m_tags.size()}; }
 
 private:

@@ -1,12 +1,12 @@
 /// memo_table: the rows of one table that were fetched before, by key, most recently used first.
 ///
 /// A value is a handle: something small that shares a row (a `std::shared_ptr<const Row>`, a reference to a Python
-/// object). "There is no such row" is a state of an entry too: it has no handle, counts against the bound, and is told
-/// apart by `missing`. See recency_table for order, pins and bound.
+/// object). "There is no such row" is remembered too, as an entry without a handle. It counts against the bound;
+/// `is_absent` tells it apart. See recency_table.hpp for order, pins and bound.
 #pragma once
 
-#include <memoized_prefetch/chunk_buffers.hpp>
-#include <memoized_prefetch/recency_table.hpp>
+#include <memoized_prefetch/tables/chunk_buffers.hpp>
+#include <memoized_prefetch/tables/recency_table.hpp>
 
 namespace memoized_prefetch {
 
@@ -24,12 +24,13 @@ public:
     memo_table& operator=(const memo_table&) = delete;
     ~memo_table() { base::clear(); }
 
-    /// Adds the row under its key, or an absence; the key is not there, `tag` is its `tag_of`, `reserve_more` made room.
+    /// Adds the row under its key, or an absence. The key is not there yet, `tag` is its `tag_of`, and `reserve_more`
+    /// made room.
     slot_id add_row(Key key, std::uint32_t tag, Handle handle) noexcept {
         return base::add(std::move(key), tag, std::move(handle));
     }
     slot_id add_missing(Key key, std::uint32_t tag) noexcept { return base::add(std::move(key), tag, Handle{}, true); }
-    /// The same where hashing the key may throw; nothing is changed then.
+    /// The same, hashing the key first. If that throws, nothing is changed.
     slot_id add_row(Key key, Handle handle) {
         const std::uint32_t tag = base::tag_of(key);
         return add_row(std::move(key), tag, std::move(handle));
@@ -41,31 +42,31 @@ public:
 
     /// The null handle for an absence.
     [[nodiscard]] const Handle& handle(slot_id slot) const noexcept { return base::payload(slot); }
-    [[nodiscard]] bool missing(slot_id slot) const noexcept { return base::mark(slot); }
+    [[nodiscard]] bool is_absent(slot_id slot) const noexcept { return base::nodes()[slot].absent; }
 
-    /// Puts another handle in the place of an entry's and hands that one back, for the caller to drop.
+    /// Replaces an entry's handle and hands the old one back, for the caller to drop.
     [[nodiscard]] Handle exchange(slot_id slot, Handle handle) noexcept {
-        base::set_mark(slot, !static_cast<bool>(handle));
+        base::nodes()[slot].absent = !static_cast<bool>(handle);
         return std::exchange(base::payload(slot), std::move(handle));
     }
 
-    /// Takes the handle of one entry that was evicted or erased, for the caller to drop; false when there is none left.
-    bool take_buried(Handle& into) noexcept {
-        return base::release_one([&](slot_id slot) { into = std::exchange(base::payload(slot), Handle{}); });
+    /// Takes the handle of one retired entry, for the caller to drop; false when there is none left.
+    bool take_retired(Handle& into) noexcept {
+        return base::nodes().reclaim_one([&](slot_id slot) { into = std::exchange(base::payload(slot), Handle{}); });
     }
 
     /// Calls `visit(key, handle)` for everything the table still holds, until it returns non-zero; returns that.
     template <class Visit>
     int visit(Visit&& visit) const {
-        return base::visit_nodes(visit);
+        return base::nodes().visit([&](const auto& entry) { return visit(entry.key, entry.payload); });
     }
 
-    /// Working memory for a chunk, in which there is nothing. Chunks that run at once have each their own.
+    /// Empty working memory for a chunk. Chunks that run at once each have their own.
     [[nodiscard]] buffers_type take_buffers() noexcept { return std::exchange(m_buffers, {}); }
-    /// For the next chunk.
+    /// Keeps it for the next chunk.
     void keep_buffers(buffers_type buffers) noexcept {
-        const std::size_t room = buffers.slots.capacity();
-        if (m_buffers.slots.capacity() < room && room <= most_kept + 1) {
+        const std::size_t room = buffers.places.capacity();
+        if (m_buffers.places.capacity() < room && room <= most_kept + 1) {
             std::swap(m_buffers, buffers);
         }
     }

@@ -4,15 +4,16 @@
 ///               |
 ///               +--> the owner's own dense array of keys and values
 ///
-/// The index stores no keys: the owner keeps them in a dense array and passes an equality on ids. Linear probing over a
-/// 32-bit tag (the mixed hash), which tells the home cell; deletion shifts back, so there are no tombstones and
-/// the cost never depends on what was deleted before. At most 3/4 of the cells are used.
+/// The index stores no keys. The owner keeps them in a dense array and passes an equality on ids. A cell holds a 32-bit
+/// tag, the mixed hash, which gives the home cell; from there the search probes linearly. Deletion shifts cells back.
+/// So there are no tombstones, and the cost never depends on what was deleted before. At most 3/4 of the cells are
+/// used.
 ///
-/// An equality may run foreign code that changes the very index that is being searched (a Python `__eq__` that
-/// processes another chunk). `find` notices by the version and starts again, as CPython's dict does.
+/// An equality may run foreign code that changes the index being searched: a Python `__eq__` that processes another
+/// chunk. `find` notices this by the version and starts again, as CPython's dict does.
 ///
-/// Whoever chooses the keys may choose them so that all have one tag, or homes side by side: a search then passes all of them.
-/// `crowded` tells, so that a table that outlives its chunk can let go of what it added there.
+/// Somebody who chooses the keys may make them share one tag, or give them neighbouring homes. A search then passes all
+/// of them. `crowded` detects this, so that a table which outlives its chunk can let go of what it added there.
 #pragma once
 
 #include <algorithm>
@@ -39,11 +40,13 @@ class key_index {
     using cell_vector = std::vector<cell, typename std::allocator_traits<Allocator>::template rebind_alloc<cell>>;
 
 public:
-    /// What the index needs of a hash. Owners keep it, so that nothing is hashed again, which may throw, to take a key out.
+    /// The part of a hash that the index needs. Owners keep it: taking a key out must not hash it again, which may
+    /// throw.
     ///
-    /// The hash of an integer is the integer, in C++ as in Python, and keys that follow one another are asked for together: eight
-    /// of them share a line of cells. The lowest three bits say which cell of the line, turned by bits of the mixture, so that
-    /// multiples of eight do not all take the same; the upper ones say which line, mixed from all of the hash but those three.
+    /// The hash of an integer is the integer, in C++ and in Python. Consecutive keys are often asked for together, so
+    /// eight of them share a cache line of cells. The lowest three bits choose the cell in the line, rotated by mixed
+    /// bits, so that multiples of eight do not all take the same one. The other bits choose the line; they are mixed
+    /// from the hash without its lowest three.
     [[nodiscard]] static std::uint32_t tag_of(std::uint64_t hash) noexcept {
         std::uint64_t line = hash >> 3U;
         line ^= line >> 32U;
@@ -77,19 +80,20 @@ public:
         }
     }
 
-    /// Where the search for a tag begins; starts to load what is there. Good until the index changes.
+    /// The cell where the search for a tag begins. Starts to load it. Valid until the index changes.
     [[nodiscard]] std::size_t prefetch(std::uint32_t tag) const noexcept {
-        const std::size_t home = home_of(tag) & m_mask; // the mask is none but in an index of no cells
+        const std::size_t home = home_of(tag) & m_mask; // masked for the index without cells
         __builtin_prefetch(m_cells.data() + home);
         return home;
     }
-    /// The first id under `tag`, which is nearly always the one that `find` finds: a billionth of two keys share a tag.
+    /// The first id under `tag`. It is nearly always the one that `find` finds: two keys share a tag once in four
+    /// billion pairs.
     [[nodiscard]] slot_id candidate(std::uint32_t tag, std::size_t home) const noexcept {
         if (m_cells.empty()) {
             return no_slot;
         }
         cell here = m_cells[home];
-        // One branch on where the search ends, none on how: whether a key is there, nothing foretells.
+        // One branch on where the search ends, none on how: whether a key is there cannot be predicted.
         while ((unsigned{here.id == no_slot} | unsigned{here.tag == tag}) == 0U) {
             home = next(home);
             here = m_cells[home];
@@ -105,20 +109,21 @@ public:
         rebuild(std::bit_ceil(std::max<std::size_t>(count + count / 3 + 2, 8)));
     }
 
-    /// Ids of one tag before it is crowded: of keys that nobody has chosen, four thousand millions at random have no more, and
-    /// ten million at any even distance three.
+    /// So many ids of one tag are normal. Four billion random keys have no more, and ten million evenly spaced ones
+    /// three.
     static constexpr std::size_t most_alike = 16;
-    /// Cells passed before it is crowded: they take as long as fetching a row. At random no more than some hundreds are.
+    /// So many cells are passed at most before the place counts as crowded. That takes as long as fetching a row.
+    /// Random keys pass some hundreds at most.
     static constexpr std::size_t farthest = 8'192;
 
-    /// Adds an id that is not there yet; needs the room that `reserve` made. Returns its place.
+    /// Adds an id that is not there yet. Needs the room of `reserve`. Returns its place.
     std::size_t insert(std::uint32_t tag, slot_id id) noexcept {
         assert((m_count + 1) * 4 <= m_cells.size() * 3 + 3);
         ++m_count;
         ++m_version;
         return place(m_cells, {tag, id});
     }
-    /// Whether it is crowded where an id was inserted.
+    /// Whether the place where an id was inserted is crowded.
     [[nodiscard]] bool crowded(std::uint32_t tag, std::size_t place) const noexcept {
         const std::size_t passed = (place - home_of(tag)) & m_mask;
         return passed >= most_alike && (passed >= farthest || alike(tag, passed) >= most_alike);
@@ -157,6 +162,13 @@ public:
         ++m_version;
     }
 
+    /// Takes the ids of another index in place of these.
+    void replace(key_index&& by) noexcept {
+        const std::uint64_t version = m_version + by.m_version;
+        *this = std::move(by);
+        m_version = version + 1;
+    }
+
     [[nodiscard]] std::size_t size() const noexcept { return m_count; }
     /// Bytes allocated.
     [[nodiscard]] std::size_t bytes() const noexcept { return m_cells.capacity() * sizeof(cell); }
@@ -167,7 +179,7 @@ private:
     [[nodiscard]] std::size_t home_of(std::uint32_t tag) const noexcept { return (tag >> m_shift & ~7U) | (tag & 7U); }
     [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & m_mask; }
 
-    /// Of so many cells from its home on, those of the tag.
+    /// Counts the cells of the tag among the `cells` first ones from its home on.
     [[nodiscard, gnu::noinline]] std::size_t alike(std::uint32_t tag, std::size_t cells) const noexcept {
         std::size_t count = 0;
         for (std::size_t at = home_of(tag); cells > 0; --cells, at = next(at)) {

@@ -1,15 +1,21 @@
-/// collection_pass: attaches to every object the rows that refer to it (`author.books`), read with one fetch.
+/// collection_pass: attaches to every object the rows that refer to it (`author.books`). One fetch reads them.
 ///
-/// Nothing is remembered here: such rows belong to their object, and live as long as it does. The pass is used in the order
-/// collect, resolve, attach, commit, with an object model and readings as in chunk_pass.hpp. A *row source* gives
-///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which they are to be attached
+/// Nothing is remembered here: such rows belong to their object and live as long as it does. For the object model and
+/// the order of the calls see key_reading.hpp. A *row source* gives
+///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which rows are attached
 ///   key_of(const Handle&) -> std::optional<Key>  the key of the object that a row refers to
 /// `attach(i, rows, last)`: a range of non-null handles; `last`: no later object has the same key.
 #pragma once
 
-#include <memoized_prefetch/chunk_pass.hpp>
+#include <memoized_prefetch/passes/counters.hpp>
+#include <memoized_prefetch/passes/key_reading.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
+#include <memoized_prefetch/tables/link_table.hpp>
 
 #include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace memoized_prefetch {
 
@@ -21,16 +27,7 @@ public:
 
     template <class Objects>
     void collect(Objects& objects) {
-        m_positions.resize(objects.size(), no_slot);
-        m_keys.reserve(objects.size());
-        detail::read_keys<Key, Allocator>(objects, 1, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
-            if (reading.state == key_state::present) {
-                m_positions[object] = m_keys.add(std::move(reading.key));
-                ++m_requests;
-            } else if (reading.state == key_state::null) {
-                m_positions[object] = detail::null_slot;
-            }
-        });
+        m_requests += detail::collect_keys<Key, Allocator>(objects, m_keys, m_positions);
     }
 
     template <class RowSource>
@@ -48,7 +45,7 @@ public:
         source.fetch(asked, [&](Handle row) {
             if (std::optional<Key> key = source.key_of(row)) {
                 const slot_id position = m_keys.find(*key);
-                if (position != no_slot) { // else not asked for
+                if (position != no_slot) { // otherwise it was not asked for
                     found.push_back({position, std::move(row)});
                     ++m_ranges[position].count;
                 }
@@ -95,7 +92,7 @@ public:
         }
     }
 
-    /// Counts keys: those with rows as fetched, those without as missing.
+    /// Counts keys: as fetched if they have rows, else as missing.
     void commit(counters& count) const noexcept {
         count.requests += m_requests;
         count.misses += m_keys.size();

@@ -2,9 +2,9 @@
 ///
 ///   m_blocks: [ block ][ block ][ block ]       512 elements a block; element i is [i / 512][i % 512]
 ///
-/// Growing copies nothing and leaves no room unused but in the last block: with a table's nodes in a std::vector, which grows
-/// by half, a memo that is being filled took up to 20 bytes more per entry, and a reference to a node was good until the next
-/// entry only. The price is a second load per access, of a block's address, which lies in the cache.
+/// Growing copies nothing, and only the last block has unused room. In a std::vector, which grows by half, the nodes of
+/// a memo being filled took up to 20 bytes more per entry, and a reference to a node was valid only until the next
+/// entry. The price is a second load per access: the address of the block, which lies in the cache.
 #pragma once
 
 #include <cstddef>
@@ -54,6 +54,10 @@ public:
             allocator_type allocator;
             m_blocks.push_back(traits::allocate(allocator, block_size));
         }
+    }
+    void swap(stable_array& other) noexcept {
+        m_blocks.swap(other.m_blocks);
+        std::swap(m_size, other.m_size);
     }
     /// Needs the room of `reserve`.
     T& emplace_back() noexcept {

@@ -1,30 +1,34 @@
-/// stack_distances: what a bounded table would have fetched, had it been larger or smaller.
+/// reuse_distances: the miss-ratio curve, that is what a bounded table would have fetched had it been larger or
+/// smaller.
 ///
-/// The least recently used entries give way, so of all keys ever used, in the order of their last use, a table of n entries
-/// holds the first n: one pass over the uses tells for every n at once what it would have found (Mattson's stack). The
-/// *distance* of a use is the place of its key in that order when the chunk began; tables of at least so many entries find
-/// it. All keys of a chunk are held against the same order, because nothing gives way before the chunk ends; what the chunk
-/// used before is found by all.
+/// A table evicts its least recently used entries. So of all keys ever used, in the order of their last use, a table of
+/// n entries holds the first n. One pass over the uses therefore tells for every n what the table would have found
+/// (Mattson's stack algorithm). The *reuse distance* of a use is the place of its key in that order when the chunk
+/// began: tables of at least that size find it. All keys of a chunk are compared with one order, since nothing is
+/// evicted before the chunk ends. A second use in the chunk is found by tables of all sizes.
 ///
 ///   m_index: tag --> record [ tag | place ]
 ///   places, oldest first:  1 0 1 1 0 0 1 1 | 1 1 1 . . .      m_taken: one bit a place, `m_next` is the first free one
-///                          1 0 1 1 1 1 1 1 |                  m_before: as it was when the chunk began, at m_begin
+///                          1 0 1 1 1 1 1 1 |                  m_before: m_taken when the chunk began, at m_begin
 ///
-/// A use moves its key to `m_next`. The distance is the number of bits of `m_before` behind the place: a prefix sum per word
-/// and one population count. When the places run out they are numbered anew. So a use is O(1), a chunk O(places / 64).
+/// A use moves its key to `m_next`. The distance is the number of bits of `m_before` behind the place: a prefix sum per
+/// word and one population count. When the places run out, they are numbered anew. So a use is O(1), and a chunk
+/// O(places / 64).
 ///
-/// A key that is declared out of date leaves a *hole* in the order: tables that held it have room for one entry more. A key
-/// that comes to the front from behind a hole fills it, and leaves one where it was.
+/// A key that is declared out of date leaves a *hole* in the order: tables that held it have room for one entry more. A
+/// key that comes to the front from behind a hole fills it, and leaves a hole where it was.
 ///
-/// Keys are known by their tag only, also long after they left the table. The first `exact_keys` are all recorded. Beyond,
-/// only keys whose mixed tag begins with `m_shift` zeros: one of them stands for 2^m_shift, in counts and in distances. The
-/// more keys there are, the fewer are taken, so that memory is bounded, by `most_keys` records and as many distances.
+/// Keys are known by their tag only, also long after they left the table. The first `exact_keys` keys are all recorded.
+/// With more, it samples by SHARDS: it takes the keys whose mixed tag begins with `m_shift` zeros, and each stands for
+/// 2^m_shift keys, in counts and in distances. The more keys there are, the fewer it takes. So memory is bounded by
+/// `most_keys` records and as many distances.
 ///
-/// Memory is asked for when there are twice as many keys as before. When there is none, fewer keys are taken: a chunk never
+/// Memory is asked for whenever the number of keys has doubled. If there is none, fewer keys are taken: a chunk never
 /// fails for this.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
+#include <memoized_prefetch/tables/bit_words.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -37,22 +41,23 @@
 namespace memoized_prefetch {
 
 template <class Allocator = std::allocator<std::byte>>
-class stack_distances {
+class reuse_distances {
     template <class T>
     using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
 
 public:
-    static constexpr std::size_t exact_keys = 1024; ///< so many distinct keys are recorded without exception
-    static constexpr std::size_t most_keys = 8192;  ///< never more than so many
+    static constexpr std::size_t exact_keys = 1024; ///< up to this number, all distinct keys are recorded
+    static constexpr std::size_t most_keys = 8192;  ///< the most keys ever recorded
 
-    /// From the beginning: told of every use. Without it, it is told of fetches only, and knows no distances.
+    /// From now on `use` is called for every use. Call it first. Without it only `fetch` is called, and there are no
+    /// distances.
     void measure() noexcept { m_measures = true; }
     [[nodiscard]] bool measures() const noexcept { return m_measures; }
 
-    /// Whether this is one of the keys that are recorded.
+    /// Whether the sample takes this key.
     [[nodiscard]] bool takes(std::uint32_t tag) const noexcept { return (mixed(tag) & m_mask) == 0; }
 
-    /// The running chunk uses a key that is taken. The order of the calls is the order of the uses.
+    /// The running chunk uses a key of the sample. The order of the calls is the order of the uses.
     void use(std::uint32_t tag) noexcept {
         begin_chunk();
         const slot_id known = find(tag);
@@ -63,19 +68,19 @@ public:
         const std::uint32_t place = m_records[known].place;
         if (place < m_begin) {
             const std::uint64_t behind = m_before[place / word_bits] >> (place % word_bits) >> 1U;
-            m_distances[m_above[place / word_bits] + ones(behind)] += weight();
+            m_distances[m_above[place / word_bits] + detail::ones(behind)] += weight();
         }
         move(known);
     }
 
-    /// A key that is taken came into the table without being asked for.
+    /// A key of the sample came into the table without being asked for.
     void load(std::uint32_t tag) noexcept {
         begin_chunk();
         const slot_id known = find(tag);
         known == no_slot ? add(tag) : move(known);
     }
 
-    /// A key that is taken was not in the table. Before its `use`.
+    /// A key of the sample was not in the table. Called before its `use`.
     void fetch(std::uint32_t tag) noexcept {
         if (const slot_id known = find(tag); known != no_slot) {
             m_again += weight();
@@ -86,10 +91,11 @@ public:
         }
     }
 
-    /// Another chunk begins with the next use.
+    /// The next use begins another chunk.
     void end_chunk() noexcept { m_running = false; }
 
-    /// A key, taken or not, was declared out of date: whether it is fetched again has nothing to do with the table's size.
+    /// A key was declared out of date, so that its next fetch has nothing to do with the table's size. It need not be
+    /// in the sample.
     void forget(std::uint32_t tag) noexcept {
         const slot_id known = find(tag);
         if (known != no_slot) {
@@ -98,7 +104,7 @@ public:
         }
     }
 
-    /// All keys were declared out of date. What was counted stays.
+    /// All keys were declared out of date. The counts stay.
     void forget_all() noexcept {
         m_index.clear();
         vector_of<record>{}.swap(m_records);
@@ -111,14 +117,15 @@ public:
         m_running = false;
     }
 
-    /// Fetches of keys that had been fetched before and were evicted since.
+    /// Fetches of keys that had been fetched before and were then evicted.
     [[nodiscard]] std::uint64_t fetched_again() const noexcept { return m_again; }
-    /// How many different keys these were.
+    /// The number of different keys among these.
     [[nodiscard]] std::uint64_t fetched_twice() const noexcept { return m_twice; }
-    /// Whether the numbers are no estimates.
+    /// Whether the numbers are exact, not estimates.
     [[nodiscard]] bool exact() const noexcept { return m_shift == 0; }
 
-    /// Calls `visit(size, uses)` in order of size: a table of that size would have found so many uses more than a smaller one.
+    /// Calls `visit(size, uses)` in order of size: a table of this size would have found `uses` more than one of size -
+    /// 1.
     template <class Visit>
     void visit(Visit&& visit) const {
         for (std::size_t distance = 0; distance < m_distances.size(); ++distance) {
@@ -142,20 +149,20 @@ public:
             if (find(m_records[at].tag) != at || m_records[at].place >= m_next || !takes(m_records[at].tag)) {
                 return false;
             }
-            set(expected, m_records[at].place);
+            detail::set_bit(expected, m_records[at].place);
         }
         std::size_t holes = 0;
         std::uint32_t holes_end = 0;
         for (std::uint32_t place = 0; place < m_next; ++place) {
-            if (is_set(m_holes, place)) {
-                if (is_set(expected, place)) {
+            if (detail::has_bit(m_holes, place)) {
+                if (detail::has_bit(expected, place)) {
                     return false;
                 }
-                set(expected, place);
+                detail::set_bit(expected, place);
                 ++holes;
                 holes_end = place + 1;
             }
-            if (m_running && place < m_begin && is_set(m_taken, place) && !is_set(m_before, place)) {
+            if (m_running && place < m_begin && detail::has_bit(m_taken, place) && !detail::has_bit(m_before, place)) {
                 return false;
             }
         }
@@ -164,9 +171,10 @@ public:
     }
 
 private:
-    using word = std::uint64_t;
-    static constexpr std::size_t word_bits = 64;
-    static constexpr std::size_t places_per_key = 4; // numbered anew, a chunk's keys take two: where they were and are
+    using word = detail::word;
+    static constexpr std::size_t word_bits = detail::word_bits;
+    static constexpr std::size_t places_per_key =
+        4; // when numbered anew, a key of the running chunk takes two: the old one and the new one
 
     struct record {
         std::uint32_t tag;
@@ -174,51 +182,22 @@ private:
         bool fetched_again;
     };
 
-    /// Tags of consecutive integers are alike in their lowest bits and evenly spaced in the rest, which also tell where they lie in
-    /// an index. By this, samples of such keys are within 1 % of their share, better than by chance; by MurmurHash3's end within 6.
+    /// The tags of consecutive integers are alike in their lowest bits and evenly spaced in the others. With this
+    /// mixture, samples of such keys are within 1 % of their share, better than at random; with MurmurHash3's finalizer
+    /// within 6 %.
     [[nodiscard]] static std::uint32_t mixed(std::uint32_t tag) noexcept {
         return static_cast<std::uint32_t>((tag * 0x9E37'79B9'7F4A'7C15U) >> 32U);
     }
-    [[nodiscard]] static std::uint32_t ones(word bits) noexcept {
-#ifdef __POPCNT__
-        return static_cast<std::uint32_t>(std::popcount(bits));
-#else // where the processor may lack the instruction, std::popcount is the call of a function
-        bits -= bits >> 1U & 0x5555'5555'5555'5555U;
-        bits = (bits & 0x3333'3333'3333'3333U) + (bits >> 2U & 0x3333'3333'3333'3333U);
-        bits = (bits + (bits >> 4U)) & 0x0F0F'0F0F'0F0F'0F0FU;
-        return static_cast<std::uint32_t>(bits * 0x0101'0101'0101'0101U >> 56U);
-#endif
-    }
-    template <class Words>
-    static void set(Words& words, std::uint32_t place) noexcept {
-        words[place / word_bits] |= word{1} << (place % word_bits);
-    }
-    template <class Words>
-    static void unset(Words& words, std::uint32_t place) noexcept {
-        words[place / word_bits] &= ~(word{1} << (place % word_bits));
-    }
-    template <class Words>
-    [[nodiscard]] static bool is_set(const Words& words, std::uint32_t place) noexcept {
-        return (words[place / word_bits] >> (place % word_bits) & 1U) != 0;
-    }
-    template <class Words, class Visit>
-    static void visit_bits(const Words& words, Visit&& visit) {
-        for (std::size_t at = 0; at < words.size(); ++at) {
-            for (word bits = words[at]; bits != 0; bits &= bits - 1) {
-                visit(static_cast<std::uint32_t>(at * word_bits) + static_cast<std::uint32_t>(std::countr_zero(bits)));
-            }
-        }
-    }
-
     [[nodiscard]] slot_id find(std::uint32_t tag) const noexcept {
-        return m_index.find(tag, [](slot_id) { return true; }); // keys of one tag count as one
+        return m_index.find(tag, [](slot_id) { return true; }); // keys of one tag count as one key
     }
     [[nodiscard]] std::uint64_t weight() const noexcept { return std::uint64_t{1} << m_shift; }
     [[nodiscard]] std::size_t places() const noexcept { return m_capacity * places_per_key; }
-    /// About twice as many records for four times as many keys: fewer are taken of them, so that a use costs less.
+    /// Four times as many keys get about twice as many records. So the share of keys in the sample falls, and a use
+    /// costs less.
     [[nodiscard]] std::size_t most_records() const noexcept {
         if (!m_measures) {
-            return m_shift == 0 ? exact_keys : exact_keys / 2; // enough to count by
+            return m_shift == 0 ? exact_keys : exact_keys / 2; // enough to estimate the counts
         }
         return std::min(exact_keys << std::min(m_shift - std::min(m_shift, 1U), 16U), most_keys);
     }
@@ -236,11 +215,11 @@ private:
                 return;
             }
         }
-        begin_chunk(); // when there was no room before
+        begin_chunk(); // if there was no room before
         const auto at = static_cast<slot_id>(m_records.size());
         m_records.push_back({tag, free_place(), false}); // within the capacity, as the index
         m_index.insert(tag, at);
-        set(m_taken, m_records[at].place);
+        detail::set_bit(m_taken, m_records[at].place);
     }
 
     void move(slot_id known) noexcept {
@@ -250,9 +229,9 @@ private:
             fill_newest_hole();
             add_hole(place);
         } else {
-            unset(m_taken, place);
+            detail::clear_bit(m_taken, place);
         }
-        set(m_taken, next);
+        detail::set_bit(m_taken, next);
         m_records[known].place = next;
     }
 
@@ -268,19 +247,19 @@ private:
     }
 
     void add_hole(std::uint32_t place) noexcept {
-        set(m_holes, place);
+        detail::set_bit(m_holes, place);
         ++m_holes_count;
         m_holes_end = std::max(m_holes_end, place + 1);
     }
 
     void fill_newest_hole() noexcept {
-        unset(m_taken, m_holes_end - 1);
-        unset(m_holes, m_holes_end - 1);
+        detail::clear_bit(m_taken, m_holes_end - 1);
+        detail::clear_bit(m_holes, m_holes_end - 1);
         --m_holes_count;
         find_newest_hole();
     }
 
-    /// Those behind `m_holes_end` are known to be none.
+    /// Places from `m_holes_end` on are known not to be holes.
     void find_newest_hole() noexcept {
         if (m_holes_count == 0) {
             m_holes_end = 0;
@@ -303,7 +282,7 @@ private:
         if (m_next > places() / 2) {
             number_anew();
         }
-        std::copy_n(m_taken.begin(), words_used(), m_before.begin()); // has no bits behind
+        std::copy_n(m_taken.begin(), words_used(), m_before.begin()); // m_before has no bits behind these words
         m_begin = m_next;
         m_running = true;
         count_above();
@@ -315,7 +294,7 @@ private:
         std::uint32_t above = 0;
         for (std::size_t at = words_used(); at-- > 0;) {
             m_above[at] = above;
-            above += ones(m_before[at]);
+            above += detail::ones(m_before[at]);
         }
     }
 
@@ -326,7 +305,7 @@ private:
         return m_next++;
     }
 
-    /// Gives places that are not taken up. Those before the running chunk count as long as it lasts, for its distances.
+    /// Gives up free places. Places of before the running chunk stay while the chunk runs, as its distances need them.
     void number_anew() noexcept {
         if (!m_running) {
             std::fill(m_before.begin(), m_before.end(), 0);
@@ -336,23 +315,23 @@ private:
         for (std::size_t at = 0; at < m_taken.size(); ++at) {
             m_before[at] |= m_taken[at];
             m_above[at] = below;
-            below += ones(m_before[at]);
+            below += detail::ones(m_before[at]);
         }
         const auto renumbered = [&](std::uint32_t place) {
             const word before = m_before[place / word_bits] & ((word{1} << (place % word_bits)) - 1);
-            return m_above[place / word_bits] + ones(before);
+            return m_above[place / word_bits] + detail::ones(before);
         };
         std::fill(m_taken.begin(), m_taken.end(), 0);
         for (record& one : m_records) {
             one.place = renumbered(one.place);
-            set(m_taken, one.place);
+            detail::set_bit(m_taken, one.place);
         }
         m_holes_end = 0;
-        visit_bits(m_holes, [&](std::uint32_t place) { // no new place lies behind an old one
+        detail::visit_bits(m_holes, [&](std::uint32_t place) { // a place never grows
             const std::uint32_t now = renumbered(place);
-            unset(m_holes, place);
-            set(m_holes, now);
-            set(m_taken, now);
+            detail::clear_bit(m_holes, place);
+            detail::set_bit(m_holes, now);
+            detail::set_bit(m_taken, now);
             m_holes_end = now + 1;
         });
         m_next = below;
@@ -366,14 +345,14 @@ private:
         count_above();
     }
 
-    /// From now on every key that is taken stands for twice as many as before.
+    /// Halves the sample: from now on every key in it stands for twice as many keys as before.
     [[gnu::noinline]] void take_fewer() noexcept {
         ++m_shift;
         m_mask = ~(~0U >> m_shift);
         const auto drop = [&](std::uint32_t place) {
-            unset(m_taken, place);
+            detail::clear_bit(m_taken, place);
             if (place < m_begin) {
-                unset(m_before, place);
+                detail::clear_bit(m_before, place);
             }
         };
         for (std::size_t at = m_records.size(); at-- > 0;) {
@@ -382,27 +361,27 @@ private:
                 remove(static_cast<slot_id>(at));
             }
         }
-        // Of holes, and of places that the running chunk left, it is not known whose they were: every second one goes.
+        // It is not known whose the holes were, nor the places that the running chunk left: every second one goes.
         bool goes = false;
-        visit_bits(m_holes, [&](std::uint32_t place) {
+        detail::visit_bits(m_holes, [&](std::uint32_t place) {
             goes = !goes;
             if (goes) {
                 drop(place);
-                unset(m_holes, place);
+                detail::clear_bit(m_holes, place);
                 --m_holes_count;
             }
         });
         find_newest_hole();
-        visit_bits(m_before, [&](std::uint32_t place) {
-            if (!is_set(m_taken, place)) {
+        detail::visit_bits(m_before, [&](std::uint32_t place) {
+            if (!detail::has_bit(m_taken, place)) {
                 goes = !goes;
                 if (goes) {
-                    unset(m_before, place);
+                    detail::clear_bit(m_before, place);
                 }
             }
         });
         count_above();
-        // Halved, to the even number where there is none: neither up nor down on the whole.
+        // Halve the distances. Round halves to even, so that there is no bias up or down.
         for (std::size_t distance = 1; distance < m_distances.size(); ++distance) {
             const std::uint64_t uses = m_distances[distance];
             m_distances[distance] = 0;
@@ -410,7 +389,7 @@ private:
         }
     }
 
-    /// Room for twice as many records. What was allocated before an allocation failed is used by the next attempt.
+    /// Makes room for twice as many records. If an allocation fails, the next attempt uses what was allocated before.
     [[gnu::noinline]] bool make_room() noexcept {
         const std::size_t capacity = m_capacity == 0 ? 32 : 2 * m_capacity;
 #if defined(__cpp_exceptions)
@@ -441,7 +420,7 @@ private:
     vector_of<word> m_taken;              // by place: a key's or a hole's
     vector_of<word> m_before;             // `m_taken` when the running chunk began
     vector_of<word> m_holes;              // by place
-    vector_of<std::uint32_t> m_above;     // by word: the bits of `m_before` in the words behind
+    vector_of<std::uint32_t> m_above;     // by word: the number of bits of `m_before` in the words behind it
     vector_of<std::uint64_t> m_distances; // uses by distance less one, in units of 2^m_shift
     std::size_t m_capacity = 0;
     std::size_t m_holes_count = 0;

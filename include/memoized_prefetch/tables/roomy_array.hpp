@@ -1,6 +1,6 @@
-/// roomy_array: an array of plain values whose room is made before they are put in. Emptying it keeps the room.
+/// roomy_array: an array of plain values. Its room is made before values are put in, and emptying it keeps the room.
 ///
-/// In place of std::vector::push_back, which looks whether it has to grow: with half a dozen arrays per key that was a tenth
+/// std::vector::push_back checks each time whether it has to grow. With half a dozen arrays per key, that was a tenth
 /// of the instructions of resolving a chunk.
 #pragma once
 
@@ -32,12 +32,12 @@ public:
         assert(m_size < m_room.size());
         m_room[m_size++] = value;
     }
-    /// So many were written at `end()`, within the room.
+    /// Adds `count` values that were written at `end()`, within the room.
     void added(std::size_t count) noexcept {
         assert(count <= m_room.size() - m_size);
         m_size += count;
     }
-    /// As of std::vector, but that one call makes the room.
+    /// Like std::vector::resize.
     void resize(std::size_t count, T value) {
         reserve(count);
         if (count > m_size) {

@@ -1,5 +1,5 @@
-// The order of use against a list.
-#include <memoized_prefetch/use_order.hpp>
+// The LRU log against a list.
+#include <memoized_prefetch/tables/lru_log.hpp>
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,6 @@ namespace {
 struct entries {
     std::map<slot_id, std::uint32_t> places{};
     std::size_t moved = 0;
-    std::size_t most_moved = 0;
 
     void load(slot_id entry) const { EXPECT_TRUE(places.contains(entry)); }
     void move(slot_id entry, std::uint32_t place) {
@@ -27,24 +26,30 @@ struct entries {
 };
 
 struct ordered {
-    use_order<> order{};
+    lru_log<> order{};
     entries kept{};
     std::list<slot_id> naive{}; // oldest first
 
-    void use(slot_id entry) {
+    /// Uses it in the log alone: finding it in the list takes long. Returns how many entries were moved.
+    std::size_t use_in_log(slot_id entry) {
         if (const auto known = kept.places.find(entry); known != kept.places.end()) {
             order.leave(known->second);
             kept.places.erase(known);
-            naive.remove(entry);
         }
         kept.moved = 0;
         const std::uint32_t place = order.append(entry, kept);
-        kept.most_moved = std::max(kept.most_moved, kept.moved);
         kept.places[entry] = place;
+        return kept.moved;
+    }
+    void use(slot_id entry) {
+        if (kept.places.contains(entry)) {
+            naive.remove(entry);
+        }
+        use_in_log(entry);
         naive.push_back(entry);
     }
     /// A chunk uses these: all leave, then all are written again.
-    void use_all(std::vector<slot_id> chunk) {
+    void use_chunk(std::vector<slot_id> chunk) {
         for (const slot_id entry : chunk) {
             if (kept.places.contains(entry)) {
                 drop(entry);
@@ -84,8 +89,8 @@ struct ordered {
 
 } // namespace
 
-TEST(use_order, of_nothing_has_no_ends) {
-    use_order<> order;
+TEST(lru_log, of_nothing_has_no_ends) {
+    lru_log<> order;
     EXPECT_EQ(order.oldest(), order.nowhere);
     EXPECT_EQ(order.newest(), order.nowhere);
     order.reserve(0);
@@ -93,7 +98,7 @@ TEST(use_order, of_nothing_has_no_ends) {
     EXPECT_EQ(order.newest(), order.nowhere);
 }
 
-TEST(use_order, is_that_of_a_list_however_it_is_used) {
+TEST(lru_log, is_that_of_a_list_however_it_is_used) {
     for (unsigned seed = 0; seed < 60; ++seed) {
         std::mt19937 random(seed);
         const slot_id most = std::vector<slot_id>{1, 3, 40, 700}[seed % 4];
@@ -115,7 +120,7 @@ TEST(use_order, is_that_of_a_list_however_it_is_used) {
                 for (slot_id at = 0; at < chunk.size(); ++at) {
                     chunk[at] = (entry + at) % most;
                 }
-                both.use_all(chunk);
+                both.use_chunk(chunk);
             } else {
                 both.use(entry);
             }
@@ -127,7 +132,7 @@ TEST(use_order, is_that_of_a_list_however_it_is_used) {
     }
 }
 
-TEST(use_order, takes_back_the_places_at_its_end_that_were_left) {
+TEST(lru_log, takes_back_the_places_at_its_end_that_were_left) {
     ordered both;
     both.order.reserve(200);
     for (slot_id entry = 0; entry < 100; ++entry) {
@@ -149,7 +154,7 @@ TEST(use_order, takes_back_the_places_at_its_end_that_were_left) {
     EXPECT_EQ(both.kept.places.at(7), 0U);
 }
 
-TEST(use_order, moves_few_entries_for_a_use_however_many_there_are) {
+TEST(lru_log, moves_few_entries_for_a_use_however_many_there_are) {
     ordered both;
     constexpr slot_id count = 5'000;
     for (slot_id entry = 0; entry < count; ++entry) {
@@ -157,17 +162,14 @@ TEST(use_order, moves_few_entries_for_a_use_however_many_there_are) {
         both.use(entry);
     }
     std::size_t moved = 0;
+    std::size_t most_moved = 0;
     std::mt19937 random(1);
     for (int use = 0; use < 20'000; ++use) {
-        both.kept.moved = 0;
-        const slot_id entry = static_cast<slot_id>(random() % count);
-        both.order.leave(both.kept.places.at(entry));
-        both.kept.places.erase(entry);
-        both.kept.places[entry] = both.order.append(entry, both.kept);
-        both.kept.most_moved = std::max(both.kept.most_moved, both.kept.moved);
-        moved += both.kept.moved;
+        const std::size_t now = both.use_in_log(static_cast<slot_id>(random() % count));
+        most_moved = std::max(most_moved, now);
+        moved += now;
     }
-    EXPECT_LE(both.kept.most_moved, 64U);
+    EXPECT_LE(most_moved, 64U);
     EXPECT_LE(moved, 20'000U * 5 / 4);
     EXPECT_GT(moved, 0U);
     EXPECT_LE(both.order.bytes(), count * 11U);

@@ -1,27 +1,30 @@
-/// key_resolution: from the keys that one chunk asks for to rows: what memory knows, and one fetch for the rest.
+/// key_resolution: finds the rows for the keys that one chunk asks for, in memory or by one fetch for the rest.
 ///
 ///   ask ... ask -> [distinct keys] -> resolve: memory | fetch -> handle(position)   -> commit
 ///                                                                                 (or destroyed: rolled back)
 ///
-/// All entries used are pinned while this lives. Until `commit` nothing about the memo shows that it was used: the order
-/// is untouched, and entries added by `resolve` are taken out again by the destructor if an exception ends the pass.
+/// It pins the entries it uses while it lives. Until `commit` the memo shows no trace of it: the order of use stays,
+/// and if an exception ends the pass, the destructor takes out the entries that `resolve` added.
 ///
-/// A *row source* says how rows are read (`Handle` and `Key` are the memo's):
-///   fetch(const std::vector<Key>& asked, take)  calls take(Handle) for rows in any order; some may be missing or not asked
-///                                               for; `take` tells whether it keeps the row
-///   key_of(const Handle& row) -> Key            the value that the row is found by
-///   prefetch(const Handle& row, const Key&, int step)  optional: starts to load what `valid` will look at; called twice, the
-///                                               second time (step 1) when what the first asked for should be there
-///   valid(const Handle& row, const Key&) -> bool  optional: whether a remembered row still has that key
-///   exchanges_rows = true                       optional constant: another handle may be put in the place of one that this pass
-///                                               uses; then it holds handles of its own, which costs counting the references
-///   knows_all() -> bool                         optional: keys that are not in the memo have no row, and are not fetched
-///   weight(const Handle& row) -> std::size_t    optional: of a row to be remembered, or of the null handle for an absence
+/// A *row source* tells how rows are read (`Handle` and `Key` are the memo's):
+///   fetch(const std::vector<Key>& asked, take)    calls take(Handle) per row, in any order. Rows may be missing, or not
+///                                                 asked for. `take` returns whether it keeps the row.
+///   key_of(const Handle&) -> Key                  the value by which the row is found
+/// Optional:
+///   prefetch(const Handle&, const Key&, int step) starts to load what `valid` will read. It is called with step 0, and
+///                                                 with step 1 when the loads of step 0 should be done.
+///   valid(const Handle&, const Key&) -> bool      whether a remembered row still has that key
+///   exchanges_rows = true                         the memo's handle may be exchanged while this pass uses it. Then the
+///                                                 pass holds its own handles, which costs counting references.
+///   knows_all() -> bool                           keys that are not in the memo have no row and are not fetched
+///   weight(const Handle&) -> std::size_t          the weight of a row to be remembered; of a null handle: of an absence
 #pragma once
 
-#include <memoized_prefetch/counters.hpp>
-#include <memoized_prefetch/key_set.hpp>
-#include <memoized_prefetch/memo_table.hpp>
+#include <memoized_prefetch/passes/counters.hpp>
+#include <memoized_prefetch/passes/key_counts.hpp>
+#include <memoized_prefetch/tables/key_set.hpp>
+#include <memoized_prefetch/tables/memo_table.hpp>
+#include <memoized_prefetch/tables/pinned.hpp>
 
 #include <array>
 #include <span>
@@ -53,10 +56,10 @@ public:
         memo().keep_buffers(std::move(m_at));
     }
 
-    /// Takes back what `resolve` added and ends the pins; the bound is re-established by `release` or the destructor.
+    /// Takes out what `resolve` added and ends the pins. `release` or the destructor trims the memo to its bound.
     void roll_back() noexcept {
         for (const slot_id slot : m_at.added) {
-            if (memo().living(slot) && memo().pins(slot) == 1) { // another chunk that pinned it relies on it by now
+            if (memo().is_living(slot) && memo().pins(slot) == 1) { // else another chunk pinned it and relies on it
                 memo().erase(slot);
             }
         }
@@ -64,8 +67,8 @@ public:
         unpin();
     }
 
-    /// Asks for keys, which are moved from, and writes their positions. The look-ups of so many at once overlap.
-    /// `relations`: by key, or one for all. The first one that asks for a key is the one whose counters it goes to.
+    /// Asks for keys, which are moved from, and writes their positions. The look-ups of all these keys overlap.
+    /// `relations`: by key, or one for all; see key_counts.hpp.
     void ask(std::span<key_type> keys, std::span<const std::uint32_t> relations, std::span<slot_id* const> positions) {
         const std::size_t known = size();
         make_room(known + keys.size());
@@ -89,13 +92,13 @@ public:
                                 *positions[at] = number_missed(std::move(keys[at]), tags[at]);
                             }
                         });
-        note_relations(known, relations, positions);
+        detail::note_relations(m_at.relations, known, size(), relations, positions);
     }
     static constexpr std::size_t most_asked = 64; ///< keys at once
 
     /// Makes room for `count` keys in all.
     void reserve(std::size_t count) {
-        m_at.slots.reserve(count + 1); // one more than are kept: see `number` and `order`
+        m_at.places.reserve(count + 1); // one more than are kept: see `number` and `order`
         m_at.handles.reserve(count + 1);
     }
 
@@ -107,7 +110,7 @@ public:
         check(source);
         m_at.fetched.reserve(m_at.missed.size());
         for (const slot_id position : m_at.missed) {
-            if (is_missed(m_at.slots[position])) {
+            if (m_at.places[position].is_missed()) {
                 m_at.fetched.append(position);
             }
         }
@@ -120,97 +123,71 @@ public:
             fetch(source);
             admit(source);
         }
-        for (const slot_id position : m_at.twins) {
-            const slot_id twin = m_at.missed[m_at.slots[position] - missed_bit];
-            m_at.slots[position] = m_at.slots[twin];
-            m_at.handles[position] = m_at.handles[twin];
+        for (const slot_id position : m_at.duplicates) {
+            const slot_id other = m_at.missed[m_at.places[position].number()];
+            m_at.places[position] = m_at.places[other];
+            m_at.handles[position] = m_at.handles[other];
         }
     }
 
-    [[nodiscard]] std::size_t size() const noexcept { return m_at.slots.size(); }
-    /// After `resolve`: the key that the row is remembered by, or the one asked for.
+    [[nodiscard]] std::size_t size() const noexcept { return m_at.places.size(); }
+    /// After `resolve`: the key under which the row is remembered, or else the one asked for.
     [[nodiscard]] const key_type& key(slot_id position) const noexcept {
-        const slot_id slot = m_at.slots[position];
-        return is_missed(slot) ? m_at.keys[slot - missed_bit] : memo().key(slot);
+        const key_place place = m_at.places[position];
+        return place.is_missed() ? m_at.keys[place.number()] : memo().key(place.slot());
     }
-    /// The null handle when there is no such row. Stays where it is while this lives: the memo's entries do, and are pinned.
+    /// The null handle if there is no such row. The handle stays where it is while this lives, as entries do not move.
     [[nodiscard]] const handle_type& handle(slot_id position) const noexcept { return *m_at.handles[position]; }
-    /// Room for those who use this.
+    /// Working memory that the passes share with this.
     [[nodiscard]] typename Memo::buffers_type& buffers() noexcept { return m_at; }
 
-    /// Works out the order of last use: `uses` are positions in the order in which the objects use them;
-    /// what is no position is passed over.
+    /// Works out the order of last use. `uses`: positions in the order in which the objects use them. Passes over what
+    /// is no position.
     void order(std::span<const slot_id> uses) {
         const std::size_t count = size();
         reserve(count);
-        m_at.order.clear();
-        m_at.order.reserve(count + 1);
-        m_at.unused.clear();
-        m_at.unused.resize(count + 1, 1);
-        m_at.unused[count] = 0; // what is no position
-        m_at.slots.end()[0] = no_slot;
-        std::uint8_t* const unused = m_at.unused.data();
-        const slot_id* const slots = m_at.slots.data();
-        slot_id* const last = m_at.order.data();
-        std::size_t used = 0;
-        for (std::size_t at = uses.size(); at-- > 0;) {
-            // Without a branch on whether it was seen, which nothing foretells: with one, a use took 11 cycles here.
-            const std::size_t position = std::min<std::size_t>(uses[at], count);
-            last[used] = slots[position];
-            used += unused[position];
-            unused[position] = 0;
-        }
-        m_at.order.added(used);
+        m_at.places.end()[0] = key_place();
+        const key_place* const places = m_at.places.data();
+        m_at.order_by_last_use(count, uses, [places](std::size_t position) { return places[position].slot(); });
     }
 
-    /// Makes it last: recency as `order` found it, and `count` gets what each relation did (by the numbers given to `ask`).
+    /// Makes the changes permanent: entries are used in the order that `order` found. `count`: counters by the
+    /// relations of `ask`.
     void commit(std::span<counters> count) noexcept {
         for (const slot_id position : m_at.fetched) {
-            const slot_id slot = m_at.slots[position];
-            memo().fetched(is_missed(slot) ? no_slot : slot);
+            const key_place place = m_at.places[position];
+            memo().fetched(place.is_missed() ? no_slot : place.slot());
         }
-        memo().use_all({m_at.order.data(), m_at.order.size()});
-        count[0].hits += size() - m_at.relations.size();
-        for (std::size_t at = 0; at < m_at.relations.size();) {
-            const std::uint32_t relation = m_at.relations[at];
-            const std::size_t first = at;
-            while (at < m_at.relations.size() && m_at.relations[at] == relation) {
-                ++at;
-            }
-            count[relation].hits += at - first;
-        }
-        for (const slot_id position : m_at.fetched) {
-            counters& relation = count[position < m_at.relations.size() ? m_at.relations[position] : 0];
-            --relation.hits;
-            ++relation.misses;
-            ++(handle(position) ? relation.fetched : relation.missing);
-        }
+        memo().use({m_at.order.data(), m_at.order.size()});
+        detail::count_keys(
+            m_at.relations, size(), {m_at.fetched.data(), m_at.fetched.size()},
+            [&](slot_id position) { return static_cast<bool>(handle(position)); }, count);
         m_committed = true;
     }
 
-    /// Ends the pins and leaves the rest to `release`.
+    /// Ends the pins. `release` does the rest.
     void unpin() noexcept {
         if (!std::exchange(m_pins, false)) {
             return;
         }
-        for (const slot_id position : m_at.twins) {
-            m_at.slots[position] = no_slot; // pinned once, by the other one
+        for (const slot_id position : m_at.duplicates) {
+            m_at.places[position] = key_place(); // the entry is pinned once, by the other position
         }
-        for (const slot_id slot : m_at.slots) {
-            if (is_missed(slot)) {
+        for (const key_place place : m_at.places) {
+            if (place.is_missed()) {
                 continue;
             }
             if (m_numbers_entries) {
-                memo().drop_number(slot);
+                memo().drop_number(place.slot());
             }
-            memo().unpin(slot);
+            memo().unpin(place.slot());
         }
         if (m_numbers_entries) {
             memo().give_numbers_back();
         }
         m_pinned.unpin();
     }
-    /// Ends the pins; returns how many entries the memo evicted then.
+    /// Ends the pins and trims the memo. Returns how many entries were evicted.
     std::size_t release() noexcept {
         unpin();
         return m_pinned.release();
@@ -221,23 +198,20 @@ private:
     static constexpr bool holds_own = requires {
         requires RowSource::exchanges_rows;
     };
-    static constexpr slot_id ahead = 8; // rows between asking for their memory and looking at them
-
-    /// In place of an entry: the key was missed, and the rest of the bits are its number among those that were.
-    static constexpr slot_id missed_bit = 0x8000'0000U;
-    [[nodiscard]] static bool is_missed(slot_id slot) noexcept { return slot >= missed_bit; }
+    static constexpr slot_id ahead = 8; // so many rows before a row is checked, its memory is asked for
 
     [[nodiscard]] Memo& memo() const noexcept { return m_pinned.table(); }
 
     void make_room(std::size_t count) {
-        reserve(count < m_at.slots.capacity() ? count : std::max(count, 2 * m_at.slots.capacity()));
+        reserve(count < m_at.places.capacity() ? count : std::max(count, 2 * m_at.places.capacity()));
     }
 
-    /// Numbers entries that were found and pins them; passes over `no_slot`. Without a branch on whether the chunk has asked for
-    /// one before, nor on whether it was found: nothing foretells these, and each wrong guess costs some 20 cycles.
+    /// Numbers and pins entries that were found; passes over `no_slot`. There is no branch on whether an entry was
+    /// found, nor on whether the chunk asked for it before: neither can be predicted, and a wrong guess costs some 20
+    /// cycles.
     template <class Nodes>
     void number(std::span<const slot_id> slots, Nodes nodes, std::span<slot_id* const> positions) {
-        slot_id* const new_slots = m_at.slots.end();
+        key_place* const new_places = m_at.places.end();
         const handle_type** const new_handles = m_at.handles.end();
         const auto next = static_cast<std::uint32_t>(size() + 1);
         std::uint32_t added = 0;
@@ -249,15 +223,15 @@ private:
             const std::uint32_t number = known | ((next + added) & (0U - fresh));
             entry.number = number;
             Memo::pin(entry, fresh);
-            new_slots[added] = slot;
+            new_places[added] = key_place(slot);
             new_handles[added] = &entry.payload;
             added += fresh;
             *positions[at] = number - 1;
         }
-        m_at.slots.added(added);
+        m_at.places.added(added);
         m_at.handles.added(added);
     }
-    /// The same while another pass numbers the table's entries.
+    /// The same while another pass has the numbers of the table's entries.
     [[gnu::noinline]] void number_in_set(std::span<const slot_id> slots, std::span<slot_id* const> positions) {
         for (std::size_t at = 0; at < slots.size(); ++at) {
             const slot_id slot = slots[at];
@@ -265,64 +239,46 @@ private:
                 continue;
             }
             const std::uint32_t tag = key_index<allocator_type>::tag_of(slot);
-            slot_id position = m_at.entries.find(tag, [&](slot_id one) { return m_at.slots[one] == slot; });
+            slot_id position = m_at.entries.find(tag, [&](slot_id one) { return m_at.places[one].slot() == slot; });
             if (position == no_slot) {
                 m_at.entries.reserve(size() + 1);
                 position = static_cast<slot_id>(size());
                 m_at.entries.insert(tag, position);
                 memo().pin(slot);
-                m_at.slots.append(slot);
+                m_at.places.append(key_place(slot));
                 m_at.handles.append(&memo().handle(slot));
             }
             *positions[at] = position;
         }
     }
     slot_id number_missed(key_type key, std::uint32_t tag) {
-        m_at.missed.reserve(m_at.slots.capacity());
+        m_at.missed.reserve(m_at.places.capacity());
         const slot_id number = m_at.keys.add(std::move(key), tag);
         if (number == m_at.missed.size()) {
             m_at.missed.append(static_cast<slot_id>(size()));
-            m_at.slots.append(missed_bit + number);
+            m_at.places.append(key_place::missed(number));
             m_at.handles.append(&no_row());
         }
         return m_at.missed[number];
     }
-    /// Notes which relation asked first, for all but the first `known` keys. There is nothing to note while there is only one.
-    void note_relations(std::size_t known, std::span<const std::uint32_t> relations,
-                        std::span<slot_id* const> positions) {
-        std::uint32_t any = 0;
-        for (const std::uint32_t relation : relations) {
-            any |= relation;
-        }
-        if (any == 0 && m_at.relations.empty()) {
-            return;
-        }
-        constexpr std::uint32_t nobody = ~0U;
-        m_at.relations.resize(known, 0);
-        m_at.relations.resize(size(), nobody);
-        for (std::size_t at = 0; at < positions.size(); ++at) {
-            std::uint32_t& first = m_at.relations[*positions[at]];
-            first = first == nobody ? relations[relations.size() == 1 ? 0 : at] : first;
-        }
-    }
-    /// What was found at this position is out of date.
+    /// Turns a hit into a miss: the entry found is out of date.
     void miss(slot_id position) {
-        const slot_id slot = m_at.slots[position];
-        m_at.missed.reserve(m_at.slots.capacity());
-        m_at.twins.reserve(m_at.slots.capacity());
+        const slot_id slot = m_at.places[position].slot();
+        m_at.missed.reserve(m_at.places.capacity());
+        m_at.duplicates.reserve(m_at.places.capacity());
         m_pinned.reserve_more(1);
         key_type key = memo().key(slot);
         const slot_id number = m_at.keys.add(std::move(key));
         if (number == m_at.missed.size()) {
             m_at.missed.append(position);
-        } else { // it left the memo while keys were asked for, and was then missed
-            m_at.twins.append(position);
+        } else { // the entry left the memo while keys were asked for, and then the key was missed
+            m_at.duplicates.append(position);
         }
         if (m_numbers_entries) {
             memo().drop_number(slot);
         }
         m_pinned.add_pinned(slot);
-        m_at.slots[position] = missed_bit + number;
+        m_at.places[position] = key_place::missed(number);
         m_at.handles[position] = &no_row();
     }
     [[nodiscard]] static const handle_type& no_row() noexcept {
@@ -330,27 +286,28 @@ private:
         return none;
     }
 
-    /// Something ran since the first key was asked for: entries may have left the memo, and others come.
+    /// Looks again, as other code ran since the first key was asked for: entries may have left the memo, and others
+    /// come.
     [[gnu::noinline]] void look_again() {
         for (slot_id position = 0; position < size(); ++position) {
-            const slot_id slot = m_at.slots[position];
-            if (!is_missed(slot)) {
-                if (!memo().living(slot)) {
+            const key_place place = m_at.places[position];
+            if (!place.is_missed()) {
+                if (!memo().is_living(place.slot())) {
                     miss(position);
                 }
                 continue;
             }
-            const slot_id number = slot - missed_bit;
+            const slot_id number = place.number();
             const slot_id found = memo().find(m_at.keys[number], m_at.keys.tags()[number]);
             if (found != no_slot) {
                 memo().pin(found);
-                m_at.slots[position] = found;
+                m_at.places[position] = key_place(found);
                 m_at.handles[position] = &memo().handle(found);
             }
         }
     }
 
-    /// Takes what memory knows, as far as it is good.
+    /// Checks the rows found in memory. Those out of date are missed.
     template <class RowSource>
     void check(RowSource& source) {
         constexpr bool validates = requires(const handle_type& row, const key_type& key) { source.valid(row, key); };
@@ -362,33 +319,34 @@ private:
         }
         const auto count = static_cast<slot_id>(size());
         if constexpr (holds_own<RowSource>) {
-            m_at.own.resize(count);
+            m_at.fetched_handles.resize(count);
         }
         for (slot_id position = 0; position < count; ++position) {
             if constexpr (prefetches) {
                 for (int step = 0; step < 2; ++step) {
                     const slot_id next = position + ahead / (step == 0 ? 1 : 2);
-                    if (next < count && !is_missed(m_at.slots[next])) {
-                        source.prefetch(memo().handle(m_at.slots[next]), memo().key(m_at.slots[next]), step);
+                    if (next < count && !m_at.places[next].is_missed()) {
+                        const slot_id slot = m_at.places[next].slot();
+                        source.prefetch(memo().handle(slot), memo().key(slot), step);
                     }
                 }
             }
-            const slot_id slot = m_at.slots[position];
-            if (is_missed(slot)) {
+            if (m_at.places[position].is_missed()) {
                 continue;
             }
+            const slot_id slot = m_at.places[position].slot();
             if constexpr (holds_own<RowSource>) {
-                m_at.own[position] = memo().handle(slot);
-                m_at.handles[position] = &m_at.own[position];
+                m_at.fetched_handles[position] = memo().handle(slot);
+                m_at.handles[position] = &m_at.fetched_handles[position];
             }
             if constexpr (validates) {
                 if (handle(position) && !source.valid(handle(position), memo().key(slot))) {
                     miss(position);
-                    if (memo().living(slot)) {
+                    if (memo().is_living(slot)) {
                         memo().forget(slot);
                     }
                     if constexpr (holds_own<RowSource>) {
-                        m_at.own[position] = handle_type{};
+                        m_at.fetched_handles[position] = handle_type{};
                     }
                 }
             }
@@ -397,8 +355,8 @@ private:
 
     template <class RowSource>
     void fetch(RowSource& source) {
-        m_at.own.resize(size());
-        if (m_at.fetched.size() == m_at.keys.size()) { // as nearly always: 18 instructions less of a missed key's 600
+        m_at.fetched_handles.resize(size());
+        if (m_at.fetched.size() == m_at.keys.size()) { // nearly always, and saves 18 instructions of the 600 of a miss
             m_at.asked.assign(m_at.keys.keys().begin(), m_at.keys.keys().end());
         } else {
             m_at.asked.reserve(m_at.fetched.size());
@@ -407,23 +365,23 @@ private:
             }
         }
         for (const slot_id position : m_at.fetched) {
-            m_at.handles[position] = &m_at.own[position];
+            m_at.handles[position] = &m_at.fetched_handles[position];
         }
         slot_id next = 0;
         source.fetch(std::as_const(m_at.asked), [&](handle_type row) {
             key_type key = source.key_of(row);
-            // Rows often come in the order in which they were asked for.
+            // Rows often arrive in the order in which they were asked for.
             const slot_id number = m_at.keys.find(key, next);
             if (number == no_slot) {
                 return false; // not asked for
             }
             next = number + 1;
             const slot_id position = m_at.missed[number];
-            if (!is_missed(m_at.slots[position]) || m_at.own[position]) {
+            if (!m_at.places[position].is_missed() || m_at.fetched_handles[position]) {
                 return false; // answered by memory, or the second row with that key
             }
-            m_at.keys.replace(number, std::move(key)); // a row is remembered under its own value
-            m_at.own[position] = std::move(row);
+            m_at.keys.replace(number, std::move(key)); // a row is remembered under its own key
+            m_at.fetched_handles[position] = std::move(row);
             return true;
         });
     }
@@ -436,41 +394,41 @@ private:
             if (memo().weighs()) {
                 weights.reserve(count);
                 for (const slot_id position : m_at.fetched) {
-                    weights.push_back(source.weight(m_at.own[position]));
+                    weights.push_back(source.weight(m_at.fetched_handles[position]));
                 }
             }
         }
         m_at.added.reserve(count);
         const vector_of<slot_id> found = found_meanwhile();
         if constexpr (holds_own<RowSource>) {
-            m_at.replaced.reserve(found.size());
+            m_at.displaced.reserve(found.size());
         }
         memo().reserve_more(count);
         if (memo().generation() != m_generation) {
-            return; // declared out of date since it was asked for: good for this chunk only
+            return; // declared out of date since it was asked for: use it for this chunk only
         }
         // From here on nothing throws and no foreign code runs.
         for (std::size_t at = 0; at < count; ++at) {
             const slot_id position = m_at.fetched[at];
-            handle_type& row = m_at.own[position];
+            handle_type& row = m_at.fetched_handles[position];
             slot_id slot = found.empty() ? no_slot : found[at];
-            if (slot != no_slot && row && memo().missing(slot)) {
+            if (slot != no_slot && row && memo().is_absent(slot)) {
                 memo().erase(slot);
                 slot = no_slot;
             }
             if (slot != no_slot) {
                 memo().pin(slot);
-                m_at.slots[position] = slot;
+                m_at.places[position] = key_place(slot);
                 if (row && memo().handle(slot)) { // one row is one instance
                     m_at.handles[position] = &memo().handle(slot);
                     if constexpr (holds_own<RowSource>) {
-                        m_at.replaced.push_back(std::exchange(row, memo().handle(slot)));
+                        m_at.displaced.push_back(std::exchange(row, memo().handle(slot)));
                         m_at.handles[position] = &row;
                     }
                 }
                 continue;
             }
-            const slot_id number = m_at.slots[position] - missed_bit;
+            const slot_id number = m_at.places[position].number();
             const std::uint32_t tag = m_at.keys.tags()[number];
             slot = row ? memo().add_row(m_at.keys.take(number), tag, holds_own<RowSource> ? row : std::move(row))
                        : memo().add_missing(m_at.keys.take(number), tag);
@@ -479,15 +437,14 @@ private:
             }
             memo().pin(slot);
             m_at.added.append(slot);
-            m_at.slots[position] = slot;
+            m_at.places[position] = key_place(slot);
             if constexpr (!holds_own<RowSource>) {
                 m_at.handles[position] = &memo().handle(slot);
             }
         }
     }
 
-    /// By key fetched: the entry that came into the memo since it was missed, when another chunk ran during the fetch. Empty
-    /// when none did.
+    /// By fetched key: the entry that was added since the key was missed. Empty if no other chunk ran during the fetch.
     [[nodiscard]] vector_of<slot_id> found_meanwhile() const {
         vector_of<slot_id> found;
         if (memo().version() == m_version) {
@@ -497,20 +454,28 @@ private:
         for (std::uint64_t version = memo().version() - 1; version != memo().version();) {
             version = memo().version();
             for (std::size_t at = 0; at < found.size(); ++at) {
-                const slot_id number = m_at.slots[m_at.fetched[at]] - missed_bit;
+                const slot_id number = m_at.places[m_at.fetched[at]].number();
                 found[at] = memo().find(m_at.keys[number], m_at.keys.tags()[number]);
             }
         }
         return found;
     }
 
-    pinned<Memo> m_pinned; // first: its destructor runs last, after a rollback. Its own are those that were given up
+    pinned<Memo> m_pinned; // first, so that it is destroyed last. Holds the pins of entries found out of date
     bool m_numbers_entries;
-    bool m_pins = true; // those of m_at.slots
+    bool m_pins = true; // whether the entries in m_at.places are pinned
     std::uint64_t m_generation;
     std::uint64_t m_version; // of the memo, before anything was looked up
     typename Memo::buffers_type m_at;
     bool m_committed = false;
 };
+
+/// The class that resolves keys in a table of type `Memo`. Tables of another kind specialise it.
+template <class Memo>
+struct resolution_of {
+    using type = key_resolution<Memo>;
+};
+template <class Memo>
+using resolution_of_t = typename resolution_of<Memo>::type;
 
 } // namespace memoized_prefetch

@@ -2,12 +2,12 @@
 ///
 ///   node: [ source key | begin, count ] --> m_targets: | t t t | t | (gap) | t t |
 ///
-/// "Has no targets" is an entry with none. The bound counts sources. All target keys lie in one flat array; what evicted
-/// sources leave are gaps, and when these are more than half of it, the living ranges are copied into a new one, which
-/// costs O(1) per target ever added. See recency_table for order, pins and bound.
+/// A source without targets is an entry with none. The bound counts sources. All target keys lie in one flat array.
+/// Evicted sources leave gaps in it. When the gaps are more than half of the array, the ranges in use are moved into a
+/// new one, which costs O(1) per target ever added. See recency_table.hpp for order, pins and bound.
 #pragma once
 
-#include <memoized_prefetch/recency_table.hpp>
+#include <memoized_prefetch/tables/recency_table.hpp>
 
 #include <span>
 
@@ -71,10 +71,11 @@ public:
     /// Calls `visit(source)` and `visit(target)` for everything the table still holds, until one returns non-zero.
     template <class Visit>
     int visit(Visit&& visit) const {
-        return base::visit_nodes([&](const Source& source, const link_range& range) {
-            if (const int stop = visit(source)) {
+        return base::nodes().visit([&](const auto& entry) {
+            if (const int stop = visit(entry.key)) {
                 return stop;
             }
+            const link_range range = entry.payload;
             for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
                 if (const int stop = visit(m_targets[at])) {
                     return stop;
@@ -98,7 +99,8 @@ private:
     void compact(std::size_t more) {
         target_vector fresh;
         fresh.reserve(stored() + more);
-        base::visit_payloads([&](link_range& range) {
+        base::nodes().visit([&](auto& entry) {
+            link_range& range = entry.payload;
             const std::size_t begin = fresh.size();
             for (std::size_t at = range.begin; at != range.begin + range.count; ++at) {
                 fresh.push_back(std::move(m_targets[at]));

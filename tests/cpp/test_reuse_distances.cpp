@@ -110,7 +110,7 @@ pass_keys some_keys(std::mt19937& random, std::size_t count, key of) {
 
 } // namespace
 
-TEST(stack_distances, of_random_chunks_are_those_of_naive_tables_of_every_size) {
+TEST(reuse_distances, of_random_chunks_are_those_of_naive_tables_of_every_size) {
     std::uint64_t found = 0;
     std::uint64_t not_found = 0;
     for (unsigned seed = 0; seed < 50; ++seed) {
@@ -118,7 +118,7 @@ TEST(stack_distances, of_random_chunks_are_those_of_naive_tables_of_every_size) 
         const key all = 1 + static_cast<key>(random() % 60);
         const std::size_t sizes = 64;
         const unsigned forgets = seed % 3 == 0 ? 0 : seed % 7 + 1; // some runs forget nothing, some a lot
-        stack_distances<> distances;
+        reuse_distances<> distances;
         distances.measure();
         std::vector<naive_table> tables;
         for (std::size_t size = 0; size < sizes; ++size) {
@@ -165,8 +165,8 @@ TEST(stack_distances, of_random_chunks_are_those_of_naive_tables_of_every_size) 
     EXPECT_GT(not_found, 10'000U) << "sizes must matter";
 }
 
-TEST(stack_distances, of_forgotten_keys_within_a_chunk_leave_room_for_others) {
-    stack_distances<> distances;
+TEST(reuse_distances, of_forgotten_keys_within_a_chunk_leave_room_for_others) {
+    reuse_distances<> distances;
     distances.measure();
     for (const key one : {1, 2, 3}) {
         distances.use(tag_of(one));
@@ -255,7 +255,7 @@ std::vector<key> loop(std::size_t distinct, std::size_t length) {
 
 } // namespace
 
-TEST(stack_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
+TEST(reuse_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
     for (const std::size_t chunk_size : {1U, 7U, 100U, 1'000U}) {
         for (const std::size_t bound : {10U, 100U, 300U}) {
             const std::vector<key> stream = zipf(900, 20'000, 0.9, 1);
@@ -274,7 +274,7 @@ TEST(stack_distances, of_a_memo_tell_what_runs_at_other_sizes_fetch) {
     }
 }
 
-TEST(stack_distances, count_the_keys_that_were_fetched_twice) {
+TEST(reuse_distances, count_the_keys_that_were_fetched_twice) {
     measuring_memo table(2);
     run(table, {1, 2, 3, 4, 1, 2, 1, 2, 3, 4, 1, 9}, 2); // 1 2 | 3 4 | 1 2 | 1 2 | 3 4 | 1 9
     EXPECT_EQ(table.fetched(), 10U);
@@ -283,7 +283,7 @@ TEST(stack_distances, count_the_keys_that_were_fetched_twice) {
     EXPECT_EQ(table.largest(), 2U);
 }
 
-TEST(stack_distances, are_not_measured_unless_told_but_what_was_fetched_again_is_known) {
+TEST(reuse_distances, are_not_measured_unless_told_but_what_was_fetched_again_is_known) {
     for (const std::size_t bound : {10U, 300U}) {
         const std::vector<key> stream = zipf(900, 20'000, 0.9, 1);
         const std::set<key> distinct(stream.begin(), stream.end());
@@ -303,7 +303,7 @@ TEST(stack_distances, are_not_measured_unless_told_but_what_was_fetched_again_is
     EXPECT_TRUE(table.consistent());
 }
 
-TEST(stack_distances, of_what_was_declared_out_of_date_are_not_those_of_evicted_keys) {
+TEST(reuse_distances, of_what_was_declared_out_of_date_are_not_those_of_evicted_keys) {
     measuring_memo table(10);
     run(table, {1, 2, 3}, 3);
     table.forget(table.find(1));
@@ -320,7 +320,7 @@ TEST(stack_distances, of_what_was_declared_out_of_date_are_not_those_of_evicted_
     EXPECT_EQ(table.distances().fetched_again(), 1U) << "2 was";
 }
 
-TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_sizes_fetch) {
+TEST(reuse_distances, of_large_tables_are_estimates_near_what_runs_at_other_sizes_fetch) {
     struct stream_of {
         const char* name;
         std::vector<key> keys;
@@ -354,8 +354,8 @@ TEST(stack_distances, of_large_tables_are_estimates_near_what_runs_at_other_size
     }
 }
 
-TEST(stack_distances, take_no_more_memory_for_more_keys) {
-    stack_distances<> distances;
+TEST(reuse_distances, take_no_more_memory_for_more_keys) {
+    reuse_distances<> distances;
     distances.measure();
     key next = 0;
     std::size_t at_first = 0;
@@ -371,9 +371,9 @@ TEST(stack_distances, take_no_more_memory_for_more_keys) {
     EXPECT_EQ(found_by(distances, 10'000'000), 0U);
 }
 
-TEST(stack_distances, of_keys_that_are_forgotten_all_the_time_stay_consistent_when_fewer_are_taken) {
+TEST(reuse_distances, of_keys_that_are_forgotten_all_the_time_stay_consistent_when_fewer_are_taken) {
     std::mt19937 random(5);
-    stack_distances<> distances;
+    reuse_distances<> distances;
     distances.measure();
     for (int chunk = 0; chunk < 400; ++chunk) {
         for (const key one : some_keys(random, 300, 40'000)) {
@@ -390,11 +390,11 @@ TEST(stack_distances, of_keys_that_are_forgotten_all_the_time_stay_consistent_wh
     EXPECT_FALSE(distances.exact());
 }
 
-TEST(stack_distances, do_without_memory_when_there_is_none) {
+TEST(reuse_distances, do_without_memory_when_there_is_none) {
     using support::allocations;
     std::uint64_t failures = 0;
     for (std::uint64_t nth = 1; nth < 60; ++nth) {
-        stack_distances<support::bombing_allocator<std::byte>> distances;
+        reuse_distances<support::bombing_allocator<std::byte>> distances;
         bool tripped = false;
         {
             const allocations::armed bomb(nth);

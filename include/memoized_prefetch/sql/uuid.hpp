@@ -1,7 +1,7 @@
-/// A UUID as a key: 16 bytes, where its text would be 36 characters on the heap.
+/// uuid: a UUID as a key. It takes 16 bytes; its text would take 36 characters on the heap.
 #pragma once
 
-#include <memoized_prefetch/key_traits.hpp>
+#include <memoized_prefetch/tables/key_traits.hpp>
 
 #include <array>
 #include <bit>
@@ -17,7 +17,8 @@ namespace memoized_prefetch {
 struct uuid {
     std::array<std::uint8_t, 16> bytes = {};
 
-    /// 32 hexadecimal digits of either case, with hyphens anywhere between them or without; nothing if it is not that.
+    /// Reads 32 hexadecimal digits of either case, with or without hyphens anywhere between them. Nothing if `text` is
+    /// not that.
     [[nodiscard]] static std::optional<uuid> parse(std::string_view text) noexcept {
         uuid result;
         std::size_t digits = 0;
@@ -57,7 +58,7 @@ struct uuid {
 
 template <>
 struct key_traits<uuid> {
-    // Of a UUID that starts with the time, the end tells rows apart; of others any part does.
+    // Both halves count: UUIDs that start with the time differ mostly at the end.
     static std::uint64_t hash(const uuid& key) noexcept {
         const auto halves = std::bit_cast<std::array<std::uint64_t, 2>>(key.bytes);
         return halves[0] * 0x9E3779B97F4A7C15U ^ std::rotl(halves[1], 32);

@@ -1,14 +1,14 @@
-/// Keys as one parameter of a statement, however many they are, so that the statement stays the same and is prepared once:
+/// key_list: any number of keys as one parameter of a statement. So the statement stays the same and is prepared once:
 ///
 ///   SQLite:      where id in (select value from json_each(?))     json_array(keys)      [1,2]  ["a","b"]
 ///   PostgreSQL:  where id = any($1)                               array_literal(keys)   {1,2}  {"a","b"}
 ///
-/// The adapters use these; they are here for callbacks over other clients. O(the length of the text).
-/// A text with a NUL in it is a std::logic_error.
+/// The adapters use these functions; use them in callbacks over other clients too. O(length of the text).
+/// A key with a NUL character is a std::logic_error.
 #pragma once
 
-#include <memoized_prefetch/detail/misuse.hpp>
-#include <memoized_prefetch/uuid.hpp>
+#include <memoized_prefetch/detail/logic_violation.hpp>
+#include <memoized_prefetch/sql/uuid.hpp>
 
 #include <charconv>
 #include <concepts>
@@ -17,14 +17,14 @@
 
 namespace memoized_prefetch {
 
-/// What a database may be asked for: integers, text, UUIDs.
+/// The types of keys that an adapter can send: integers, text, UUIDs.
 template <class Key>
 concept sql_key =
     (std::integral<Key> && !std::same_as<Key, bool>) || std::same_as<Key, std::string> || std::same_as<Key, uuid>;
 
 namespace detail {
 
-/// `quote`: appends a text as a quoted element.
+/// `quote` appends a text to the list as a quoted element.
 template <sql_key Key, class Quote>
 [[nodiscard]] std::string joined(std::span<const Key> keys, char first, char last, Quote quote) {
     std::string list(1, first);
@@ -36,14 +36,16 @@ template <sql_key Key, class Quote>
             std::array<char, std::numeric_limits<Key>::digits10 + 3>
                 digits; // NOLINT(*-member-init): written before read
             const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), key).ptr;
-            // Not by two pointers: built by clang 14 as C++23, libstdc++ 12 then copies the whole list, 20 s for 100,000 keys.
+            // Not by two pointers: built as C++23 by clang 14, libstdc++ 12 then copies the whole list, 20 s for
+            // 100,000 keys.
             list.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
         } else if constexpr (std::same_as<Key, uuid>) {
             quote(list, key.text());
         } else {
-            // SQLite's JSON would cut it off there, and the row be remembered as missing; PostgreSQL has no such text.
+            // SQLite's JSON would end the text there, and the row would be remembered as missing. PostgreSQL has no
+            // such text.
             if (key.find('\0') != std::string::npos) {
-                misuse("memoized_prefetch: a text with a NUL in it cannot be sent as a key");
+                logic_violation("memoized_prefetch: a text with a NUL in it cannot be sent as a key");
             }
             quote(list, key);
         }
@@ -53,7 +55,8 @@ template <sql_key Key, class Quote>
 
 } // namespace detail
 
-/// A JSON array. UUIDs are written with hyphens; for a column of 32 digits: `select replace(value, '-', '') from json_each(?)`.
+/// A JSON array. UUIDs are written with hyphens; for a column of 32 digits: `select replace(value, '-', '') from
+/// json_each(?)`.
 template <sql_key Key>
 [[nodiscard]] std::string json_array(std::span<const Key> keys) {
     return detail::joined(keys, '[', ']', [](std::string& list, const std::string& text) {
@@ -75,7 +78,7 @@ template <sql_key Key>
     });
 }
 
-/// A PostgreSQL array in its text form; its type is that of the place where the parameter stands.
+/// A PostgreSQL array in its text form. The server takes its type from where the parameter stands.
 template <sql_key Key>
 [[nodiscard]] std::string array_literal(std::span<const Key> keys) {
     return detail::joined(keys, '{', '}', [](std::string& list, const std::string& text) {

@@ -1,33 +1,34 @@
-/// recency_table: what memo_table and link_table have in common: keys in a dense array, found by hash, kept in the order
-/// of their last use, pinned by running chunks, and bounded.
+/// recency_table: what memo_table and link_table have in common. Entries are found by the hash of their key, kept in
+/// the order of their last use, pinned by running chunks, and bounded in number or weight.
 ///
-///   m_index --> m_nodes: [ key | payload | place | tag | number | pins | mark | state ]      stay where they are
+///   m_index --> m_nodes: [ key | payload | place | tag | number | pins | absent | state ]    stay where they are
 ///                                            |
-///   m_order: oldest ... newest  <------------+                         of those in the table
-///                             buried --> buried                  taken out, still to be released
-///                             vacant --> vacant                  free for the next entry
+///   m_order: oldest ... newest  <------------+                         of the living ones
 ///
 /// Invariants, outside of the functions below:
-///  - a `living` node is in the index and in the order of use, and m_size counts them;
-///  - a `detached` node is in neither: it was erased while pinned, keeps its value until the last pin goes, then is buried;
-///  - a `buried` node waits for `release_buried`, which destroys keys and values one at a time, each after it has been
-///    moved out. Destroying one may run any code, which finds the table whole and may use it;
+///  - a `living` node is in the index and in the order, and m_size counts them;
+///  - a `detached` node is in neither: it was erased while pinned. It keeps its value until its last pin goes, then it
+///    retires;
+///  - a `retired` node waits for `reclaim`, which destroys keys and values; see node_store;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`;
-///  - an entry that was added where the index was crowded lives no longer than its pins. So a search compares with 16 keys and
-///    passes 8,192 cells at most beside those of running chunks, also when somebody chooses keys that all hash alike.
+///  - an entry that was added where the index was crowded lives no longer than its pins. So a search compares with 16
+///    keys and passes 8,192 cells at most, beside those of running chunks, even if somebody chooses keys that all hash
+///    alike.
 ///
-/// Costs: find, add, use, pin, erase and the eviction of one entry O(1); trim also passes the pinned entries that are
-/// older than what it evicts. Nothing is allocated but by `reserve_more`, and by `use` and `load` where memory may be short.
+/// Costs: find, add, use, pin, erase and the eviction of one entry are O(1); trim also passes the pinned entries that
+/// are older than what it evicts. Only `reserve_more` allocates, and `use` and `loaded` for `distances`, which do
+/// without if they cannot.
 ///
-/// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a buried node out and lets it go.
+/// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a retired node out and
+/// destroys it.
 #pragma once
 
-#include <memoized_prefetch/key_index.hpp>
-#include <memoized_prefetch/key_traits.hpp>
-#include <memoized_prefetch/roomy_array.hpp>
-#include <memoized_prefetch/stable_array.hpp>
-#include <memoized_prefetch/stack_distances.hpp>
-#include <memoized_prefetch/use_order.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
+#include <memoized_prefetch/tables/key_traits.hpp>
+#include <memoized_prefetch/tables/lru_log.hpp>
+#include <memoized_prefetch/tables/node_store.hpp>
+#include <memoized_prefetch/tables/reuse_distances.hpp>
+#include <memoized_prefetch/tables/roomy_array.hpp>
 
 #include <algorithm>
 #include <array>
@@ -35,6 +36,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -47,8 +49,8 @@ class pinned;
 
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
-/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this: then allocating it anew is
-/// nothing beside the chunk itself, and it would be much to keep.
+/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this. It would be much to
+/// keep then, and allocating it anew costs little beside the chunk itself.
 inline constexpr std::size_t most_kept = 16'384;
 
 template <class Derived, class Key, class Payload, class Traits, class Allocator>
@@ -57,6 +59,7 @@ public:
     using key_type = Key;
     using traits_type = Traits;
     using allocator_type = Allocator;
+    using node = table_node<Key, Payload>;
 
     recency_table(const recency_table&) = delete;
     recency_table& operator=(const recency_table&) = delete;
@@ -74,7 +77,7 @@ public:
     void set_weight_bound(std::size_t bound) noexcept { m_weight_bound = bound; }
     [[nodiscard]] std::size_t weight_bound() const noexcept { return m_weight_bound; }
     [[nodiscard]] bool weighs() const noexcept { return m_weight_bound != unbounded; }
-    /// What a living entry weighs, told once. Does nothing unless the table weighs.
+    /// Sets the weight of a living entry, once. Does nothing unless the table weighs.
     void weigh(slot_id slot, std::size_t weight) noexcept {
         if (weighs()) {
             m_weights[slot] = weight;
@@ -87,11 +90,11 @@ public:
 
     /// Changes when entries are added or leave: a search that ran foreign code compares it.
     [[nodiscard]] std::uint64_t version() const noexcept { return m_index.version(); }
-    /// Changes when what was remembered was declared out of date: rows fetched before must not be admitted.
+    /// Changes when what was remembered is declared out of date: rows fetched before must not be admitted.
     [[nodiscard]] std::uint64_t generation() const noexcept { return m_generation; }
     void next_generation() noexcept { ++m_generation; }
 
-    /// The living entry under `key`, or `no_slot`. Is no use: the order stays as it is.
+    /// The living entry under `key`, or `no_slot`. Does not count as a use: the order stays as it is.
     [[nodiscard]] slot_id find(const Key& key) const { return find(key, tag_of(key)); }
     [[nodiscard]] slot_id find(const Key& key, std::uint32_t tag) const {
         return m_index.find(tag, [&](slot_id slot) { return Traits::equal(m_nodes[slot].key, key); });
@@ -101,45 +104,44 @@ public:
         return key_index<Allocator>::tag_of(Traits::hash(key));
     }
 
-    /// Looks up many keys, a batch of them at once: loads the batch's cells, then its nodes, and only then compares. In a table
-    /// of a million that takes a quarter off a look-up; loading ahead in the same way for `use` was no gain.
-    /// `tags`: the keys' hashes. Calls `found(at, slots, nodes)` for some keys after another, beginning with the one at `at`:
-    /// their entries, `no_slot` and any node for those that are not there. `found` must not change the table; comparing may.
+    /// Looks up many keys. It loads the cells of a batch, then its nodes, and only then compares. In a table of a
+    /// million entries that takes a quarter off a look-up; loading ahead in the same way for `use` gained nothing.
+    /// `tags`: the keys' `tag_of`. Calls `found(first, slots, nodes)` per batch: `slots[i]` is the entry of `keys[first
+    /// + i]`, or `no_slot`, and then `nodes[i]` is any node. `found` must not change the table; comparing keys may.
     template <class Found>
     void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) {
         constexpr std::size_t batch = 16;     // about as many loads as a core has under way
         std::array<std::size_t, batch> homes; // NOLINT(*-member-init): written before read, as the next
         std::array<slot_id, batch> slots;     // NOLINT(*-member-init)
         std::array<node*, batch> nodes;       // NOLINT(*-member-init)
-        node nobody;                          // so that nothing branches on whether a key is there
-        const auto prefetch = [&](std::size_t begin) {
+        node nobody; // stands for a missing entry, so that nothing branches on whether it is there
+        const auto prefetch_cells = [&](std::size_t begin) {
             for (std::size_t at = 0; at < std::min(batch, tags.size() - begin); ++at) {
                 homes[at] = m_index.prefetch(tags[begin + at]);
             }
         };
-        prefetch(0);
+        prefetch_cells(0);
         std::uint64_t seen = version();
         for (std::size_t begin = 0; begin < tags.size(); begin += batch) {
             const std::size_t count = std::min(batch, tags.size() - begin);
             if (version() != seen) [[unlikely]] {
-                prefetch(begin);
+                prefetch_cells(begin);
                 seen = version();
             }
             for (std::size_t at = 0; at < count; ++at) {
                 const slot_id slot = m_index.candidate(tags[begin + at], homes[at]);
                 slots[at] = slot;
                 nodes[at] = slot == no_slot ? &nobody : &m_nodes[slot];
-                __builtin_prefetch(nodes[at]); // it may lie on two cache lines
-                __builtin_prefetch(&nodes[at]->tag);
+                prefetch(nodes[at]);
             }
             if (begin + count < tags.size()) {
-                prefetch(begin + count);
+                prefetch_cells(begin + count);
             }
             bool same = true;
             for (std::size_t at = 0; at < count; ++at) {
                 if constexpr (compares_plainly && std::is_scalar_v<Key>) {
-                    // A key that is not there is compared with itself: users' functions get none but keys that they gave.
-                    // By two addresses, as a branch on whether it is there costs 4 ns per key where half of them are.
+                    // A key that is not there is compared with itself: users' functions see no key but those they gave.
+                    // It picks one of two addresses, as a branch costs 4 ns per key if half of them are there.
                     const std::array<const Key*, 2> stored{&nodes[at]->key, &keys[begin + at]};
                     same &= Traits::equal(*stored[unsigned{slots[at] == no_slot}], keys[begin + at]);
                 } else {
@@ -154,7 +156,8 @@ public:
                       std::span<node* const>(nodes.data(), count));
                 continue;
             }
-            // Two keys share a tag, or comparing has changed the table, and the candidates are another one's: one by one.
+            // Two keys share a tag, or comparing has changed the table and the candidates are out of date: go one by
+            // one.
             for (std::size_t at = begin; at < begin + count; ++at) {
                 slots[0] = find(keys[at], tags[at]);
                 nodes[0] = slots[0] == no_slot ? &nobody : &m_nodes[slots[0]];
@@ -164,7 +167,7 @@ public:
     }
 
     [[nodiscard]] const Key& key(slot_id slot) const noexcept { return m_nodes[slot].key; }
-    [[nodiscard]] bool living(slot_id slot) const noexcept { return m_nodes[slot].state == node_state::living; }
+    [[nodiscard]] bool is_living(slot_id slot) const noexcept { return m_nodes[slot].state == node_state::living; }
     /// Whether the entry lives no longer than its pins.
     [[nodiscard]] bool leaves(slot_id slot) const noexcept { return m_nodes[slot].leaves; }
     [[nodiscard]] std::uint32_t pins(slot_id slot) const noexcept { return m_nodes[slot].pins; }
@@ -176,36 +179,26 @@ public:
     [[nodiscard]] std::size_t bytes() const noexcept {
         return m_nodes.bytes() + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes() + m_order.bytes();
     }
-    /// From now on `distances` is told of every use. Without it they only know which keys were fetched again, and a hit costs
-    /// nothing for them: that took 10 cycles per use, and a fifth of the instructions of a key, in a table of a thousand.
+    /// From now on `distances` learns of every use. Otherwise it only knows which keys were fetched again, and a hit
+    /// costs nothing for it. In a table of a thousand entries that takes 10 cycles per use, a fifth of the instructions
+    /// of a key.
     void measure_distances() noexcept { m_distances.measure(); }
-    /// What tables of other sizes would have fetched.
-    [[nodiscard]] const stack_distances<Allocator>& distances() const noexcept { return m_distances; }
+    /// The miss-ratio curve: what tables of other sizes would have fetched.
+    [[nodiscard]] const reuse_distances<Allocator>& distances() const noexcept { return m_distances; }
     /// Uses of keys that were not in the table.
     [[nodiscard]] std::uint64_t fetched() const noexcept { return m_fetched; }
-    /// The most entries that `trim` ever left: with this bound the table would have held the same.
+    /// The most entries that `trim` ever left. With this bound the table would have held the same.
     [[nodiscard]] std::size_t largest() const noexcept { return m_largest; }
 
-    /// A chunk uses the entry: it becomes the most recently used one.
-    void use(slot_id slot) noexcept {
-        node& entry = m_nodes[slot];
-        if (entry.state != node_state::living) {
-            return;
-        }
-        if (m_distances.measures()) {
-            measure(slot);
-        }
-        m_order.leave(entry.place);
-        entry.place = m_order.append(slot, ordered{*this});
-    }
-    /// A chunk uses these entries, the last one first; what is no entry is passed over.
-    void use_all(std::span<const slot_id> newest_first) noexcept {
+    /// A chunk used these entries, the last one first: the first becomes the most recently used one. Passes over what
+    /// is no entry.
+    void use(std::span<const slot_id> newest_first) noexcept {
         if (m_distances.measures()) {
             for (std::size_t left = newest_first.size(); left-- > 0;) {
                 measure(newest_first[left]);
             }
         }
-        // All leave before the first is written again: so those that the chunk has added do not take two places.
+        // All leave before the first one is appended again. So entries that the chunk has added do not take two places.
         for (const slot_id slot : newest_first) {
             if (is_entry(slot) && m_nodes[slot].place != m_order.nowhere) {
                 m_order.leave(std::exchange(m_nodes[slot].place, m_order.nowhere));
@@ -215,14 +208,15 @@ public:
         for (std::size_t left = newest_first.size(); left-- > 0;) {
             const slot_id slot = newest_first[left];
             if (is_entry(slot)) {
-                if (m_nodes[slot].place != m_order.nowhere) { // it is there twice
+                if (m_nodes[slot].place != m_order.nowhere) { // the entry is there twice
                     m_order.leave(m_nodes[slot].place);
                 }
                 m_nodes[slot].place = m_order.append(slot, ordered{*this});
             }
         }
     }
-    /// The entry was fetched by the chunk that is about to use it; `no_slot`: it was not added.
+    void use(slot_id slot) noexcept { use({&slot, 1}); }
+    /// The chunk that is about to use the entry has fetched it. `no_slot`: its row was not added.
     void fetched(slot_id slot) noexcept {
         ++m_fetched;
         if (slot == no_slot) {
@@ -232,19 +226,19 @@ public:
             m_distances.fetch(tag);
         }
     }
-    /// The entry was added without being asked for, and stays however crowded it is.
+    /// The entry was added without being asked for. It stays even where the index is crowded.
     void loaded(slot_id slot) noexcept {
         m_nodes[slot].leaves = false;
         if (m_distances.takes(m_nodes[slot].tag)) {
             m_distances.load(m_nodes[slot].tag);
         }
     }
-    /// Takes out an entry that is out of date. See `erase`.
+    /// Takes out an entry that is out of date; see `erase`.
     void forget(slot_id slot) noexcept {
         m_distances.forget(m_nodes[slot].tag);
         erase(slot);
     }
-    /// The same by key, which may also be that of an entry that was evicted.
+    /// The same by key. The entry may have been evicted.
     void forget_key(const Key& key) {
         const std::uint32_t tag = tag_of(key);
         const slot_id slot = find(key, tag);
@@ -254,20 +248,21 @@ public:
         }
     }
 
-    /// For one running chunk at a time: whether it may number entries, until it gives that back with those that it numbered.
+    /// Whether the chunk may number entries. One running chunk may at a time; it drops its numbers and then gives that
+    /// back.
     [[nodiscard]] bool take_numbers() noexcept { return !std::exchange(m_numbers_taken, true); }
     void give_numbers_back() noexcept { m_numbers_taken = false; }
     void drop_number(slot_id slot) noexcept { m_nodes[slot].number = 0; }
 
-    /// A pinned entry stays, whatever the bound, and its value stays even when it is erased.
+    /// A pinned entry stays, whatever the bound. Its value stays even if it is erased.
     void pin(slot_id slot) noexcept { pin(m_nodes[slot], 1); }
-    /// The same of an entry that `find_all` gave; `times` may be 0.
+    /// The same for a node that `find_all` gave; `times` may be 0.
     template <class Node>
     static void pin(Node& entry, std::uint32_t times) noexcept {
         entry.pins = (entry.pins + times) & 0x7FF'FFFFU; // all of its bits
     }
 
-    /// Ends one pin. What becomes free is only buried: follow with `trim` and `release_buried`.
+    /// Ends one pin. Follow with `trim` and `reclaim`: entries that become free only retire here.
     void unpin(slot_id slot) noexcept {
         node& entry = m_nodes[slot];
         assert(entry.pins > 0);
@@ -276,7 +271,7 @@ public:
         }
     }
 
-    /// Takes an entry out of the table. Its value waits for `release_buried`, or for its last pin.
+    /// Takes an entry out of the table. Its value waits for `reclaim`, and before that for its last pin to end.
     void erase(slot_id slot) noexcept {
         node& entry = m_nodes[slot];
         assert(entry.state == node_state::living);
@@ -289,7 +284,7 @@ public:
         entry.state = node_state::detached;
         entry.leaves = true;
         if (entry.pins == 0) {
-            bury(slot);
+            m_nodes.retire(slot);
         }
     }
 
@@ -298,11 +293,11 @@ public:
         std::size_t evicted = 0;
         std::array<slot_id, 16> oldest; // NOLINT(*-member-init): written before read
         for (auto place = m_order.oldest(); over_bound() && place != m_order.nowhere;) {
-            // A batch at once, so that their memory is loaded at once, and not one after another.
+            // In batches, so that the memory of many nodes is loaded at once.
             std::size_t count = 0;
             for (; count < oldest.size() && place != m_order.nowhere; place = m_order.newer(place)) {
                 oldest[count] = m_order[place];
-                prefetch_node(oldest[count++]);
+                prefetch(&m_nodes[oldest[count++]]);
             }
             for (std::size_t at = 0; at < count; ++at) {
                 static_cast<void>(m_index.prefetch(m_nodes[oldest[at]].tag));
@@ -322,9 +317,9 @@ public:
     /// Forgets everything; pinned values live on until their pins end.
     void clear() noexcept {
         forget_all();
-        release_buried();
+        reclaim();
     }
-    /// The same, and leaves what is to be destroyed to `release_buried`.
+    /// The same, but leaves it to `reclaim` to destroy the values.
     void forget_all() noexcept {
         next_generation();
         m_distances.forget_all();
@@ -333,20 +328,36 @@ public:
         }
     }
 
-    /// Destroys what was evicted and erased. Runs foreign code when destructors do; the table is whole all the while.
-    void release_buried() noexcept {
-        while (m_buried != no_slot) {
-            release_one([&](slot_id slot) { static_cast<Derived*>(this)->release_payload(slot); });
+    /// Destroys what was evicted and erased. Destructors may run foreign code; the table is whole all the while.
+    void reclaim() noexcept {
+        while (m_nodes.reclaim_one([&](slot_id slot) { static_cast<Derived*>(this)->release_payload(slot); })) {
         }
     }
 
     /// Makes room for `count` more entries; nothing is changed when it throws.
     void reserve_more(std::size_t count) {
         m_index.reserve(m_size + count);
-        m_nodes.reserve(m_nodes.size() + count - std::min(count, m_vacant_count));
+        m_nodes.reserve_more(count);
         m_order.reserve(m_size + count);
         if (weighs()) {
             m_weights.resize(m_nodes.capacity());
+        }
+    }
+
+    /// Gives memory back after a chunk that was much larger than the table. Moves entries to other slots, so nobody may hold
+    /// slots: does nothing while a chunk runs or an entry is being released. If it cannot allocate, the table stays large.
+    void shrink() noexcept {
+        constexpr std::size_t kept = 4 * most_kept;
+        if (m_nodes.size() > std::max(kept, 4 * m_size) && m_passes == 0 && m_nodes.size() == m_size + m_nodes.vacant())
+            [[unlikely]] {
+#if defined(__cpp_exceptions)
+            try {
+                move_to_less_room();
+            } catch (const std::bad_alloc&) { // nothing was changed
+            }
+#else
+            move_to_less_room();
+#endif
         }
     }
 
@@ -354,7 +365,7 @@ public:
     [[nodiscard]] bool consistent() const {
         std::size_t listed = 0;
         for (slot_id slot = newest(); slot != no_slot; slot = older(slot)) {
-            if (!living(slot) || ++listed > m_nodes.size() || m_order[m_nodes[slot].place] != slot) {
+            if (!is_living(slot) || ++listed > m_nodes.size() || m_order[m_nodes[slot].place] != slot) {
                 return false;
             }
             const slot_id found = m_index.find(m_nodes[slot].tag, [&](slot_id id) { return id == slot; });
@@ -364,7 +375,7 @@ public:
         }
         std::size_t in_table = 0;
         std::size_t vacant = 0;
-        for (std::size_t slot = 0; slot < m_nodes.size(); ++slot) {
+        for (slot_id slot = 0; slot < m_nodes.size(); ++slot) {
             in_table += m_nodes[slot].state == node_state::living ? 1U : 0U;
             vacant += m_nodes[slot].state == node_state::vacant ? 1U : 0U;
         }
@@ -373,42 +384,23 @@ public:
             weight += one;
         }
         return m_order.size() == m_size && listed == m_size && in_table == m_size && m_index.size() == m_size &&
-               vacant == m_vacant_count && weight == m_weight && m_distances.consistent();
+               vacant == m_nodes.vacant() && weight == m_weight && m_distances.consistent();
     }
 
 protected:
-    enum class node_state : std::uint8_t { vacant, living, detached, buried, releasing };
-    struct node {
-        Key key{};
-        Payload payload{};
-        std::uint32_t place = 0; // in the order of use; the next node, on the lists of buried and of vacant ones
-        std::uint32_t tag = 0;
-        std::uint32_t number = 0; // given by a chunk, and one: see take_numbers
-        std::uint32_t pins : 27 = 0;
-        bool leaves : 1 = false; // with its last pin
-        bool mark : 1 = false;   // the derived table's: of its own, it would take as much as a pointer
-        node_state state : 3 = node_state::vacant;
-    };
-
     explicit recency_table(std::size_t bound) noexcept : m_bound(bound) {}
     ~recency_table() = default;
 
-    /// Adds an entry, the most recently used one, under a key that is not there. Needs the room of `reserve_more`.
-    slot_id add(Key key, std::uint32_t tag, Payload payload, bool mark = false) noexcept {
-        slot_id slot = m_vacant;
-        if (slot != no_slot) {
-            m_vacant = m_nodes[slot].place;
-            --m_vacant_count;
-        } else {
-            slot = static_cast<slot_id>(m_nodes.size());
-            m_nodes.emplace_back(); // within the capacity
-        }
+    /// Adds an entry under a key that is not there. It becomes the most recently used one. Needs the room of
+    /// `reserve_more`.
+    slot_id add(Key key, std::uint32_t tag, Payload payload, bool is_absent = false) noexcept {
+        const slot_id slot = m_nodes.take();
         node& entry = m_nodes[slot];
         entry.key = std::move(key);
         entry.payload = std::move(payload);
         entry.tag = tag;
         entry.leaves = false;
-        entry.mark = mark;
+        entry.absent = is_absent;
         entry.state = node_state::living;
         if (const std::size_t place = m_index.insert(tag, slot); m_index.crowded(tag, place)) [[unlikely]] {
             entry.leaves = true;
@@ -418,65 +410,52 @@ protected:
         return slot;
     }
 
-    /// Releases one buried node, if there is one, by `release(slot)`, which takes its payload out.
-    template <class Release>
-    bool release_one(Release&& release) noexcept {
-        if (m_buried == no_slot) {
-            return false;
-        }
-        const slot_id slot = m_buried;
-        m_buried = m_nodes[slot].place;
-        m_nodes[slot].state = node_state::releasing;
-        release(slot);
-        [[maybe_unused]] const Key gone = std::exchange(m_nodes[slot].key, Key{});
-        m_nodes[slot].state = node_state::vacant;
-        m_nodes[slot].place = m_vacant;
-        m_vacant = slot;
-        ++m_vacant_count;
-        return true;
-    }
-
     [[nodiscard]] Payload& payload(slot_id slot) noexcept { return m_nodes[slot].payload; }
     [[nodiscard]] const Payload& payload(slot_id slot) const noexcept { return m_nodes[slot].payload; }
-    [[nodiscard]] bool mark(slot_id slot) const noexcept { return m_nodes[slot].mark; }
-    void set_mark(slot_id slot, bool mark) noexcept { m_nodes[slot].mark = mark; }
-
-    /// Calls `visit(payload)` for every node that still has one.
-    template <class Visit>
-    void visit_payloads(Visit&& visit) {
-        for (std::size_t slot = 0; slot < m_nodes.size(); ++slot) {
-            if (m_nodes[slot].state != node_state::vacant) {
-                visit(m_nodes[slot].payload);
-            }
-        }
-    }
-    template <class Visit>
-    int visit_nodes(Visit&& visit) const {
-        for (std::size_t slot = 0; slot < m_nodes.size(); ++slot) {
-            if (m_nodes[slot].state != node_state::vacant) {
-                if (const int stop = visit(m_nodes[slot].key, m_nodes[slot].payload)) {
-                    return stop;
-                }
-            }
-        }
-        return 0;
-    }
+    [[nodiscard]] auto& nodes() noexcept { return m_nodes; }
+    [[nodiscard]] const auto& nodes() const noexcept { return m_nodes; }
 
 private:
     template <class>
     friend class pinned;
     using slot_array = roomy_array<slot_id, Allocator>;
-    /// Comparing keys runs no code that could come back here.
+    /// Whether comparing keys cannot run code that uses this table.
     static constexpr bool compares_plainly =
         noexcept(Traits::equal(std::declval<const Key&>(), std::declval<const Key&>()));
 
-    [[gnu::noinline]] void let_go(slot_id slot) noexcept { living(slot) ? erase(slot) : bury(slot); }
-    void bury(slot_id slot) noexcept {
-        m_nodes[slot].state = node_state::buried;
-        m_nodes[slot].place = m_buried;
-        m_buried = slot;
+    [[gnu::noinline]] void move_to_less_room() {
+        key_index<Allocator> index;
+        lru_log<Allocator> order;
+        node_store<Key, Payload, Allocator> nodes;
+        decltype(m_weights) weights;
+        index.reserve(m_size);
+        order.reserve(m_size);
+        nodes.reserve_more(m_size);
+        weights.resize(weighs() ? nodes.capacity() : 0);
+        // From here on nothing throws and no foreign code runs.
+        for (auto place = m_order.oldest(); place != m_order.nowhere; place = m_order.newer(place)) {
+            const slot_id from = m_order[place];
+            const slot_id to = nodes.take();
+            nodes[to] = std::move(m_nodes[from]);
+            index.insert(nodes[to].tag, to);
+            nodes[to].place = order.append(to, unmoved{});
+            if (weighs()) {
+                weights[to] = m_weights[from];
+            }
+        }
+        m_index.replace(std::move(index));
+        m_order = std::move(order);
+        m_nodes.swap(nodes);
+        m_weights.swap(weights);
     }
-    [[nodiscard]] bool is_entry(slot_id slot) const noexcept { return slot < m_nodes.size() && living(slot); }
+    /// Of entries that no sweep moves, as the log is at most half full.
+    struct unmoved {
+        void load(slot_id) const noexcept {}
+        void move(slot_id, std::uint32_t) const noexcept {}
+    };
+
+    [[gnu::noinline]] void let_go(slot_id slot) noexcept { is_living(slot) ? erase(slot) : m_nodes.retire(slot); }
+    [[nodiscard]] bool is_entry(slot_id slot) const noexcept { return slot < m_nodes.size() && is_living(slot); }
     void measure(slot_id slot) noexcept {
         if (is_entry(slot) && m_distances.takes(m_nodes[slot].tag)) {
             m_distances.use(m_nodes[slot].tag);
@@ -486,23 +465,21 @@ private:
     [[nodiscard]] slot_id entry_at(std::uint32_t place) const noexcept {
         return place == m_order.nowhere ? no_slot : m_order[place];
     }
-    /// Nodes, as the order of use sees them.
+    /// The nodes as the LRU log sees them.
     struct ordered {
         recency_table& table;
         void load(slot_id slot) const noexcept { __builtin_prefetch(&table.m_nodes[slot].place, 1); }
         void move(slot_id slot, std::uint32_t place) const noexcept { table.m_nodes[slot].place = place; }
     };
-    /// It may lie on two cache lines.
-    void prefetch_node(slot_id slot) const noexcept {
-        const node* const at = &m_nodes[slot];
-        __builtin_prefetch(at);
+    static void prefetch(const node* at) noexcept {
+        __builtin_prefetch(at); // it may lie on two cache lines
         __builtin_prefetch(&at->tag);
     }
 
     key_index<Allocator> m_index;
-    use_order<Allocator> m_order;
-    stack_distances<Allocator> m_distances;
-    stable_array<node, Allocator> m_nodes;
+    lru_log<Allocator> m_order;
+    reuse_distances<Allocator> m_distances;
+    node_store<Key, Payload, Allocator> m_nodes;
     std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> m_weights;
     slot_array m_spare_pins; // for the next one of `pinned`
     std::size_t m_size = 0;
@@ -511,63 +488,9 @@ private:
     std::size_t m_weight_bound = unbounded;
     std::size_t m_passes = 0;
     bool m_numbers_taken = false;
-    std::size_t m_vacant_count = 0;
     std::uint64_t m_generation = 0;
     std::uint64_t m_fetched = 0;
     std::size_t m_largest = 0;
-    slot_id m_buried = no_slot;
-    slot_id m_vacant = no_slot;
-};
-
-/// The entries that one chunk needs: pinned while this lives, and the bound re-established when it goes, however it goes.
-template <class Table>
-class pinned {
-public:
-    explicit pinned(Table& table) noexcept : m_table(&table), m_slots(std::move(table.m_spare_pins)) {
-        ++m_table->m_passes;
-    }
-    pinned(const pinned&) = delete;
-    pinned& operator=(const pinned&) = delete;
-    pinned(pinned&&) = delete;
-    pinned& operator=(pinned&&) = delete;
-    ~pinned() {
-        release();
-        --m_table->m_passes;
-        if (m_slots.capacity() > m_table->m_spare_pins.capacity() && m_slots.capacity() <= most_kept) {
-            std::swap(m_table->m_spare_pins, m_slots);
-        }
-    }
-
-    /// Makes room for `count` more pins.
-    void reserve_more(std::size_t count) { m_slots.reserve(m_slots.size() + count); }
-    /// Needs the room of `reserve_more`.
-    void add(slot_id slot) noexcept {
-        m_slots.append(slot);
-        m_table->pin(slot);
-    }
-    /// An entry that was pinned already, by who has this. Needs the room as well.
-    void add_pinned(slot_id slot) noexcept { m_slots.append(slot); }
-    [[nodiscard]] Table& table() const noexcept { return *m_table; }
-
-    /// Ends all pins and leaves the rest to `release`.
-    void unpin() noexcept {
-        for (const slot_id slot : m_slots) {
-            m_table->unpin(slot);
-        }
-        m_slots.clear();
-    }
-
-    /// Ends all pins, trims the table and releases what left it. Returns how many entries were evicted.
-    std::size_t release() noexcept {
-        unpin();
-        const std::size_t evicted = m_table->trim();
-        m_table->release_buried();
-        return evicted;
-    }
-
-private:
-    Table* m_table;
-    typename Table::slot_array m_slots;
 };
 
 } // namespace memoized_prefetch

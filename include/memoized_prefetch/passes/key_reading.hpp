@@ -1,0 +1,145 @@
+/// key_reading: how a pass reads the keys of a chunk's objects.
+///
+/// A pass reaches objects through an *object model*, so that the same code serves C++ structs and Python's model
+/// instances:
+///   size() -> std::size_t     how many objects
+///   width() -> std::size_t    how many relations to this table each object has (to_one_pass only)
+///   read(i, std::span<key_reading<Key>>)    reads the keys of object i, one per relation (other passes: one key)
+///   attach(i, ...)            see the passes
+///   load_deferred(std::span<const std::size_t> objects)    optional: called once with the objects whose key is not
+///                             loaded; the pass reads them again afterwards
+///
+/// Every pass is used in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
+/// tables are as before. A pass pins what it uses until it is destroyed.
+#pragma once
+
+#include <memoized_prefetch/detail/logic_violation.hpp>
+#include <memoized_prefetch/tables/key_index.hpp>
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <ranges>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace memoized_prefetch {
+
+enum class key_state : std::uint8_t {
+    null,     ///< the object has no key: no row is attached
+    present,  ///< the object has a key
+    attached, ///< the relation was attached before: the object is left alone
+    deferred, ///< the key has to be loaded first
+};
+
+template <class Key>
+struct key_reading {
+    key_state state = key_state::null;
+    Key key{};
+};
+
+namespace detail {
+
+inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object's key is null
+
+/// Converts without narrowing. An id of another width can be a key, a price cannot.
+template <class Given, class Key>
+concept converts_to_key = std::same_as<std::remove_cvref_t<Given>, Key> || requires(Given&& given) {
+    Key{std::forward<Given>(given)};
+};
+template <class Given, class Key>
+concept gives_key = converts_to_key<Given, Key> || requires(Given&& given) {
+    {static_cast<bool>(given)};
+    { *std::forward<Given>(given) } -> converts_to_key<Key>;
+};
+template <class Keys, class Key>
+inline constexpr bool range_of_keys = false;
+template <std::ranges::forward_range Keys, class Key>
+inline constexpr bool range_of_keys<Keys, Key> = gives_key<std::ranges::range_reference_t<Keys>, Key>;
+/// The key in what a callable returned: a value, or an optional one.
+template <class Key, class Given>
+[[nodiscard]] key_reading<Key> reading_of(Given&& given) {
+    if constexpr (converts_to_key<Given, Key>) {
+        return {key_state::present, Key(std::forward<Given>(given))};
+    } else {
+        return given ? key_reading<Key>{key_state::present, Key(*std::forward<Given>(given))} : key_reading<Key>{};
+    }
+}
+
+/// Reads every object once. Then it has all deferred keys loaded together and reads their objects a second time.
+/// Calls `take(object, relation, reading)`.
+template <class Key, class Allocator, class Objects, class Take>
+[[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, Take&& take) {
+    using reading = key_reading<Key>;
+    std::array<reading, 8> few_readings; // the usual widths, without an allocation
+    std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> many_readings(
+        width <= few_readings.size() ? 0 : width);
+    const std::span<reading> readings =
+        width <= few_readings.size() ? std::span(few_readings).first(width) : std::span(many_readings);
+    std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> deferred;
+    const auto read = [&](std::size_t object, bool again) {
+        objects.read(object, readings);
+        bool all_there = true;
+        for (const reading& one : readings) {
+            all_there = all_there && one.state != key_state::deferred;
+        }
+        if (!all_there) {
+            if (again) {
+                logic_violation("memoized_prefetch: a deferred key was not loaded");
+            }
+            deferred.push_back(object);
+            return;
+        }
+        for (std::size_t relation = 0; relation < width; ++relation) {
+            take(object, relation, readings[relation]);
+        }
+    };
+    if (width == 1) { // without the loops over relations it takes 27 instructions instead of 66
+        for (std::size_t object = 0; object < objects.size(); ++object) {
+            objects.read(object, std::span(few_readings).first(1));
+            if (few_readings[0].state == key_state::deferred) [[unlikely]] {
+                deferred.push_back(object);
+            } else {
+                take(object, 0, few_readings[0]);
+            }
+        }
+    } else {
+        for (std::size_t object = 0; object < objects.size(); ++object) {
+            read(object, false);
+        }
+    }
+    if (!deferred.empty()) {
+        if constexpr (requires { objects.load_deferred(std::span<const std::size_t>(deferred)); }) {
+            objects.load_deferred(std::span<const std::size_t>(deferred));
+        }
+        for (const std::size_t object : deferred) {
+            read(object, true);
+        }
+    }
+}
+
+/// The same for objects with one key each. Adds the keys to a key_set and writes their positions, by object: `null_slot` if
+/// the key is null, `no_slot` if the object is left alone. Returns how many keys the objects asked for.
+template <class Key, class Allocator, class Objects, class Keys, class Positions>
+std::uint64_t collect_keys(Objects& objects, Keys& keys, Positions& positions) {
+    std::uint64_t requests = 0;
+    positions.resize(objects.size(), no_slot);
+    keys.reserve(objects.size());
+    read_keys<Key, Allocator>(objects, 1, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
+        if (reading.state == key_state::present) {
+            positions[object] = keys.add(std::move(reading.key));
+            ++requests;
+        } else if (reading.state == key_state::null) {
+            positions[object] = null_slot;
+        }
+    });
+    return requests;
+}
+
+} // namespace detail
+
+} // namespace memoized_prefetch

@@ -1,0 +1,210 @@
+/// shared_memo: a memo that several threads use at once.
+///
+///   key -> shard [ mutex | memo_table | keys that are being fetched -> flight ]
+///
+/// A *flight* is one running call of the fetch callback. A thread that misses a key in flight waits for that flight and
+/// takes its row, so a key is fetched once. If the flight fails, the thread fetches for itself. No lock is held while a
+/// callback, a row's destructor or a wait runs. A thread waits only after its own flight has landed, so no two wait for
+/// each other.
+///
+/// The interface is that of `memo`, with these differences:
+///  - Each thread has its own prefetchers, or shares those that lead to shared memos only.
+///  - Pins of the user keep nothing in the memo, since rows are given out as shared handles. Only what a running chunk
+///    added stays until the chunk ends.
+///  - The bound is divided among the shards. A memo of fewer than 2,048 entries has one.
+#pragma once
+
+#include <memoized_prefetch/prefetcher.hpp>
+#include <memoized_prefetch/shared/shared_resolution.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace memoized_prefetch {
+
+/// Several threads may call every function at once, and the memo calls its callbacks so. Hashing and comparing keys
+/// must not throw.
+template <class Row, class Key, class Traits = key_traits<Key>>
+class shared_memo {
+    static_assert(!std::same_as<Row, detail::undeduced>,
+                  "memoized_prefetch: row and key cannot be told from this callable: write shared_memo<Row, Key>{...}");
+    static_assert(std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
+                  "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
+
+public:
+    using row_type = Row;
+    using key_type = Key;
+    using handle_type = std::shared_ptr<const Row>;
+    using table_type = detail::shared_table<Key, handle_type, Traits>;
+    static constexpr bool thread_safe = true;
+
+    /// Like those of `memo`. The callbacks may run in several threads at once.
+    template <class KeyOf, class Fetch>
+    shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
+        : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
+    /// `nested` must lead to shared memos only.
+    template <class KeyOf, class Fetch, class Handles>
+    shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
+        : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {
+        if (!nested.thread_safe()) {
+            detail::logic_violation(
+                "memoized_prefetch: rows of a shared_memo pass through a prefetcher to a memo that is not shared");
+        }
+    }
+    template <class KeyOf, class Fetch, class Handles>
+    shared_memo(KeyOf, Fetch, memo_size<Row>,
+                prefetcher<Row, Handles>&&) = delete; // a temporary would be destroyed at once
+
+    shared_memo(const shared_memo&) = delete;
+    shared_memo& operator=(const shared_memo&) = delete;
+    ~shared_memo() = default;
+
+    template <class Keys>
+    pinned_rows<shared_memo> resolve(Keys&& keys) {
+        constexpr bool keys_of_memo = detail::range_of_keys<Keys, Key>;
+        static_assert(
+            keys_of_memo,
+            "memoized_prefetch: resolve takes a forward range of this memo's keys, or of std::optional of them");
+        if constexpr (keys_of_memo) {
+            check_not_in_callback();
+            return pinned_rows<shared_memo>(*this, keys);
+        } else {
+            std::abort();
+        }
+    }
+
+    /// Like `memo::put_all`. Also returns false if all rows would fit but those of one shard do not.
+    template <class Rows>
+    bool put_all(Rows&& rows) {
+        static_assert(range_of_rows<Rows, Row>, "memoized_prefetch: put_all takes a range of this memo's rows");
+        check_not_in_callback();
+        const detail::callback_frame frame(&m_table);
+        auto all = m_rows.template read_all<Traits>(std::forward<Rows>(rows));
+        std::vector<std::size_t> count(m_table.shards());
+        std::vector<std::size_t> weight(m_table.shards());
+        std::vector<std::unique_lock<std::mutex>> locks;
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            locks.emplace_back(m_table[at].mutex); // every thread locks in this order
+        }
+        std::vector<bool> fits; // the first rows of each shard: once one does not fit, no later one does
+        fits.reserve(all.size());
+        for (const auto& one : all) {
+            const std::size_t at = m_table.shard_of(one.tag);
+            const auto& table = m_table[at].table;
+            weight[at] += one.weight;
+            fits.push_back(++count[at] <= table.bound() && weight[at] <= table.weight_bound());
+        }
+        const bool whole = std::find(fits.begin(), fits.end(), false) == fits.end();
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            m_table[at].table.reserve_more(std::min(all.size(), m_table[at].table.bound()));
+        }
+        // From here on nothing throws.
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            m_table[at].table.forget_all();
+        }
+        for (std::size_t at = 0; at < all.size(); ++at) {
+            if (fits[at]) {
+                auto& one = all[at];
+                auto& table = m_table[m_table.shard_of(one.tag)].table;
+                const slot_id slot = table.add_row(std::move(one.key), one.tag, std::move(one.row));
+                table.weigh(slot, one.weight);
+                table.loaded(slot);
+            }
+        }
+        m_knows_all = whole;
+        for (std::size_t at = m_table.shards(); at-- > 0;) {
+            table_type::trim(m_table[at], locks[at]);
+            locks[at].unlock();
+        }
+        return whole;
+    }
+
+    void invalidate(const Key& key) {
+        check_not_in_callback();
+        auto& part = m_table[m_table.shard_of(table_type::tag_of(key))];
+        std::unique_lock lock(part.mutex);
+        m_knows_all = false;
+        part.table.forget_key(key);
+        part.table.next_generation();
+        table_type::release(part, lock);
+    }
+    void clear() {
+        check_not_in_callback();
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            std::unique_lock lock(m_table[at].mutex);
+            m_knows_all = false;
+            m_table[at].table.forget_all();
+            table_type::release(m_table[at], lock);
+        }
+    }
+
+    [[nodiscard]] memo_stats stats() const {
+        memo_stats result;
+        {
+            const std::scoped_lock lock(m_counting);
+            static_cast<counters&>(result) = m_count;
+        }
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            const std::scoped_lock lock(m_table[at].mutex);
+            detail::add_table(result, m_table[at].table);
+        }
+        return result;
+    }
+
+private:
+    friend detail::memo_access;
+    using rows_type = detail::memo_rows<Row, Key>;
+
+    explicit shared_memo(rows_type rows) : m_rows(std::move(rows)), m_table(m_rows.entries(), m_rows.bytes()) {}
+
+    void check_not_in_callback() const {
+        if (detail::callback_frame::within(&m_table)) {
+            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that had called it");
+        }
+    }
+    void count(const counters& more) noexcept {
+        const std::scoped_lock lock(m_counting);
+        m_count += more;
+    }
+
+    struct row_source {
+        shared_memo* self;
+        template <class Take>
+        void fetch(const std::vector<Key>& asked, Take&& take) {
+            const detail::callback_frame frame(&self->m_table);
+            counters one;
+            one.queries = 1;
+            self->count(one);
+            self->m_rows.fetch(asked, take);
+        }
+        [[nodiscard]] Key key_of(const handle_type& row) const { return self->m_rows.key_of(row); }
+        [[nodiscard]] std::size_t weight(const handle_type& row) const { return self->m_rows.weight(row); }
+        [[nodiscard]] bool knows_all() const noexcept { return self->m_knows_all; }
+    };
+    [[nodiscard]] row_source source() noexcept { return {this}; }
+
+    rows_type m_rows;
+    table_type m_table;
+    counters m_count;
+    mutable std::mutex m_counting;
+    std::atomic<bool> m_knows_all = false;
+};
+
+template <class KeyOf, class Fetch>
+shared_memo(KeyOf, Fetch)
+    -> shared_memo<typename detail::signature<KeyOf>::argument, typename detail::signature<KeyOf>::result>;
+template <class KeyOf, class Fetch>
+shared_memo(KeyOf, Fetch, memo_size<typename detail::signature<KeyOf>::argument>)
+    -> shared_memo<typename detail::signature<KeyOf>::argument, typename detail::signature<KeyOf>::result>;
+template <class KeyOf, class Fetch, class Row, class Handles>
+shared_memo(KeyOf, Fetch, memo_size<typename detail::signature<KeyOf>::argument>, prefetcher<Row, Handles>&)
+    -> shared_memo<typename detail::signature<KeyOf>::argument, typename detail::signature<KeyOf>::result>;
+
+} // namespace memoized_prefetch

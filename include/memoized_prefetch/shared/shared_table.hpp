@@ -1,0 +1,94 @@
+/// shared_table: the table of a shared memo, in shards. A shard is a table with a mutex and the keys that are being
+/// fetched.
+#pragma once
+
+#include <memoized_prefetch/shared/flight.hpp>
+#include <memoized_prefetch/tables/memo_table.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+namespace memoized_prefetch::detail {
+
+template <class Key, class Handle, class Traits>
+class shared_table {
+public:
+    using key_type = Key;
+    using handle_type = Handle;
+    using traits_type = Traits;
+    using allocator_type = std::allocator<std::byte>;
+    using flight_type = flight<Key, Handle>;
+
+    struct place_in_flight {
+        std::shared_ptr<flight_type> flight;
+        slot_id at;
+    };
+    struct hash_key {
+        std::size_t operator()(const Key& key) const { return static_cast<std::size_t>(Traits::hash(key)); }
+    };
+    struct equal_keys {
+        bool operator()(const Key& left, const Key& right) const { return Traits::equal(left, right); }
+    };
+    struct alignas(64) shard { // each on cache lines of its own
+        std::mutex mutex;
+        memo_table<Key, Handle, Traits> table;
+        std::unordered_map<Key, place_in_flight, hash_key, equal_keys> flying;
+    };
+
+    shared_table(std::size_t entries, std::size_t bytes) {
+        constexpr std::size_t fewest_entries = 1'024;
+        while (m_count < most_shards && entries / (2 * m_count) >= fewest_entries) {
+            m_count *= 2;
+        }
+        m_shards = std::make_unique<shard[]>(m_count);
+        for (std::size_t at = 0; at < m_count; ++at) {
+            m_shards[at].table.set_bound(entries == unbounded ? unbounded : part(entries, at));
+            m_shards[at].table.set_weight_bound(bytes == unbounded ? unbounded : part(bytes, at));
+        }
+    }
+
+    [[nodiscard]] static std::uint32_t tag_of(const Key& key) { return memo_table<Key, Handle, Traits>::tag_of(key); }
+    [[nodiscard]] std::size_t shards() const noexcept { return m_count; }
+    [[nodiscard]] shard& operator[](std::size_t at) const noexcept { return m_shards[at]; }
+    /// Chosen by bits of the tag that an index uses last: it uses the upper ones and the lowest three.
+    [[nodiscard]] std::size_t shard_of(std::uint32_t tag) const noexcept { return tag >> 3U & (m_count - 1); }
+
+    /// Ends a change of a shard whose lock is held: trims it, and drops the handles that left it without the lock.
+    static std::size_t trim(shard& part, std::unique_lock<std::mutex>& lock) noexcept {
+        const std::size_t evicted = part.table.trim();
+        release(part, lock);
+        return evicted;
+    }
+    /// Drops the handles that left a shard. Its lock is held, but not while a handle is dropped.
+    static void release(shard& part, std::unique_lock<std::mutex>& lock) noexcept {
+        std::array<Handle, 32> gone;
+        for (;;) {
+            std::size_t count = 0;
+            while (count < gone.size() && part.table.take_retired(gone[count])) {
+                ++count;
+            }
+            if (count == 0) {
+                return;
+            }
+            lock.unlock();
+            for (std::size_t at = 0; at < count; ++at) {
+                gone[at] = Handle{};
+            }
+            lock.lock();
+        }
+    }
+
+private:
+    static constexpr std::size_t most_shards = 16;
+    [[nodiscard]] std::size_t part(std::size_t whole, std::size_t at) const noexcept {
+        return whole / m_count + (at < whole % m_count ? 1 : 0);
+    }
+    std::size_t m_count = 1;
+    std::unique_ptr<shard[]> m_shards;
+};
+
+} // namespace memoized_prefetch::detail
