@@ -145,6 +145,8 @@ class _Memoized:
     runs, and comes by `super()` to Django's.
     """
 
+    __slots__ = ()  # laid out as the stock class, so that an instance can become one of it
+
     _result_cache: Any
     _prefetch_done: bool
     _prefetch_related_lookups: tuple[Any, ...]
@@ -168,10 +170,13 @@ class _Memoized:
         if self._result_cache is None and is_djangos(self, "_fetch_all"):
             self._result_cache = list(rows_of(self))
         super()._fetch_all()  # type: ignore[misc]
+        # Django comes to _prefetch_related_objects() with lookups of the queryset itself only.
+        if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):
+            self._prefetch_related_objects()
 
     def _prefetch_related_objects(self) -> None:
         attach = attaching(self)
-        if attach is None or not is_djangos(self, "_prefetch_related_objects"):
+        if attach is None:
             super()._prefetch_related_objects()  # type: ignore[misc]
             return
         attach(self._result_cache)

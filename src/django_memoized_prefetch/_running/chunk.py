@@ -158,8 +158,10 @@ class ChunkRun:
             return step.lookup is theirs.lookup and (first.alias, first.lifetime) == (other.alias, other.lifetime)
         if not (step.is_to_one and theirs.is_to_one) or first.memo is not other.memo:
             return False
-        if self._lookups.tree.in_order and step.lookup.path.count("__") != theirs.lookup.path.count("__"):
-            return False  # only those of one level
+        if self._lookups.tree.in_order:
+            # Only those of one level, and not two of one relation: what the first attaches decides about the second.
+            if step.lookup.path.count("__") != theirs.lookup.path.count("__") or step.relation is theirs.relation:
+                return False
         return not step.refuses_strays(first.alias) and not theirs.refuses_strays(other.alias)
 
     def _attach(self, group: list[Level]) -> None:
