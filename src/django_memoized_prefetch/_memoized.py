@@ -132,20 +132,19 @@ def memoized_class(stock_class: Any) -> Any:
     report(why_not_read_as_stock(stock_class))
     if reason := own_attaching(stock_class):
         logger.info("Lookups of %s are prefetched by Django for every chunk. %s", name, reason)
-    private_class = type(name, (_Memoized, stock_class), {STOCK_CLASS: stock_class})
+    methods = {name: method for name, method in vars(_Methods).items() if callable(method) or name == "__class__"}
+    private_class = type(name, (stock_class,), {**methods, STOCK_CLASS: stock_class})
     look_like(private_class, stock_class)
     return private_class
 
 
-class _Memoized:
+class _Methods:
     """
-    What a private subclass does in its own way.
+    What private subclasses do in their own way. It is none of their bases, and only holds the functions.
 
     Each method takes the place of Django's own and of no other: where the stock class has one of its own, that one
     runs, and comes by `super()` to Django's.
     """
-
-    __slots__ = ()  # laid out as the stock class, so that an instance can become one of it
 
     _result_cache: Any
     _prefetch_done: bool
@@ -162,14 +161,14 @@ class _Memoized:
         join(self, self.__dict__.pop(FAMILY, None))
 
     def _clone(self, *args: Any, **kwargs: Any) -> Any:
-        clone = super()._clone(*args, **kwargs)  # type: ignore[misc]
+        clone = above(self)._clone(*args, **kwargs)
         join(clone, vars(self).get(FAMILY))
         return clone
 
     def _fetch_all(self) -> None:
         if self._result_cache is None and is_djangos(self, "_fetch_all"):
             self._result_cache = list(rows_of(self))
-        super()._fetch_all()  # type: ignore[misc]
+        above(self)._fetch_all()
         # Django comes to _prefetch_related_objects() with lookups of the queryset itself only.
         if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):
             self._prefetch_related_objects()
@@ -177,14 +176,14 @@ class _Memoized:
     def _prefetch_related_objects(self) -> None:
         attach = attaching(self)
         if attach is None:
-            super()._prefetch_related_objects()  # type: ignore[misc]
+            above(self)._prefetch_related_objects()
             return
         attach(self._result_cache)
         self._prefetch_done = True
 
     def _iterator(self, use_chunked_fetch: bool, chunk_size: int | None) -> Iterator[Any]:
         if not is_djangos(self, "_iterator"):
-            yield from super()._iterator(use_chunked_fetch, chunk_size)  # type: ignore[misc]
+            yield from above(self)._iterator(use_chunked_fetch, chunk_size)
             return
         size, lookups = chunk_size or CHUNK_SIZE, self._prefetch_related_lookups
         attach = attaching(self)
@@ -201,7 +200,7 @@ class _Memoized:
     async def aiterator(self, chunk_size: int = CHUNK_SIZE) -> AsyncIterator[Any]:
         attach, lookups = attaching(self), self._prefetch_related_lookups
         if not is_djangos(self, "aiterator") or (lookups and attach is None):
-            async for row in super().aiterator(chunk_size):  # type: ignore[misc]
+            async for row in above(self).aiterator(chunk_size):
                 yield row
             return
         if chunk_size <= 0:
@@ -227,14 +226,20 @@ class _Memoized:
                 yield attached
 
     def __deepcopy__(self, memo: Any) -> Any:
-        copied = super().__deepcopy__(memo)  # type: ignore[misc]
+        copied = above(self).__deepcopy__(memo)
         join(copied, vars(self).get(FAMILY))
         return copied
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if STOCK_CLASS in vars(type(self)):
             return reduced(self, stock_class_of(type(self)), protocol)
-        return super().__reduce_ex__(protocol)
+        return above(self).__reduce_ex__(protocol)
+
+
+def above(queryset: Any) -> Any:
+    """`super()` of the private class."""
+    private_class = next(cls for cls in type(queryset).__mro__ if STOCK_CLASS in vars(cls))
+    return super(private_class, queryset)
 
 
 def is_djangos(queryset: Any, name: str) -> bool:

@@ -105,12 +105,12 @@ class ByDjango(Step):
         for level in levels:
             if level.remembered:
                 self.take_off(level.objects)
-            # Django would pass through all others, which reads what `to_attr` holds a second time, row by row.
+            # Django would pass through all others: it reads the relation of each, even where `to_attr` holds it.
             if fresh := self.not_attached(level.objects):
                 with count.on(level.alias):
                     level.found = self._prefetch(list(fresh))
-            elif not self.lookup.below and not self.lookup.to_attr_given:
-                follow_attribute(level.objects, self.relation.name, ObjectDoesNotExist)  # Django reads it of all
+            elif not self.lookup.below and (self._native is None or not self.lookup.to_attr_given):
+                follow_attribute(level.objects, self.relation.name, ObjectDoesNotExist)
 
     def _prefetch(self, objects: list[Any]) -> list[Any]:
         """Has Django attach this level, and what its rows' queryset goes on with; returns the rows that it read."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db.models import Model, QuerySet, prefetch_related_objects
+from django.db.models.constants import LOOKUP_SEP
 
 from .._engine import Chunk, group_by_class, mark_prefetched
 from .._lookups import Lookup
@@ -158,10 +159,10 @@ class ChunkRun:
             return step.lookup is theirs.lookup and (first.alias, first.lifetime) == (other.alias, other.lifetime)
         if not (step.is_to_one and theirs.is_to_one) or first.memo is not other.memo:
             return False
-        if self._lookups.tree.in_order:
-            # Only those of one level, and not two of one relation: what the first attaches decides about the second.
-            if step.lookup.path.count("__") != theirs.lookup.path.count("__") or step.relation is theirs.relation:
-                return False
+        # In order, only those of one level, and not two of one relation: what the first attaches decides about the second.
+        is_level = step.lookup.path.count(LOOKUP_SEP) == theirs.lookup.path.count(LOOKUP_SEP)
+        if self._lookups.tree.in_order and not (is_level and step.relation is not theirs.relation):
+            return False
         return not step.refuses_strays(first.alias) and not theirs.refuses_strays(other.alias)
 
     def _attach(self, group: list[Level]) -> None:
