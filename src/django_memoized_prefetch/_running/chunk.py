@@ -159,7 +159,7 @@ class ChunkRun:
             return step.lookup is theirs.lookup and (first.alias, first.lifetime) == (other.alias, other.lifetime)
         if not (step.is_to_one and theirs.is_to_one) or first.memo is not other.memo:
             return False
-        # In order, only those of one level, and not two of one relation: what the first attaches decides about the second.
+        # In order, only those of one level, and not two of one relation: the first decides what the second finds.
         is_level = step.lookup.path.count(LOOKUP_SEP) == theirs.lookup.path.count(LOOKUP_SEP)
         if self._lookups.tree.in_order and not (is_level and step.relation is not theirs.relation):
             return False
