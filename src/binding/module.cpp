@@ -1,5 +1,9 @@
 #include "chunk.hpp"
+#include "follow.hpp"
 #include "hydrate.hpp"
+#include "marks.hpp"
+#include "relation_specs.hpp"
+#include "tables.hpp"
 
 #include <array>
 #include <atomic>
@@ -16,6 +20,8 @@ NB_MODULE(engine_of_nanobind, module) {
     binding::bind_tables(module);
     binding::bind_relations(module);
     binding::bind_chunk(module);
+    binding::bind_follow(module);
+    binding::bind_marks(module);
     binding::bind_hydrate(module);
 }
 
