@@ -1,6 +1,7 @@
 #include "chunk.hpp"
+#include "class_signature.hpp"
 #include "follow.hpp"
-#include "hydrate.hpp"
+#include "hydrator.hpp"
 #include "marks.hpp"
 #include "relation_specs.hpp"
 #include "tables.hpp"
@@ -22,7 +23,8 @@ NB_MODULE(engine_of_nanobind, module) {
     binding::bind_chunk(module);
     binding::bind_follow(module);
     binding::bind_marks(module);
-    binding::bind_hydrate(module);
+    binding::bind_hydrator(module);
+    binding::bind_class_signature(module);
 }
 
 /// nanobind, and what is interned here, belong to one interpreter, and a second one would use the first one's objects, even

@@ -1,4 +1,4 @@
-/// Hydration: database rows to Django model instances, without calling Model.__init__ for each.
+/// The Python function class_signature: whether a class is still what it was when instances were planned.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -7,6 +7,6 @@ namespace memoized_prefetch::binding {
 
 namespace nb = nanobind;
 
-void bind_hydrate(nb::module_& module);
+void bind_class_signature(nb::module_& module);
 
 } // namespace memoized_prefetch::binding
