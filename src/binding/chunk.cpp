@@ -33,9 +33,9 @@ public:
     void collections(nb::handle objects, const to_many_relation& relation, bool remembered, nb::handle fetch_rows,
                      nb::handle load_deferred);
 
-    /// Ends all pins: the bounds hold again. All of them before anything is evicted: what was used least recently goes, and
-    /// not what the last pass used because the first one still pins its own. Each pass is taken out of the list before its
-    /// rows are released, which may run any code.
+    /// Ends all pins, so that the bounds hold again. All pins end before anything is evicted. Otherwise the first pass would
+    /// still pin its rows, and what the last one used would have to go instead of what was used least recently. Each pass
+    /// leaves the list before its rows are released, as releasing them may run any code.
     void close() noexcept {
         m_opened.reset();
         for (const std::unique_ptr<finished_pass>& pass : m_passes) {
@@ -57,8 +57,8 @@ private:
     std::optional<opened_instances> m_opened; // until other code than the engine's runs
 };
 
-/// Runs a new pass. When it fails, what it added is taken back at once, and the bound is re-established only after the
-/// passes that were completed have ended their pins: what is evicted then is what would have been without it.
+/// Runs a new pass. If it fails, what it added is taken out at once. But the failed pass is released last, after the
+/// completed passes have ended their pins. So the same entries are evicted as if it had not run.
 template <class Pass, class Run>
 void chunk::run(std::unique_ptr<Pass> pass, Run&& run) {
     m_passes.reserve(m_passes.size() + 1);
@@ -119,7 +119,7 @@ void chunk::to_one(nb::handle memo, nb::list levels, nb::handle fetch, nb::handl
     }
 }
 
-/// The instances, as the relation before has opened them if these are the same.
+/// The instances. If the relation before had the same ones, they are those that it has opened.
 opened_instances chunk::open(nb::handle objects) {
     if (m_opened && m_opened->source.get() == objects.ptr()) {
         opened_instances same = std::move(*m_opened);

@@ -8,8 +8,8 @@ namespace {
 
 PyObject* set_name = nullptr; // `__set__`, interned once per process
 
-/// A number that changes with every attribute of a class or its bases, or 0 when it has none at the moment. To be asked
-/// for after a look-up, which gives the class a version if it has none.
+/// A number that changes with every attribute of a class or its bases, or 0 if it has none at the moment. Look an
+/// attribute up first: that gives the class a version if it has none.
 unsigned int version_of(PyTypeObject* cls) noexcept {
 #if PY_VERSION_HEX < 0x030D0000
     if (PyType_HasFeature(cls, Py_TPFLAGS_VALID_VERSION_TAG) == 0) {
@@ -19,9 +19,9 @@ unsigned int version_of(PyTypeObject* cls) noexcept {
     return cls->tp_version_tag;
 }
 
-/// What a class says about its instances' attributes, cheap enough to ask for every result: its version, and for the
-/// descriptor with each of these names its class, which may be exchanged without a trace in the former, and that one's
-/// version. None when something has no version.
+/// What a class says about its instances' attributes, cheap enough to ask for every result. It is the version of the class,
+/// and for each of these names that has a descriptor, the descriptor's class and the version of that. A descriptor's class
+/// may be exchanged, which does not change the version of the class it is in. None if something has no version.
 nb::object class_signature(nb::handle type, nb::handle names) {
     auto* cls = reinterpret_cast<PyTypeObject*>(type.ptr());
     nb::list signature;

@@ -45,8 +45,8 @@ nb::object follow_to_one(nb::handle objects, nb::str cache_name) {
     return rows.list();
 }
 
-/// As Django goes on from objects through an attribute: a prefetched collection's rows, a list's members, or the object
-/// that the attribute holds.
+/// Goes on from objects through an attribute as Django does: to the rows of a prefetched collection, to the members of a list,
+/// or to the object that the attribute holds.
 nb::object follow_attribute(nb::handle objects, nb::str name, nb::handle does_not_exist) {
     const instance_list instances(objects);
     distinct_objects rows;
@@ -181,8 +181,8 @@ nb::list group_by_class(nb::handle objects) {
     return groups;
 }
 
-/// The first value of an attribute that the object before has too, None when there is none. `before` is that of the object
-/// before the first. None is no value.
+/// The first value of an attribute that the object before has too, or None. `before` is the value of the object before the
+/// first. A value of None is never the same.
 nb::object repeated_neighbour(nb::handle objects, nb::str name, nb::handle before) {
     const instance_list instances(objects);
     object_ref last = object_ref::borrow(before.ptr());

@@ -67,7 +67,7 @@ int traverse_to_many(PyObject* self, visitproc visit, void* arg) {
     return visit_all({&relation.queryset_class, &relation.fill, &relation.unsaved}, visit, arg);
 }
 
-/// What the relation calls back is what holds the relation: the garbage collector has to see that, and to end it.
+/// The callables of a relation hold the relation themselves. The garbage collector has to see that cycle and break it.
 int clear_to_many(PyObject* self) {
     auto& relation = *nb::inst_ptr<to_many_relation>(self);
     const object_ref queryset_class = std::move(relation.queryset_class);

@@ -47,7 +47,8 @@ public:
 
     [[nodiscard]] py_key key_of(const object_ref& row) const { return py_key::of(m_memo.key.load(row.get())); }
 
-    static constexpr bool exchanges_rows = true; // replace_row: by a thread, or by what comparing and attaching run
+    /// Memo.replace_row may run in a thread, or while keys are compared or rows attached.
+    static constexpr bool exchanges_rows = true;
     [[nodiscard]] bool valid(const object_ref& row, const py_key& key) const { return m_memo.is_row(row.get(), key); }
 
 private:
@@ -56,7 +57,7 @@ private:
     bool m_fetched = false;
 };
 
-/// Link source of the passes: a Python callable `fetch(keys)` that gives (source, target), some at a time.
+/// Link source of the passes: a Python callable `fetch(keys)`, which gives batches of (source, target).
 class python_links {
 public:
     explicit python_links(nb::handle fetch) : m_fetch(fetch) {}

@@ -71,7 +71,7 @@ bool to_many_instances::still_attached(PyObject* object, const object_ref& attac
             return false;
         }
         if (m_relation.translated) {
-            continue; // what the values of earlier chunks stood for is not kept
+            continue; // the dict does not know the values of earlier chunks
         }
         const std::optional<py_key> refers_to = key_of(row);
         if (!refers_to || !py_key_traits::equal(key, *refers_to)) {
@@ -165,8 +165,8 @@ void to_many_instances::attach_parent(PyObject* row, PyObject* object) const {
     }
 }
 
-/// An instance of the relation's private queryset class, made without running any Python code. What it needs to become the
-/// manager's own queryset: a weak reference to its source, and the source's key and database for when that is gone.
+/// An instance of the relation's private queryset class, made without running any Python code. To become the manager's own
+/// queryset later it gets a weak reference to its source, and the source's key and database in case the source is gone then.
 object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref& rows) const {
     auto* type = reinterpret_cast<PyTypeObject*>(m_relation.queryset_class.get());
     // By object.__new__: on Python 3.11 and 3.12 tp_alloc alone leaves out the place for attributes, and each instance then
@@ -177,7 +177,7 @@ object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref
     object_ref key = m_relation.key.load(object);
     object_ref weak = checked(PyWeakref_NewRef(object, nullptr));
     const object_ref source = checked(PyTuple_New(3));
-    PyObject_GC_UnTrack(source.get()); // refers to nothing that could refer to it: the collector need not look at it
+    PyObject_GC_UnTrack(source.get()); // the collector need not look at it, as nothing in it can refer back to it
     PyTuple_SET_ITEM(source.get(), 0, weak.release());
     PyTuple_SET_ITEM(source.get(), 1, key.release());
     PyTuple_SET_ITEM(source.get(), 2, db.release());

@@ -42,12 +42,12 @@ public:
     void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
     void load_deferred(std::span<const std::size_t> objects) const;
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
-    /// `owner`: whether the rows get this instance as the one that they refer to.
+    /// `owner`: whether this instance is put into the rows as the one that they refer to.
     void attach(std::size_t at, std::span<const object_ref* const> rows, bool owner) const;
     [[nodiscard]] bool attaching_runs_python() const noexcept {
         return m_relation.to_attr || (!m_relation.queryset_class && !m_relation.single);
     }
-    /// The key that a row refers to; none when it stands for none.
+    /// The key that a row refers to, if it refers to one.
     [[nodiscard]] std::optional<py_key> key_of(PyObject* row) const;
 
 private:

@@ -38,8 +38,8 @@ struct opened_instances {
 class to_one_instances {
 public:
     /// `remembered`: the instances come from a memo, so what is attached to them may have been changed since.
-    /// `lent`: a dict {(id(row), name): (row, instance)} of the reverse one-to-one caches that lead to a chunk's own instances;
-    /// those of the instances are added unless they are remembered.
+    /// `lent`: a dict {(id(row), name): (row, instance)} of the reverse one-to-one caches that lead to a chunk's own
+    /// instances. Attaching adds to it, unless the instances are remembered.
     to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations, const py_memo& memo,
                      bool remembered, nb::handle load_deferred, PyObject* lent);
 
@@ -68,7 +68,7 @@ private:
     bool m_any_native = false;
 };
 
-/// Takes those of the `lent` reverse one-to-one caches out again that still hold the instance that was put in.
+/// Empties the `lent` reverse one-to-one caches. A cache that holds another instance by now is left alone.
 void detach_reverse(nb::dict lent);
 
 } // namespace memoized_prefetch::binding
