@@ -1,9 +1,11 @@
-/// The Python class Chunk: the engine's passes over model instances, and what walks from one level of a lookup to the next.
+/// The Python class Chunk: the engine's passes over model instances.
 #pragma once
 
-#include "relations.hpp"
+#include <nanobind/nanobind.h>
 
 namespace memoized_prefetch::binding {
+
+namespace nb = nanobind;
 
 void bind_chunk(nb::module_& module);
 

@@ -77,6 +77,11 @@ inline object_ref optional_attribute(PyObject* object, PyObject* name) {
     return object_ref::steal(value);
 }
 
+/// Whether it has a `_state`. Under the name of a `to_attr` there may be anything.
+inline bool is_instance_of_model(PyObject* object) {
+    return static_cast<bool>(optional_attribute(object, interned.state));
+}
+
 /// `state.fields_cache`, which Django's descriptor makes when it is not there. Always a dict.
 inline object_ref fields_cache_of_state(PyObject* object, PyObject* state) {
     object_ref cache = checked(PyObject_GetAttr(state, interned.fields_cache));

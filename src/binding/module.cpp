@@ -1,5 +1,10 @@
 #include "chunk.hpp"
-#include "hydrate.hpp"
+#include "class_signature.hpp"
+#include "follow.hpp"
+#include "hydrator.hpp"
+#include "marks.hpp"
+#include "relation_specs.hpp"
+#include "tables.hpp"
 
 #include <array>
 #include <atomic>
@@ -16,7 +21,10 @@ NB_MODULE(engine_of_nanobind, module) {
     binding::bind_tables(module);
     binding::bind_relations(module);
     binding::bind_chunk(module);
-    binding::bind_hydrate(module);
+    binding::bind_follow(module);
+    binding::bind_marks(module);
+    binding::bind_hydrator(module);
+    binding::bind_class_signature(module);
 }
 
 /// nanobind, and what is interned here, belong to one interpreter, and a second one would use the first one's objects, even

@@ -6,22 +6,12 @@
 /// It pins the entries it uses while it lives. Until `commit` the memo shows no trace of it: the order of use stays,
 /// and if an exception ends the pass, the destructor takes out the entries that `resolve` added.
 ///
-/// A *row source* tells how rows are read (`Handle` and `Key` are the memo's):
-///   fetch(const std::vector<Key>& asked, take)    calls take(Handle) per row, in any order. Rows may be missing, or not
-///                                                 asked for. `take` returns whether it keeps the row.
-///   key_of(const Handle&) -> Key                  the value by which the row is found
-/// Optional:
-///   prefetch(const Handle&, const Key&, int step) starts to load what `valid` will read. It is called with step 0, and
-///                                                 with step 1 when the loads of step 0 should be done.
-///   valid(const Handle&, const Key&) -> bool      whether a remembered row still has that key
-///   exchanges_rows = true                         the memo's handle may be exchanged while this pass uses it. Then the
-///                                                 pass holds its own handles, which costs counting references.
-///   knows_all() -> bool                           keys that are not in the memo have no row and are not fetched
-///   weight(const Handle&) -> std::size_t          the weight of a row to be remembered; of a null handle: of an absence
+/// A *row source* tells how rows are read; see row_source_traits.hpp.
 #pragma once
 
 #include <memoized_prefetch/passes/counters.hpp>
 #include <memoized_prefetch/passes/key_counts.hpp>
+#include <memoized_prefetch/passes/row_source_traits.hpp>
 #include <memoized_prefetch/tables/key_set.hpp>
 #include <memoized_prefetch/tables/memo_table.hpp>
 #include <memoized_prefetch/tables/pinned.hpp>
@@ -114,7 +104,7 @@ public:
                 m_at.fetched.append(position);
             }
         }
-        if constexpr (requires { source.knows_all(); }) {
+        if constexpr (traits<RowSource>::may_know_all) {
             if (source.knows_all()) {
                 m_at.fetched.clear();
             }
@@ -195,9 +185,7 @@ public:
 
 private:
     template <class RowSource>
-    static constexpr bool holds_own = requires {
-        requires RowSource::exchanges_rows;
-    };
+    using traits = detail::row_source_traits<RowSource, handle_type, key_type>;
     static constexpr slot_id ahead = 8; // so many rows before a row is checked, its memory is asked for
 
     [[nodiscard]] Memo& memo() const noexcept { return m_pinned.table(); }
@@ -310,19 +298,15 @@ private:
     /// Checks the rows found in memory. Those out of date are missed.
     template <class RowSource>
     void check(RowSource& source) {
-        constexpr bool validates = requires(const handle_type& row, const key_type& key) { source.valid(row, key); };
-        constexpr bool prefetches = requires(const handle_type& row, const key_type& key) {
-            source.prefetch(row, key, 0);
-        };
-        if constexpr (!holds_own<RowSource> && !validates) {
+        if constexpr (!traits<RowSource>::exchanges_rows && !traits<RowSource>::validates) {
             return;
         }
         const auto count = static_cast<slot_id>(size());
-        if constexpr (holds_own<RowSource>) {
+        if constexpr (traits<RowSource>::exchanges_rows) {
             m_at.fetched_handles.resize(count);
         }
         for (slot_id position = 0; position < count; ++position) {
-            if constexpr (prefetches) {
+            if constexpr (traits<RowSource>::prefetches) {
                 for (int step = 0; step < 2; ++step) {
                     const slot_id next = position + ahead / (step == 0 ? 1 : 2);
                     if (next < count && !m_at.places[next].is_missed()) {
@@ -335,17 +319,17 @@ private:
                 continue;
             }
             const slot_id slot = m_at.places[position].slot();
-            if constexpr (holds_own<RowSource>) {
+            if constexpr (traits<RowSource>::exchanges_rows) {
                 m_at.fetched_handles[position] = memo().handle(slot);
                 m_at.handles[position] = &m_at.fetched_handles[position];
             }
-            if constexpr (validates) {
+            if constexpr (traits<RowSource>::validates) {
                 if (handle(position) && !source.valid(handle(position), memo().key(slot))) {
                     miss(position);
                     if (memo().is_living(slot)) {
                         memo().forget(slot);
                     }
-                    if constexpr (holds_own<RowSource>) {
+                    if constexpr (traits<RowSource>::exchanges_rows) {
                         m_at.fetched_handles[position] = handle_type{};
                     }
                 }
@@ -390,7 +374,7 @@ private:
     void admit(RowSource& source) {
         const std::size_t count = m_at.fetched.size();
         vector_of<std::size_t> weights;
-        if constexpr (requires { source.weight(handle(0)); }) {
+        if constexpr (traits<RowSource>::weighs) {
             if (memo().weighs()) {
                 weights.reserve(count);
                 for (const slot_id position : m_at.fetched) {
@@ -400,7 +384,7 @@ private:
         }
         m_at.added.reserve(count);
         const vector_of<slot_id> found = found_meanwhile();
-        if constexpr (holds_own<RowSource>) {
+        if constexpr (traits<RowSource>::exchanges_rows) {
             m_at.displaced.reserve(found.size());
         }
         memo().reserve_more(count);
@@ -421,7 +405,7 @@ private:
                 m_at.places[position] = key_place(slot);
                 if (row && memo().handle(slot)) { // one row is one instance
                     m_at.handles[position] = &memo().handle(slot);
-                    if constexpr (holds_own<RowSource>) {
+                    if constexpr (traits<RowSource>::exchanges_rows) {
                         m_at.displaced.push_back(std::exchange(row, memo().handle(slot)));
                         m_at.handles[position] = &row;
                     }
@@ -430,7 +414,8 @@ private:
             }
             const slot_id number = m_at.places[position].number();
             const std::uint32_t tag = m_at.keys.tags()[number];
-            slot = row ? memo().add_row(m_at.keys.take(number), tag, holds_own<RowSource> ? row : std::move(row))
+            slot = row ? memo().add_row(m_at.keys.take(number), tag,
+                                        traits<RowSource>::exchanges_rows ? row : std::move(row))
                        : memo().add_missing(m_at.keys.take(number), tag);
             if (!weights.empty()) {
                 memo().weigh(slot, weights[at]);
@@ -438,7 +423,7 @@ private:
             memo().pin(slot);
             m_at.added.append(slot);
             m_at.places[position] = key_place(slot);
-            if constexpr (!holds_own<RowSource>) {
+            if constexpr (!traits<RowSource>::exchanges_rows) {
                 m_at.handles[position] = &memo().handle(slot);
             }
         }

@@ -29,6 +29,7 @@
 #include <memoized_prefetch/tables/node_store.hpp>
 #include <memoized_prefetch/tables/reuse_distances.hpp>
 #include <memoized_prefetch/tables/roomy_array.hpp>
+#include <memoized_prefetch/tables/search_in_batches.hpp>
 
 #include <algorithm>
 #include <array>
@@ -38,7 +39,6 @@
 #include <limits>
 #include <new>
 #include <span>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -104,66 +104,10 @@ public:
         return key_index<Allocator>::tag_of(Traits::hash(key));
     }
 
-    /// Looks up many keys. It loads the cells of a batch, then its nodes, and only then compares. In a table of a
-    /// million entries that takes a quarter off a look-up; loading ahead in the same way for `use` gained nothing.
-    /// `tags`: the keys' `tag_of`. Calls `found(first, slots, nodes)` per batch: `slots[i]` is the entry of `keys[first
-    /// + i]`, or `no_slot`, and then `nodes[i]` is any node. `found` must not change the table; comparing keys may.
+    /// Looks up many keys; see search_in_batches. `tags`: the keys' `tag_of`. `found` must not change the table.
     template <class Found>
     void find_all(std::span<const Key> keys, std::span<const std::uint32_t> tags, Found&& found) {
-        constexpr std::size_t batch = 16;     // about as many loads as a core has under way
-        std::array<std::size_t, batch> homes; // NOLINT(*-member-init): written before read, as the next
-        std::array<slot_id, batch> slots;     // NOLINT(*-member-init)
-        std::array<node*, batch> nodes;       // NOLINT(*-member-init)
-        node nobody; // stands for a missing entry, so that nothing branches on whether it is there
-        const auto prefetch_cells = [&](std::size_t begin) {
-            for (std::size_t at = 0; at < std::min(batch, tags.size() - begin); ++at) {
-                homes[at] = m_index.prefetch(tags[begin + at]);
-            }
-        };
-        prefetch_cells(0);
-        std::uint64_t seen = version();
-        for (std::size_t begin = 0; begin < tags.size(); begin += batch) {
-            const std::size_t count = std::min(batch, tags.size() - begin);
-            if (version() != seen) [[unlikely]] {
-                prefetch_cells(begin);
-                seen = version();
-            }
-            for (std::size_t at = 0; at < count; ++at) {
-                const slot_id slot = m_index.candidate(tags[begin + at], homes[at]);
-                slots[at] = slot;
-                nodes[at] = slot == no_slot ? &nobody : &m_nodes[slot];
-                prefetch(nodes[at]);
-            }
-            if (begin + count < tags.size()) {
-                prefetch_cells(begin + count);
-            }
-            bool same = true;
-            for (std::size_t at = 0; at < count; ++at) {
-                if constexpr (compares_plainly && std::is_scalar_v<Key>) {
-                    // A key that is not there is compared with itself: users' functions see no key but those they gave.
-                    // It picks one of two addresses, as a branch costs 4 ns per key if half of them are there.
-                    const std::array<const Key*, 2> stored{&nodes[at]->key, &keys[begin + at]};
-                    same &= Traits::equal(*stored[unsigned{slots[at] == no_slot}], keys[begin + at]);
-                } else {
-                    same = same && (slots[at] == no_slot || Traits::equal(nodes[at]->key, keys[begin + at]));
-                }
-                if constexpr (!compares_plainly) {
-                    same = same && version() == seen;
-                }
-            }
-            if (same) [[likely]] {
-                found(begin, std::span<const slot_id>(slots.data(), count),
-                      std::span<node* const>(nodes.data(), count));
-                continue;
-            }
-            // Two keys share a tag, or comparing has changed the table and the candidates are out of date: go one by
-            // one.
-            for (std::size_t at = begin; at < begin + count; ++at) {
-                slots[0] = find(keys[at], tags[at]);
-                nodes[0] = slots[0] == no_slot ? &nobody : &m_nodes[slots[0]];
-                found(at, std::span<const slot_id>(slots.data(), 1), std::span<node* const>(nodes.data(), 1));
-            }
-        }
+        detail::search_in_batches<Traits>(m_index, m_nodes, keys, tags, found);
     }
 
     [[nodiscard]] const Key& key(slot_id slot) const noexcept { return m_nodes[slot].key; }
@@ -297,7 +241,7 @@ public:
             std::size_t count = 0;
             for (; count < oldest.size() && place != m_order.nowhere; place = m_order.newer(place)) {
                 oldest[count] = m_order[place];
-                prefetch(&m_nodes[oldest[count++]]);
+                detail::prefetch_node(&m_nodes[oldest[count++]]);
             }
             for (std::size_t at = 0; at < count; ++at) {
                 static_cast<void>(m_index.prefetch(m_nodes[oldest[at]].tag));
@@ -419,9 +363,6 @@ private:
     template <class>
     friend class pinned;
     using slot_array = roomy_array<slot_id, Allocator>;
-    /// Whether comparing keys cannot run code that uses this table.
-    static constexpr bool compares_plainly =
-        noexcept(Traits::equal(std::declval<const Key&>(), std::declval<const Key&>()));
 
     [[gnu::noinline]] void move_to_less_room() {
         key_index<Allocator> index;
@@ -471,10 +412,6 @@ private:
         void load(slot_id slot) const noexcept { __builtin_prefetch(&table.m_nodes[slot].place, 1); }
         void move(slot_id slot, std::uint32_t place) const noexcept { table.m_nodes[slot].place = place; }
     };
-    static void prefetch(const node* at) noexcept {
-        __builtin_prefetch(at); // it may lie on two cache lines
-        __builtin_prefetch(&at->tag);
-    }
 
     key_index<Allocator> m_index;
     lru_log<Allocator> m_order;

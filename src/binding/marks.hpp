@@ -1,4 +1,4 @@
-/// Hydration: database rows to Django model instances, without calling Model.__init__ for each.
+/// Marks on instances that their prefetched collections are being looked up, as Django makes them.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -7,6 +7,6 @@ namespace memoized_prefetch::binding {
 
 namespace nb = nanobind;
 
-void bind_hydrate(nb::module_& module);
+void bind_marks(nb::module_& module);
 
 } // namespace memoized_prefetch::binding

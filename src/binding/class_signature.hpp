@@ -1,0 +1,12 @@
+/// The Python function class_signature: whether a class is still what it was when instances were planned.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace memoized_prefetch::binding {
+
+namespace nb = nanobind;
+
+void bind_class_signature(nb::module_& module);
+
+} // namespace memoized_prefetch::binding

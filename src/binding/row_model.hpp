@@ -1,0 +1,180 @@
+/// row_model: builds the instances of one model class from the rows of a database result.
+#pragma once
+
+#include "instances.hpp"
+
+#include <vector>
+
+namespace memoized_prefetch::binding {
+
+/// Names of ModelState's attributes that only hydration writes, and `__sizeof__`, interned once per process.
+struct state_names {
+    PyObject* adding;
+    PyObject* fetch_mode;
+    PyObject* peers;
+    PyObject* size_of;
+};
+inline state_names in_state{};
+
+/// What all instances of one result have in common.
+struct result_context {
+    object_ref state_class;
+    object_ref db;
+    object_ref fetch_mode; // Django 6.1; null before
+    bool track_peers = false;
+};
+
+/// One column of a row, and the attribute that it becomes.
+struct row_field {
+    Py_ssize_t position;
+    object_ref name;
+    /// Django sets it through ForeignKeyDeferredAttribute, which asks `_state.fields_cache` if the value is not None.
+    bool foreign_key;
+};
+
+inline PyObject* value_at(PyObject* row, Py_ssize_t position) {
+    const Py_ssize_t size = PyTuple_Check(row) ? PyTuple_GET_SIZE(row) : PyList_GET_SIZE(row);
+    if (position >= size) {
+        PyErr_Format(PyExc_IndexError, "a row has %zd columns, more than %zd were expected", size, position);
+        throw_python_error();
+    }
+    return PyTuple_Check(row) ? PyTuple_GET_ITEM(row, position) : PyList_GET_ITEM(row, position);
+}
+
+/// The instances of one model class in a result.
+class row_model {
+public:
+    row_model(nb::handle type, nb::handle fields) : m_type(object_ref::borrow(type.ptr())) {
+        for (nb::handle field : fields) {
+            object_ref name = object_ref::borrow(nb::object(field[1]).ptr());
+            PyObject* interned_name = name.release();
+            PyUnicode_InternInPlace(&interned_name);
+            m_fields.push_back(
+                {nb::cast<Py_ssize_t>(field[0]), object_ref::steal(interned_name), nb::cast<bool>(field[2])});
+            m_any_foreign_key = m_any_foreign_key || m_fields.back().foreign_key;
+        }
+    }
+
+    [[nodiscard]] object_ref build(PyObject* row, const result_context& context) {
+        object_ref state = checked(new_object(context.state_class.get()));
+        object_ref instance = copies_dict() ? with_copied_dict(row, state.get()) : with_attributes(row, state.get());
+        finish_state(row, state.get(), context);
+        return instance;
+    }
+
+private:
+    [[nodiscard]] static PyObject* new_object(PyObject* type) {
+        return PyBaseObject_Type.tp_new(reinterpret_cast<PyTypeObject*>(type), interned.no_arguments, nullptr);
+    }
+
+    /// Whether instances start from a copy of a prepared dict, which shares its keys with them. They do where Django's own
+    /// instances have a dict object. Before Python 3.11 all have one, later only those with foreign keys, whose descriptor
+    /// asks for it. On 3.12 a row of six columns takes 0.7 us so, and 4.9 us by Django. Both take 568 bytes with the values.
+    [[nodiscard]] bool copies_dict() const noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+        return false;
+#elif PY_VERSION_HEX >= 0x030B0000
+        return m_any_foreign_key;
+#else
+        return true;
+#endif
+    }
+
+    object_ref with_attributes(PyObject* row, PyObject* state) const {
+        object_ref instance = checked(new_object(m_type.get()));
+        checked(PyObject_GenericSetAttr(instance.get(), interned.state, state));
+        if (m_any_foreign_key) {
+            const object_ref dict = checked(PyObject_GenericGetDict(instance.get(), nullptr));
+            set_items(dict.get(), row);
+        } else {
+            for (const row_field& field : m_fields) {
+                checked(PyObject_GenericSetAttr(instance.get(), field.name.get(), value_at(row, field.position)));
+            }
+        }
+        return instance;
+    }
+
+    void set_items(PyObject* dict, PyObject* row) const {
+        for (const row_field& field : m_fields) {
+            checked(PyDict_SetItem(dict, field.name.get(), value_at(row, field.position)));
+        }
+    }
+
+    object_ref with_copied_dict(PyObject* row, PyObject* state) {
+        if (!m_template) {
+            m_template = new_template();
+        }
+        const object_ref dict = checked(PyDict_Copy(m_template.get()));
+        checked(PyDict_SetItem(dict.get(), interned.state, state));
+        set_items(dict.get(), row);
+        auto* type = reinterpret_cast<PyTypeObject*>(m_type.get());
+        // By tp_alloc, which on Python 3.11 and 3.12 leaves out the place for attributes that the dict replaces.
+        object_ref instance = checked(type->tp_alloc(type, 0));
+        checked(PyObject_GenericSetDict(instance.get(), dict.get(), nullptr));
+        return instance;
+    }
+
+    /// The dict of an instance that has all attributes, None each: its keys are the class's shared ones where they fit.
+    ///
+    /// On Python 3.11 and 3.12 a class first leaves room for 30 attributes, 168 bytes more than six need, and takes one
+    /// back with each instance that is made. Copies do not count as such: the room is taken back here.
+    [[nodiscard]] object_ref new_template() const {
+        object_ref dict = dict_of_new();
+        for (Py_ssize_t before = 0, size = size_of(dict.get()); size != before;
+             before = size, size = size_of(dict.get())) {
+            dict = dict_of_new();
+        }
+        return dict;
+    }
+
+    [[nodiscard]] object_ref dict_of_new() const {
+        const object_ref instance = checked(new_object(m_type.get()));
+        checked(PyObject_GenericSetAttr(instance.get(), interned.state, Py_None));
+        for (const row_field& field : m_fields) {
+            checked(PyObject_GenericSetAttr(instance.get(), field.name.get(), Py_None));
+        }
+        return checked(PyObject_GenericGetDict(instance.get(), nullptr));
+    }
+
+    [[nodiscard]] static Py_ssize_t size_of(PyObject* dict) {
+        const object_ref size = checked(PyObject_CallMethodNoArgs(dict, in_state.size_of));
+        const Py_ssize_t bytes = PyLong_AsSsize_t(size.get());
+        checked(bytes == -1 && PyErr_Occurred() != nullptr ? -1 : 0);
+        return bytes;
+    }
+
+    /// `_state` as Model.__init__ and from_db leave it, in that order.
+    void finish_state(PyObject* row, PyObject* state, const result_context& context) const {
+        for (const row_field& field : m_fields) {
+            if (field.foreign_key && differs_from_none(value_at(row, field.position))) {
+                const object_ref cache = checked(PyDict_New());
+                checked(PyObject_GenericSetAttr(state, interned.fields_cache, cache.get()));
+                break;
+            }
+        }
+        checked(PyObject_GenericSetAttr(state, in_state.adding, Py_False));
+        checked(PyObject_GenericSetAttr(state, interned.db, context.db.get()));
+        if (context.fetch_mode) {
+            checked(PyObject_GenericSetAttr(state, in_state.fetch_mode, context.fetch_mode.get()));
+        }
+    }
+
+    /// As `None != value`, which the descriptor of a foreign key asks: a user's own class may answer anything.
+    [[nodiscard]] static bool differs_from_none(PyObject* value) {
+        if (PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HEAPTYPE) == 0) {
+            return value != Py_None;
+        }
+        const object_ref own = object_ref::borrow(value); // it may take itself out of the row
+        const object_ref differs = checked(PyObject_RichCompare(Py_None, value, Py_NE));
+        const int is_true = PyObject_IsTrue(differs.get());
+        checked(is_true);
+        return is_true != 0;
+    }
+
+    object_ref m_type;
+    std::vector<row_field> m_fields;
+    object_ref m_template;
+    bool m_any_foreign_key = false;
+};
+
+} // namespace memoized_prefetch::binding

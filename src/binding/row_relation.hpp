@@ -1,0 +1,105 @@
+/// row_relation: what select_related reads from the same row as an instance.
+#pragma once
+
+#include "row_model.hpp"
+
+#include <optional>
+#include <vector>
+
+namespace memoized_prefetch::binding {
+
+/// Stores one instance in another's cache: natively when Django would only write `_state.fields_cache`, by calling Django's
+/// setter otherwise; or does nothing.
+class setter {
+public:
+    /// `what`: the name in `fields_cache`, or a callable(instance, value), or None.
+    setter() = default;
+    explicit setter(nb::handle what) {
+        if (PyUnicode_Check(what.ptr()) != 0) {
+            m_name = object_ref::borrow(what.ptr());
+        } else if (!what.is_none()) {
+            m_callable = object_ref::borrow(what.ptr());
+        }
+    }
+    [[nodiscard]] bool runs_python() const noexcept { return static_cast<bool>(m_callable); }
+    void operator()(PyObject* instance, PyObject* value) const {
+        if (m_name) {
+            checked(PyDict_SetItem(fields_cache_of(instance).get(), m_name.get(), value));
+        } else if (m_callable) {
+            checked(PyObject_CallFunctionObjArgs(m_callable.get(), instance, value, nullptr));
+        }
+    }
+
+private:
+    object_ref m_name;
+    object_ref m_callable;
+};
+
+/// It is an instance of its own, or none.
+class row_relation {
+public:
+    /// `plan`: (class, fields, position of the primary key, local setter, remote setter, plans below), or Django's own
+    /// callable populate(row, instance).
+    explicit row_relation(nb::handle plan) {
+        if (PyTuple_Check(plan.ptr()) == 0) {
+            m_populate = object_ref::borrow(plan.ptr());
+            return;
+        }
+        m_model.emplace(nb::object(plan[0]), nb::object(plan[1]));
+        m_pk_position = nb::cast<Py_ssize_t>(plan[2]);
+        m_local = setter(nb::object(plan[3]));
+        m_remote = setter(nb::object(plan[4]));
+        for (nb::handle below : nb::object(plan[5])) {
+            m_below.emplace_back(below);
+        }
+    }
+
+    [[nodiscard]] bool runs_python() const noexcept {
+        bool any = m_populate || m_local.runs_python() || m_remote.runs_python();
+        for (const row_relation& relation : m_below) {
+            any = any || relation.runs_python();
+        }
+        return any;
+    }
+    void populate(PyObject* row, PyObject* from, const result_context& context) {
+        if (m_populate) {
+            checked(PyObject_CallFunctionObjArgs(m_populate.get(), row, from, nullptr));
+            return;
+        }
+        if (value_at(row, m_pk_position) == Py_None) {
+            m_local(from, Py_None);
+            return;
+        }
+        const object_ref instance = m_model->build(row, context);
+        track_peers(instance.get(), context, m_peers);
+        for (row_relation& relation : m_below) {
+            relation.populate(row, instance.get(), context);
+        }
+        m_local(from, instance.get());
+        m_remote(instance.get(), from);
+    }
+
+    static void track_peers(PyObject* instance, const result_context& context, object_ref& peers) {
+        if (!context.track_peers) {
+            return;
+        }
+        if (!peers) {
+            peers = checked(PyList_New(0));
+        }
+        const object_ref weak = checked(PyWeakref_NewRef(instance, nullptr));
+        checked(PyList_Append(peers.get(), weak.get()));
+        const object_ref state = checked(PyObject_GetAttr(instance, interned.state));
+        checked(PyObject_SetAttr(state.get(), in_state.peers, peers.get()));
+    }
+
+private:
+    object_ref m_populate;
+    std::optional<row_model> m_model;
+    Py_ssize_t m_pk_position = 0;
+    setter m_local;
+    setter m_remote;
+    std::vector<row_relation> m_below;
+    object_ref m_peers;
+};
+
+} // namespace memoized_prefetch::binding

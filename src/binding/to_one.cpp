@@ -1,0 +1,202 @@
+#include "to_one.hpp"
+
+#include "key_values.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace memoized_prefetch::binding {
+
+namespace {
+
+object_ref attached_in(const object_ref& fields_cache, const to_one_relation& relation) {
+    object_ref row = object_ref::borrow(PyDict_GetItemWithError(fields_cache.get(), relation.attach_name.get()));
+    if (!row && PyErr_Occurred() != nullptr) {
+        throw_python_error();
+    }
+    return row;
+}
+
+/// Makes a remembered row lead back to the remembered instance, unless it leads to one. A chunk's own instance may have taken
+/// that place, and have left it empty when the chunk ended.
+void keep_reverse(PyObject* row, PyObject* name, PyObject* object) {
+    const object_ref cache = fields_cache_of(row);
+    if (PyDict_SetDefault(cache.get(), name, object) == nullptr) {
+        throw_python_error();
+    }
+}
+
+} // namespace
+
+to_one_instances::to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations,
+                                   const py_memo& memo, bool remembered, nb::handle load_deferred, PyObject* lent)
+    : m_opened(std::move(objects)), m_relations(std::move(relations)), m_memo(memo),
+      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_lent(lent), m_remembered(remembered) {
+    for (const to_one_relation* relation : m_relations) {
+        m_any_native = m_any_native || !relation->loose;
+    }
+}
+
+void to_one_instances::close() {
+    m_opened.dicts.assign(size(), object_ref());
+    m_opened.caches.assign(size(), object_ref());
+}
+
+/// Opens several objects step by step, each step for all of them. A step asks for the memory that the next one reads.
+/// Remembered rows are in no cache of the processor, and the steps of one object wait for one another. Two relations of
+/// 400,000 rows, of which 200,000 are remembered, take 0.40 instead of 0.57 s so.
+void to_one_instances::open(std::size_t begin) {
+    const std::size_t end = std::min(begin + opened_at_once, size());
+    std::array<object_ref, opened_at_once> states;
+    for (std::size_t at = begin; at < end; ++at) {
+        prefetch_object(m_opened.objects[at]);
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        prefetch_attributes(m_opened.objects[at]);
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        m_opened.dicts[at] = checked(PyObject_GenericGetDict(m_opened.objects[at], nullptr));
+        prefetch_items(m_opened.dicts[at].get());
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        states[at - begin] = state_of(m_opened.objects[at], m_opened.dicts[at].get());
+        prefetch_object(states[at - begin].get());
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        prefetch_attributes(states[at - begin].get());
+    }
+    for (std::size_t at = begin; at < end; ++at) {
+        m_opened.caches[at] = fields_cache_of_state(m_opened.objects[at], states[at - begin].get());
+        prefetch_items(m_opened.caches[at].get());
+    }
+    if (!m_remembered) {
+        return; // nothing has been attached as a rule
+    }
+    for (const to_one_relation* relation : m_relations) {
+        if (relation->loose || relation->to_attr) {
+            continue;
+        }
+        std::array<object_ref, opened_at_once> rows;
+        for (std::size_t at = begin; at < end; ++at) {
+            rows[at - begin] = attached_in(m_opened.caches[at], *relation);
+            if (rows[at - begin]) {
+                prefetch_object(rows[at - begin].get());
+            }
+        }
+        for (const object_ref& row : rows) {
+            if (row) {
+                prefetch_attributes(row.get());
+            }
+        }
+    }
+}
+
+void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) {
+    PyObject* object = m_opened.objects[at];
+    if (m_any_native && !m_opened.caches[at]) {
+        open(at);
+    }
+    const object_ref& cache = m_opened.caches[at];
+    const object_ref& dict = m_opened.dicts[at];
+    const bool none_attached = m_any_native && PyDict_GET_SIZE(cache.get()) == 0;
+    for (std::size_t number = 0; number < m_relations.size(); ++number) {
+        const to_one_relation& relation = *m_relations[number];
+        if (relation.loose) {
+            readings[number] = reading_of(checked(PyObject_GetAttr(object, relation.key.name.get())));
+            continue;
+        }
+        object_ref attached;
+        if (relation.to_attr.tells()) {
+            attached = relation.to_attr.attached(object);
+        } else if (!none_attached) {
+            attached = attached_in(cache, relation);
+        }
+        if (attached && (!m_remembered || still_attached(relation, attached, dict.get()))) {
+            readings[number] = {key_state::attached, {}};
+            if (m_remembered && relation.reverse_name && is_instance_of_model(attached.get())) {
+                keep_reverse(attached.get(), relation.reverse_name.get(), object);
+            }
+        } else {
+            readings[number] = reading_of(relation.key.read_from(dict.get()), relation.translated);
+        }
+    }
+}
+
+bool to_one_instances::still_attached(const to_one_relation& relation, const object_ref& row, PyObject* dict) const {
+    if (row.get() == Py_None || (relation.to_attr && !is_instance_of_model(row.get()))) {
+        return true;
+    }
+    if (!relation.exact && !relation.to_attr) {
+        return true; // the key of a row that select_related() attached may look different; setting a new key detaches it
+    }
+    const key_reading<py_key> reading = reading_of(relation.key.read_from(dict), relation.translated);
+    return reading.state != key_state::present || m_memo.is_row(row.get(), reading.key);
+}
+
+void to_one_instances::load_deferred(std::span<const std::size_t> objects) const {
+    call_load_deferred(m_load_deferred, m_opened.objects, objects);
+}
+
+void to_one_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {
+    PyObject* object = m_opened.objects[at];
+    object_ref cache = m_opened.caches[at];
+    for (std::size_t number = 0; number < rows.size(); ++number) {
+        if (rows[number] == nullptr) {
+            continue;
+        }
+        const to_one_relation& relation = *m_relations[number];
+        PyObject* row = *rows[number] ? rows[number]->get() : Py_None;
+        if (relation.loose) {
+            checked(PyObject_SetAttr(object, relation.attach_name.get(), row));
+            continue;
+        }
+        if (relation.to_attr) {
+            checked(PyObject_SetAttr(object, relation.to_attr.name.get(), row));
+        } else {
+            if (!cache) {
+                cache = fields_cache_of(object);
+            }
+            checked(PyDict_SetItem(cache.get(), relation.attach_name.get(), row));
+        }
+        if (relation.reverse_name && row != Py_None) {
+            attach_reverse(row, relation.reverse_name.get(), object);
+        }
+    }
+}
+
+/// A row leads back to the last instance that it was attached to. So each instance finds what it would find under Django,
+/// where it has a row of its own. But while a chunk is the current one, the row leads to the chunk's own instance, even if the
+/// row is attached to a remembered one later.
+void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* object) const {
+    const object_ref cache = fields_cache_of(row);
+    const object_ref id = checked(PyLong_FromVoidPtr(row));
+    const object_ref place = checked(PyTuple_Pack(2, id.get(), name));
+    if (!m_remembered) {
+        const object_ref lent = checked(PyTuple_Pack(2, row, object));
+        checked(PyDict_SetItem(m_lent, place.get(), lent.get()));
+    } else if (const object_ref lent = object_ref::borrow(PyDict_GetItemWithError(m_lent, place.get()))) {
+        if (PyDict_GetItemWithError(cache.get(), name) == PyTuple_GET_ITEM(lent.get(), 1)) {
+            return;
+        }
+    }
+    if (PyErr_Occurred() != nullptr) {
+        throw_python_error();
+    }
+    checked(PyDict_SetItem(cache.get(), name, object));
+}
+
+void detach_reverse(nb::dict lent) {
+    for (nb::handle place : lent.keys()) {
+        const nb::object one = lent[place];
+        const object_ref cache = fields_cache_of(PyTuple_GET_ITEM(one.ptr(), 0));
+        PyObject* name = PyTuple_GET_ITEM(place.ptr(), 1);
+        PyObject* now = PyDict_GetItemWithError(cache.get(), name);
+        if (now == PyTuple_GET_ITEM(one.ptr(), 1)) {
+            checked(PyDict_DelItem(cache.get(), name));
+        } else if (now == nullptr && PyErr_Occurred() != nullptr) {
+            throw_python_error();
+        }
+    }
+}
+
+} // namespace memoized_prefetch::binding
