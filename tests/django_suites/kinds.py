@@ -16,12 +16,15 @@ from django.db.models.fields.related_descriptors import (
 )
 from django.utils.functional import cached_property
 
+from django_memoized_prefetch._lookups import CLASH
 from tests.django_suites.queries import unseen
 
 FORWARD, ONE_TO_ONE, REVERSE, REVERSE_ONE_TO_ONE = "foreign key", "one-to-one", "reverse key", "reverse one-to-one"
 # A ForeignObject whose key has several columns, and a many-to-many over such.
 SEVERAL_COLUMNS = "key of several columns"
 MANY_TO_MANY, GENERIC_KEY, GENERIC_RELATION = "many-to-many", "generic key", "generic relation"
+# Two that ask for different things under one name: which of them is done, or which error is raised, is Django's to say.
+CLASHING = "lookups that clash"
 OTHER = "other"
 
 # How many of a kind's lookups the engine has to attach itself, in percent.
@@ -136,6 +139,7 @@ class Lookups:
             if relation.path == "native":
                 self.native[kind] += 1
             else:
+                kind = CLASHING if relation.reason == CLASH else kind
                 self.django[kind][relation.reason or "no reason given"] += 1
 
     def as_dict(self) -> dict[str, Any]:
