@@ -54,6 +54,29 @@ TEST_F(equality_reentry, find_survives_growth_and_the_reuse_of_its_place) {
     EXPECT_TRUE(table.consistent());
 }
 
+TEST_F(equality_reentry, find_survives_a_chunk_after_which_the_table_gives_memory_back) {
+    traits::collide = false;
+    watched_memo small(2);
+    const auto use_small = [&](id from, id to) {
+        std::vector<book> some;
+        for (id one = from; one <= to; ++one) {
+            some.push_back(books_by({one}).front());
+        }
+        row_source<author> rows = authors_numbered_to(static_cast<std::size_t>(to));
+        attach_authors(small, rows, some);
+    };
+    use_small(1, 2);
+    std::size_t during = 0;
+    traits::on_equal = [&] {
+        use_small(3, 100'000);
+        during = small.bytes();
+    };
+    EXPECT_EQ(small.find(2), mp::no_slot); // evicted meanwhile
+    EXPECT_EQ(small.size(), 2U);
+    EXPECT_LT(during, 1'000'000U); // nodes of 100,000 rows take more
+    EXPECT_TRUE(small.consistent());
+}
+
 TEST_F(equality_reentry, a_pass_survives_it_at_every_comparison) {
     use({1, 2, 3});
     const auto before = traits::comparisons;

@@ -471,6 +471,21 @@ def test_objects_that_are_made_when_they_are_needed(items: list[Item], lookup: s
             [follow(one, lookup) for one in objects]
 
 
+def test_objects_that_are_made_when_they_are_needed_without_lookups(items: list[Item]) -> None:
+    lazily = [SimpleLazyObject(functools.partial(Item.objects.get, pk=item.pk)) for item in items]
+    with no_queries():
+        assert MemoizedPrefetch().process_chunk(lazily) is lazily
+
+
+@pytest.mark.parametrize("given", [(), ("status",)])
+@pytest.mark.parametrize("lookups", [("home",), (Prefetch("notes", Note.objects.all()),)])
+def test_the_scope_is_asked_once_for_each_chunk(items: list[Item], given: Any, lookups: Any) -> None:
+    asked: list[None] = []
+    prefetch = MemoizedPrefetch(*given, scope=lambda: asked.append(None))
+    chunks = list(prefetch.chunks(Item.objects.prefetch_related(*lookups), 4))
+    assert len(asked) == len(chunks) == 3
+
+
 # --- careless callers
 
 

@@ -26,7 +26,6 @@ from django.db.models.sql import Query
 from django.test import override_settings
 
 from django_memoized_prefetch import MemoizedPrefetch, Progress, memoized
-from django_memoized_prefetch._running.session import Session
 from tests.python.archive.models import Box, ListedRoom, PaintedVase, Room, Seal, Sheet, Statue, Traced, Vase, WithInit
 from tests.python.archive.rows import fill_archive
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
@@ -814,11 +813,9 @@ def test_a_bar_is_closed_however_the_loop_ends(bookshop: Bookshop, capsys: pytes
     assert len(tqdm._instances) == 1
     chunks.close()
     assert not tqdm._instances
-    with (
-        mock.patch.object(Session, "process", side_effect=OperationalError),
-        pytest.raises(OperationalError),
-    ):
-        list(MemoizedPrefetch().chunks(Book.objects.all(), 4, progress=True))
+    failing = MemoizedPrefetch(scope=mock.Mock(side_effect=OperationalError))
+    with pytest.raises(OperationalError):
+        list(failing.chunks(Book.objects.all(), 4, progress=True))
     assert not tqdm._instances
 
 
@@ -884,9 +881,9 @@ def cursors() -> Iterator[Cursors]:
 
 
 # WithInit: Django builds its rows.
-def by_cursor(model: Any) -> Any:
+def by_cursor(model: Any, **options: Any) -> Any:
     queryset = model.objects.order_by("name" if model is WithInit else "title")
-    return MemoizedPrefetch().chunks(queryset, 1)
+    return MemoizedPrefetch(**options).chunks(queryset, 1)
 
 
 def fail_in_the_loop(chunks: Callable[[], Any], error: type[BaseException]) -> None:
@@ -933,11 +930,10 @@ class TestNothingStaysOpen:
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_after_an_exception_while_attaching(self, cursors: Cursors, model: Any, error: Any) -> None:
-        with mock.patch.object(Session, "process", side_effect=error):
-            with pytest.raises(error) as caught:
-                list(by_cursor(model))
-            # The traceback holds the frames, as a debugger or a log does.
-            assert cursors.open == 0, caught
+        with pytest.raises(error) as caught:
+            list(by_cursor(model, scope=mock.Mock(side_effect=error)))
+        # The traceback holds the frames, as a debugger or a log does.
+        assert cursors.open == 0, caught
 
     @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
     def test_after_an_exception_while_building(self, cursors: Cursors, model: Any, error: Any) -> None:

@@ -1,4 +1,5 @@
-/// node_store: the nodes of a table. They stay where they are, and are used again once their entry has gone.
+/// node_store: the nodes of a table. They stay where they are, and are used again once their entry has gone. Only
+/// recency_table::shrink moves them, to another store, while no chunk runs.
 ///
 ///   vacant --take--> living --> detached --> retired --reclaim_one--> releasing --> vacant
 ///

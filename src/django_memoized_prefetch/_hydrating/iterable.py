@@ -20,8 +20,6 @@ ROWS_AT_ONCE = 2_000
 class NativeModelIterable(ModelIterable):  # type: ignore[misc]
     """Gives what ModelIterable gives."""
 
-    _stock_iterable = ModelIterable
-
     def __iter__(self) -> Iterator[Any]:
         queryset = self.queryset
         reason = why_not_native(queryset, self.chunked_fetch)
@@ -70,9 +68,4 @@ def native_iterable(iterable_class: type[Any]) -> type[Any]:
         return NativeModelIterable
     if not issubclass(iterable_class, ModelIterable) or issubclass(iterable_class, NativeModelIterable):
         return iterable_class
-    return type(iterable_class.__name__, (iterable_class, NativeModelIterable), {"_stock_iterable": iterable_class})
-
-
-def stock_iterable(iterable_class: type[Any]) -> type[Any]:
-    """The one that `native_iterable` made this of; itself, when it did not."""
-    return getattr(iterable_class, "_stock_iterable", iterable_class)
+    return type(iterable_class.__name__, (iterable_class, NativeModelIterable), {})

@@ -32,7 +32,7 @@ class Planner:
 
     def why_by_django(self, rows: Sequence[Any]) -> str | None:
         """Why Django has to do a whole chunk."""
-        if self._tree.root.below and (reason := why_not_stock_prefetch()) is not None:
+        if (reason := why_not_stock_prefetch()) is not None:
             return reason
         for cls, members in group_by_class(rows):
             if not issubclass(cls, Model) and isinstance(members[0], Model):
@@ -55,8 +55,10 @@ class Planner:
         step = self._steps.get((lookup, model))
         if step is None:
             given = None if parent is None else parent.gives(lookup.name)
-            step = self._steps[lookup, model] = plan(lookup, model, given, instance)
-            self._report(step)
+            fresh = plan(lookup, model, given, instance)
+            step = self._steps.setdefault((lookup, model), fresh)
+            if step is fresh:  # else another thread's came first
+                self._report(step)
         return step
 
     def steps(self) -> list[Step]:

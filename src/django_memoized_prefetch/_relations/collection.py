@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from .._queries.counting import QueryCount
-from .._queries.deferred import load_deferred
 from .._queries.eligibility import why_not_referring, why_not_remembered
 from .._queries.sources import related_rows
-from .._relation import pk_fields
+from .._relation import Relation, cache_name_of, pk_fields
+from .._stock import why_not_foreign_key, why_not_keys
 from .base import Given, check_no_links, find_source, selected_by
-from .to_many import ToManyStep
+from .by_django import ByDjango
+from .to_many import ToManyStep, load_keys
 
 if TYPE_CHECKING:
     from .._running.chunk import ChunkRun
@@ -62,7 +63,7 @@ class Collection(ToManyStep):
     def _attach_one(
         self, level: Level, run: ChunkRun, fetch: Any, count: QueryCount, translated: dict[Any, Any] | None = None
     ) -> None:
-        load = partial(_load, level, count)
+        load = partial(load_keys, level, count)
         run.pins.collections(level.objects, run.engine(level, translated), level.remembered, fetch, load)
 
     def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
@@ -72,5 +73,30 @@ class Collection(ToManyStep):
         return True
 
 
-def _load(level: Level, count: QueryCount, instances: list[Any]) -> None:
-    load_deferred(instances, level.step.relation.key_name, count.on)
+def reverse_relation(
+    kind: type[Collection], model: type[Model], name: str, descriptor: Any, related: Any, reason: str | None
+) -> Relation:
+    """
+    The relation whose rows refer to the object by a foreign key or a one-to-one.
+
+    Args:
+        related: Django's record of that key, seen from this side.
+        reason: Why the engine cannot attach it, as far as the descriptor tells.
+    """
+    field, target = related.field, related.related_model
+    local_field, target_field = field.related_fields[0]
+    reason = reason or why_not_foreign_key(field) or why_not_keys((model, target_field), (target, local_field))
+    if reason is not None:
+        return Relation(model, name, ByDjango, reason, target, field=field, descriptor=descriptor)
+    return Relation(
+        model,
+        name,
+        kind,
+        target=target,
+        key_name=target_field.attname,
+        cache_name=cache_name_of(related),
+        reverse_name=cache_name_of(field),
+        join_name=local_field.attname,
+        field=field,
+        descriptor=descriptor,
+    )

@@ -15,7 +15,6 @@ from .._config import MemoizedPrefetchConfig
 from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
-from .._queries.deferred import load_deferred
 from .._queries.eligibility import why_not_linked
 from .._queries.equality import equals_as_python
 from .._queries.keys import batches, by_name, by_relation, with_keys
@@ -34,7 +33,7 @@ from .._stock import (
 )
 from .base import find_source
 from .by_django import ByDjango
-from .to_many import ToManyStep
+from .to_many import ToManyStep, load_keys
 
 if TYPE_CHECKING:
     from .._running.chunk import ChunkRun
@@ -110,7 +109,7 @@ class ManyToMany(ToManyStep):
             level.remembered,
             partial(_fetch_links, level, count),
             partial(_fetch_rows, level, count),
-            partial(_load, level, count),
+            partial(load_keys, level, count),
         )
 
     def _attach_unsaved(self, instance: Any) -> None:
@@ -151,10 +150,6 @@ def _fetch_rows(level: Level, count: QueryCount, keys: list[Any]) -> list[Any]:
 def _fetch_links(level: Level, count: QueryCount, keys: list[Any]) -> Iterator[Sequence[tuple[Any, Any]]]:
     with count.on(level.alias):
         yield from fetch_links(level.step.relation, level.source, keys, level.objects[0])
-
-
-def _load(level: Level, count: QueryCount, instances: list[Any]) -> None:
-    load_deferred(instances, level.step.relation.key_name, count.on)
 
 
 def fetch_links(

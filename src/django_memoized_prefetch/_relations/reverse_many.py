@@ -14,10 +14,9 @@ from .._hydrating.iterable import with_native_rows
 from .._queries.counting import QueryCount
 from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.keys import batches, by_relation, with_keys
-from .._relation import Relation, cache_name_of
-from .._stock import why_not_collection, why_not_foreign_key, why_not_keys
-from .by_django import ByDjango
-from .collection import Collection
+from .._relation import Relation
+from .._stock import why_not_collection
+from .collection import Collection, reverse_relation
 
 if TYPE_CHECKING:
     from .._running.level import Level
@@ -31,28 +30,11 @@ class ReverseMany(Collection):
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
         if not isinstance(descriptor, ReverseManyToOneDescriptor):
             return None
-        field, target = descriptor.field, descriptor.rel.related_model
-        reason = (
-            (None if issubclass(target, field.related_fields[0][0].model) else f"the way back of {field.name}")
-            or why_not_collection(descriptor)
-            or why_not_foreign_key(field)
-            or why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
-        )
-        if reason is not None:
-            return Relation(model, name, ByDjango, reason, target, field=field, descriptor=descriptor)
-        local_field, target_field = field.related_fields[0]
-        return Relation(
-            model,
-            name,
-            cls,
-            target=target,
-            key_name=target_field.attname,
-            cache_name=cache_name_of(field.remote_field),
-            reverse_name=cache_name_of(field),
-            join_name=local_field.attname,
-            field=field,
-            descriptor=descriptor,
-        )
+        field = descriptor.field
+        # Django gives the other side of a GenericRelation such a descriptor too. Its rows do not hold the key.
+        holds_key = issubclass(descriptor.rel.related_model, field.related_fields[0][0].model)
+        reason = why_not_collection(descriptor) if holds_key else f"the way back of {field.name}"
+        return reverse_relation(cls, model, name, descriptor, descriptor.rel, reason)
 
     @property
     def parent_name(self) -> str | None:

@@ -13,11 +13,10 @@ from .._engine import follow_to_one
 from .._queries.counting import QueryCount
 from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.sources import base_rows
-from .._relation import Relation, cache_name_of
-from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
+from .._relation import Relation
+from .._stock import why_not_attached_by_descriptor
 from .base import Step, check_no_links, find_source
-from .by_django import ByDjango
-from .collection import Collection
+from .collection import Collection, reverse_relation
 from .place import FIELDS_CACHE, Place
 from .reverse_many import fetch_referring
 
@@ -32,28 +31,8 @@ class ReverseOne(Collection):
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
         if not isinstance(descriptor, ReverseOneToOneDescriptor):
             return None
-        related = descriptor.related
-        field, target = related.field, related.related_model
-        reason = (
-            why_not_attached_by_descriptor(descriptor)
-            or why_not_foreign_key(field)
-            or why_not_keys((model, field.related_fields[0][1]), (target, field.related_fields[0][0]))
-        )
-        if reason is not None:
-            return Relation(model, name, ByDjango, reason, target, field=field, descriptor=descriptor)
-        local_field, target_field = field.related_fields[0]
-        return Relation(
-            model,
-            name,
-            cls,
-            target=target,
-            key_name=target_field.attname,
-            cache_name=cache_name_of(related),
-            reverse_name=cache_name_of(field),
-            join_name=local_field.attname,
-            field=field,
-            descriptor=descriptor,
-        )
+        reason = why_not_attached_by_descriptor(descriptor)
+        return reverse_relation(cls, model, name, descriptor, descriptor.related, reason)
 
     def set_up(self) -> str | None:
         check_no_links(self)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Model, QuerySet, prefetch_related_objects
 
 from .._engine import ToMany, follow_to_many
+from .._queries.counting import QueryCount
+from .._queries.deferred import load_deferred
 from .._relation import is_data_descriptor, unrelated_queryset
 from .._stock import has_stock_filling
 from .base import Step, django_lookup
 from .filled_queryset import can_be_filled, filled_class
 from .place import ATTRIBUTE, PREFETCHED, Place
+
+if TYPE_CHECKING:
+    from .._running.level import Level
 
 
 class ToManyStep(Step):
@@ -90,3 +95,8 @@ class ToManyStep(Step):
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_to_many(objects, self.relation.cache_name)
+
+
+def load_keys(level: Level, count: QueryCount, instances: list[Any]) -> None:
+    """Loads the key of objects that have it deferred."""
+    load_deferred(instances, level.step.relation.key_name, count.on)

@@ -34,13 +34,13 @@ class ChunkRun:
     Args:
         lookups: With the plans and the counts.
         session: With the memory.
+        scope: Tells apart what is remembered.
 
     pins: What the chunk uses, and nobody may evict until it is done.
     """
 
-    def __init__(self, lookups: LookupSet, session: Session) -> None:
-        self._lookups, self._session = lookups, session
-        self._scope = session.scope_now()
+    def __init__(self, lookups: LookupSet, session: Session, scope: Any) -> None:
+        self._lookups, self._session, self._scope = lookups, session, scope
         self.pins = Chunk()
 
     def run(self, rows: Sequence[Any]) -> None:

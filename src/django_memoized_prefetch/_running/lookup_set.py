@@ -80,12 +80,14 @@ class LookupSet:
         self._engines: dict[Step, Any] = {}
         self._thrashing: dict[str, tuple[int, int, int]] = {}
 
-    def process(self, rows: Sequence[Any], session: Session) -> None:
+    def process(self, rows: Sequence[Any], session: Session, scope: Any) -> None:
         """Attaches everything to the objects of one chunk."""
+        if not self.given:
+            return
         if (reason := self.planner.why_by_django(rows)) is not None:
             self._process_by_django(rows, reason)
             return
-        run = ChunkRun(self, session)
+        run = ChunkRun(self, session, scope)
         self.running.add(id(run))
         try:
             run.run(rows)

@@ -69,7 +69,7 @@ class Session:
         if self._pid != os.getpid():
             self._forget_all()
 
-    def scope_now(self) -> Any:
+    def _ask_scope(self) -> Any:
         return self._scope() if self._scope is not None else None
 
     def load_now(self, config: MemoizedPrefetchConfig) -> None:
@@ -78,7 +78,8 @@ class Session:
         paths = [lookup.path for lookup in lookups]
         custom_below = lookups[0].custom_below if lookups else ()
         counters = self.own.counts_of(lookups[0]).row_counts if lookups else Counters()
-        self.memory.load_now(config, self.scope_now(), paths, custom_below, counters)
+        scope = self._ask_scope()
+        self.memory.load_now(config, scope, paths, custom_below, counters)
 
     # --- chunks
 
@@ -89,18 +90,18 @@ class Session:
         Args:
             lookups: Those of the queryset that the rows come from.
         """
+        scope = self._ask_scope()
+        self._process(tuple(rows), lookups, scope)  # as they are now: a query may run code that changes the list
+
+    def _process(self, rows: tuple[Any, ...], lookups: tuple[Any, ...], scope: Any) -> None:
         self._begin_chunk()
         key, are_names = _key_of(lookups)
-        if lookups and not are_names:
+        if not are_names:
             # Before anything shared is attached, below which a Prefetch object would show its own choice to all.
-            self._set_apart(key, lookups).process(rows)
-        self._process(self.own, rows)
+            self._set_apart(key, lookups)._process(rows, (), scope)
+        self.own.process(rows, self, scope)
         if lookups and are_names:
-            self._process(self._set_together(key, lookups), rows)
-
-    def _process(self, lookups: LookupSet, rows: Sequence[Any]) -> None:
-        # As they are now: a query may run code that changes the list.
-        lookups.process(tuple(rows), self)
+            self._set_together(key, lookups).process(rows, self, scope)
 
     def _begin_chunk(self) -> None:
         self.check_process()
