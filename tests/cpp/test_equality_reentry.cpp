@@ -62,7 +62,7 @@ TEST_F(equality_reentry, find_survives_a_chunk_after_which_the_table_gives_memor
         for (id one = from; one <= to; ++one) {
             some.push_back(books_by({one}).front());
         }
-        row_source<author> rows = authors_numbered_to(static_cast<std::size_t>(to));
+        row_source<author> rows = authors_numbered_to(to);
         attach_authors(small, rows, some);
     };
     use_small(1, 2);
