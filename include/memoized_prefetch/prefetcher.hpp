@@ -36,27 +36,14 @@ public:
     pinned_chunk(const pinned_chunk&) = delete;
     pinned_chunk& operator=(const pinned_chunk&) = delete;
     pinned_chunk& operator=(pinned_chunk&&) = delete;
-    /// If the chunk failed, every step takes out what it added. All pins end before any memo is trimmed. Otherwise, of
-    /// two passes over one memo, the first to end would evict entries in place of those that the other still pins.
-    ~pinned_chunk() {
-        for (auto step = m_steps.rbegin(); step != m_steps.rend() && !m_committed; ++step) {
-            (*step)->roll_back();
-        }
-        for (const auto& step : m_steps) {
-            step->unpin();
-        }
-        for (const auto& step : m_steps) {
-            step->release();
-        }
-    }
+    ~pinned_chunk() = default;
 
 private:
     template <class, class>
     friend class prefetcher;
-    explicit pinned_chunk(std::size_t tables) { m_steps.reserve(tables); }
+    explicit pinned_chunk(std::size_t tables) { m_passes.reserve_more(tables); }
 
-    std::vector<std::unique_ptr<detail::chunk_step<Object>>> m_steps;
-    bool m_committed = false;
+    open_passes m_passes;
 };
 
 /// `Object`: any struct or class. `Handles`: `shared_handles` or `raw_pointers`.
@@ -151,6 +138,20 @@ private:
         }
     }
 
+    /// Steps that are not committed. They have failed if this is destroyed before.
+    struct running_steps {
+        explicit running_steps(open_passes& of_chunk) noexcept : passes(of_chunk) {}
+        running_steps(const running_steps&) = delete;
+        running_steps& operator=(const running_steps&) = delete;
+        ~running_steps() {
+            for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+                passes.add_failed(std::move(*step));
+            }
+        }
+        open_passes& passes;
+        std::vector<std::unique_ptr<detail::chunk_step<Object>>> steps;
+    };
+
     void prepare(std::span<Object* const> rows) override { static_cast<void>(run(objects_type(rows))); }
 
     template <class Chunk>
@@ -194,22 +195,23 @@ private:
 
     pinned_chunk<Object> run(const objects_type& objects) {
         pinned_chunk<Object> chunk(m_tables.size());
+        running_steps running(chunk.m_passes);
+        running.steps.reserve(m_tables.size());
         for (const auto& table : m_tables) {
-            chunk.m_steps.push_back(table->start());
+            running.steps.push_back(table->start());
         }
-        for (const auto& step : chunk.m_steps) {
+        for (const auto& step : running.steps) {
             step->resolve(objects);
         }
-        for (const auto& step : chunk.m_steps) {
+        for (const auto& step : running.steps) {
             step->attach(objects);
         }
-        {
-            const std::scoped_lock lock(m_counting);
-            for (const auto& step : chunk.m_steps) {
-                step->commit(m_counts);
-            }
+        const std::scoped_lock lock(m_counting);
+        for (auto& step : running.steps) {
+            step->commit(m_counts);
+            chunk.m_passes.add(std::move(step));
         }
-        chunk.m_committed = true;
+        running.steps.clear();
         return chunk;
     }
 

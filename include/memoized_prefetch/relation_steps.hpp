@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memoized_prefetch/memo_access.hpp>
+#include <memoized_prefetch/passes/open_passes.hpp>
 #include <memoized_prefetch/passes/to_many_pass.hpp>
 #include <memoized_prefetch/passes/to_one_pass.hpp>
 #include <memoized_prefetch/relation.hpp>
@@ -93,18 +94,11 @@ struct to_many_objects : keyed_objects<Object, typename Links::source_type, KeyO
 
 /// The work of one chunk in one table, from its keys to the end of its pins.
 template <class Object>
-class chunk_step {
+class chunk_step : public open_pass {
 public:
-    chunk_step() = default;
-    chunk_step(const chunk_step&) = delete;
-    chunk_step& operator=(const chunk_step&) = delete;
-    virtual ~chunk_step() = default;
     virtual void resolve(const chunk_objects<Object>& objects) = 0;
     virtual void attach(const chunk_objects<Object>& objects) = 0;
     virtual void commit(std::span<counters> relations) noexcept = 0;
-    virtual void roll_back() noexcept = 0;
-    virtual void unpin() noexcept = 0;
-    virtual void release() noexcept = 0;
 };
 /// The relations that share a pass: all to-one relations to one memo, or one to-many relation.
 template <class Object>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "object_ref.hpp"
+#include "py_allocator.hpp"
 
 #include <cstddef>
 
@@ -16,6 +17,13 @@ public:
     }
     [[nodiscard]] PyObject* operator[](std::size_t at) const noexcept {
         return PyTuple_GET_ITEM(m_objects.get(), static_cast<Py_ssize_t>(at));
+    }
+
+    /// Appends those with these numbers to a list.
+    void append_to(nb::list list, const py_vector<std::size_t>& numbers) const {
+        for (const std::size_t number : numbers) {
+            checked(PyList_Append(list.ptr(), (*this)[number]));
+        }
     }
 
 private:

@@ -1,16 +1,14 @@
-/// Key values of instances as the engine's passes take them, and the call that loads the deferred ones.
+/// Key values of instances as the engine's passes take them, and lists of keys and rows as Python has them.
 #pragma once
 
-#include "instance_list.hpp"
+#include "py_allocator.hpp"
 #include "py_key.hpp"
 
 #include <memoized_prefetch/passes/key_reading.hpp>
 
-#include <span>
 #include <utility>
 
 namespace memoized_prefetch::binding {
-
 /// A loaded key value as the engine takes it: only None is null.
 inline key_reading<py_key> reading_of(object_ref value) {
     if (!value) {
@@ -34,13 +32,21 @@ inline key_reading<py_key> reading_of(object_ref value, const object_ref& transl
     return key ? reading_of(std::move(key)) : key_reading<py_key>{key_state::null, {}};
 }
 
-inline void call_load_deferred(const object_ref& load_deferred, const instance_list& objects,
-                               std::span<const std::size_t> deferred) {
-    const object_ref list = checked(PyList_New(static_cast<Py_ssize_t>(deferred.size())));
-    for (std::size_t at = 0; at < deferred.size(); ++at) {
-        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(at), object_ref::borrow(objects[deferred[at]]).release());
+inline nb::object list_of(const py_vector<py_key>& keys) {
+    object_ref list = checked(PyList_New(static_cast<Py_ssize_t>(keys.size())));
+    for (std::size_t at = 0; at < keys.size(); ++at) {
+        PyList_SET_ITEM(list.get(), static_cast<Py_ssize_t>(at), object_ref(keys[at].object).release());
     }
-    checked(PyObject_CallFunctionObjArgs(load_deferred.get(), list.get(), nullptr));
+    return nb::steal(list.release());
+}
+
+/// Calls `take(row)` for each item of an iterable, which nobody can change meanwhile.
+template <class Take>
+void take_each(nb::handle iterable, Take&& take) {
+    const object_ref rows = checked(PySequence_Tuple(iterable.ptr()));
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows.get()); ++at) {
+        take(object_ref::borrow(PyTuple_GET_ITEM(rows.get(), at)));
+    }
 }
 
 } // namespace memoized_prefetch::binding

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <limits>
 #include <new>
+#include <vector>
 
 namespace memoized_prefetch::binding {
 
@@ -33,5 +34,8 @@ struct py_allocator {
         return true;
     }
 };
+
+template <class T>
+using py_vector = std::vector<T, py_allocator<T>>;
 
 } // namespace memoized_prefetch::binding

@@ -15,9 +15,6 @@ namespace memoized_prefetch::binding {
 using memo_of_rows = memo_table<py_key, object_ref, py_key_traits, py_allocator<std::byte>>;
 using links_of_keys = link_table<py_key, py_key, py_key_traits, py_allocator<std::byte>>;
 
-template <class T>
-using py_vector = std::vector<T, py_allocator<T>>;
-
 /// Rows by the value of their key column.
 struct py_memo {
     py_memo(std::size_t bound, object_ref key_name, bool key_in_dict, object_ref pk_name);

@@ -11,9 +11,8 @@ bool dict_contains(PyObject* dict, PyObject* name) { return checked(PyDict_Conta
 } // namespace
 
 to_many_instances::to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links* links,
-                                     const py_memo* memo, bool remembered, nb::handle load_deferred)
-    : m_objects(objects), m_relation(relation), m_links(links), m_memo(memo),
-      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_remembered(remembered) {}
+                                     const py_memo* memo, bool remembered)
+    : m_objects(objects), m_relation(relation), m_links(links), m_memo(memo), m_remembered(remembered) {}
 
 void to_many_instances::read(std::size_t at, std::span<key_reading<py_key>> readings) const {
     PyObject* object = m_objects[at];
@@ -107,10 +106,6 @@ bool to_many_instances::links_name(const object_ref& rows, const py_key& key) co
 std::optional<py_key> to_many_instances::key_of(PyObject* row) const {
     key_reading<py_key> reading = reading_of(m_relation.join.load(row), m_relation.translated);
     return reading.state == key_state::present ? std::optional<py_key>(std::move(reading.key)) : std::nullopt;
-}
-
-void to_many_instances::load_deferred(std::span<const std::size_t> objects) const {
-    call_load_deferred(m_load_deferred, m_objects, objects);
 }
 
 void to_many_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {

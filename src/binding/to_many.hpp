@@ -25,10 +25,18 @@ struct to_many_relation {
     object_ref fill;           // callable(instance, rows) -> queryset
     object_ref unsaved;        // callable(instance): raises Django's error for an instance without a key
     counters* count = nullptr;
-    counters* link_count = nullptr;
     object_ref own_count;
+};
+
+/// A many-to-many, reached through links.
+struct many_to_many_spec : to_many_relation {
+    counters* link_count = nullptr;
     object_ref own_link_count;
 };
+/// Rows that refer to the object: by a foreign key, or a generic one.
+struct reverse_many_spec : to_many_relation {};
+/// The one row that refers to the object.
+struct reverse_one_spec : to_many_relation {};
 
 /// Object model of `to_many_pass`: instances and one relation to many rows.
 class to_many_instances {
@@ -36,11 +44,11 @@ public:
     /// `remembered`: the instances come from a memo, so what is attached to them may have been changed since.
     /// `links`, `memo`: null when the rows hold the key.
     to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links* links, const py_memo* memo,
-                      bool remembered, nb::handle load_deferred);
+                      bool remembered);
 
     [[nodiscard]] std::size_t size() const noexcept { return m_objects.size(); }
+    [[nodiscard]] const instance_list& objects() const noexcept { return m_objects; }
     void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
-    void load_deferred(std::span<const std::size_t> objects) const;
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
     /// `owner`: whether this instance is put into the rows as the one that they refer to.
     void attach(std::size_t at, std::span<const object_ref* const> rows, bool owner) const;
@@ -48,9 +56,10 @@ public:
         return m_relation.to_attr || (!m_relation.queryset_class && !m_relation.single);
     }
     /// The key that a row refers to, if it refers to one.
-    [[nodiscard]] std::optional<py_key> key_of(PyObject* row) const;
+    [[nodiscard]] std::optional<py_key> key_of(const object_ref& row) const { return key_of(row.get()); }
 
 private:
+    [[nodiscard]] std::optional<py_key> key_of(PyObject* row) const;
     [[nodiscard]] object_ref attached(PyObject* object) const;
     [[nodiscard]] bool still_attached(PyObject* object, const object_ref& attached) const;
     [[nodiscard]] bool links_name(const object_ref& rows, const py_key& key) const;
@@ -61,7 +70,6 @@ private:
     const to_many_relation& m_relation;
     const py_links* m_links;
     const py_memo* m_memo;
-    object_ref m_load_deferred;
     bool m_remembered;
 };
 

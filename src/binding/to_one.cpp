@@ -29,11 +29,11 @@ void keep_reverse(PyObject* row, PyObject* name, PyObject* object) {
 } // namespace
 
 to_one_instances::to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations,
-                                   const py_memo& memo, bool remembered, nb::handle load_deferred, PyObject* lent)
+                                   const py_memo& memo, bool remembered, PyObject* lent)
     : m_opened(std::move(objects)), m_relations(std::move(relations)), m_memo(memo),
-      m_load_deferred(object_ref::borrow(load_deferred.ptr())), m_lent(lent), m_remembered(remembered) {
+      m_lent(lent), m_remembered(remembered) {
     for (const to_one_relation* relation : m_relations) {
-        m_any_native = m_any_native || !relation->loose;
+        m_any_native = m_any_native || !relation->key_only;
     }
 }
 
@@ -73,7 +73,7 @@ void to_one_instances::open(std::size_t begin) {
         return; // nothing has been attached as a rule
     }
     for (const to_one_relation* relation : m_relations) {
-        if (relation->loose || relation->to_attr) {
+        if (relation->key_only || relation->to_attr) {
             continue;
         }
         std::array<object_ref, opened_at_once> rows;
@@ -101,7 +101,7 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
     const bool none_attached = m_any_native && PyDict_GET_SIZE(cache.get()) == 0;
     for (std::size_t number = 0; number < m_relations.size(); ++number) {
         const to_one_relation& relation = *m_relations[number];
-        if (relation.loose) {
+        if (relation.key_only) {
             readings[number] = reading_of(checked(PyObject_GetAttr(object, relation.key.name.get())));
             continue;
         }
@@ -133,10 +133,6 @@ bool to_one_instances::still_attached(const to_one_relation& relation, const obj
     return reading.state != key_state::present || m_memo.is_row(row.get(), reading.key);
 }
 
-void to_one_instances::load_deferred(std::span<const std::size_t> objects) const {
-    call_load_deferred(m_load_deferred, m_opened.objects, objects);
-}
-
 void to_one_instances::attach(std::size_t at, std::span<const object_ref* const> rows) const {
     PyObject* object = m_opened.objects[at];
     object_ref cache = m_opened.caches[at];
@@ -146,7 +142,7 @@ void to_one_instances::attach(std::size_t at, std::span<const object_ref* const>
         }
         const to_one_relation& relation = *m_relations[number];
         PyObject* row = *rows[number] ? rows[number]->get() : Py_None;
-        if (relation.loose) {
+        if (relation.key_only) {
             checked(PyObject_SetAttr(object, relation.attach_name.get(), row));
             continue;
         }

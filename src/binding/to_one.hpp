@@ -8,18 +8,22 @@
 
 namespace memoized_prefetch::binding {
 
-/// A relation to one row: a foreign key, a one-to-one, a generic foreign key, or a loose key column.
+/// A relation to one row: a foreign key, a one-to-one, a generic foreign key, or a column that holds a key.
 struct to_one_relation {
     column key;
-    object_ref attach_name;  // in `fields_cache`, or the attribute to set when `loose`
+    object_ref attach_name;  // in `fields_cache`, or the attribute to set when `key_only`
     object_ref reverse_name; // one-to-one: in the row's `fields_cache`; otherwise null
-    bool loose = false;
+    bool key_only = false;
     own_attribute to_attr;
     object_ref translated; // generic: a dict from the column's value to the row's key; others stand for no row
     bool exact = true;     // keys that the database finds equal are equal in Python too
     counters* count = nullptr;
     object_ref own_count;
 };
+
+struct foreign_key_spec : to_one_relation {}; // or a one-to-one
+struct key_only_spec : to_one_relation {};
+struct generic_key_spec : to_one_relation {};
 
 /// Instances with what was looked up in each to reach its relations. Relations to several tables use it in turn, which
 /// saves looking it up again: 1,310 instead of 1,572 instructions per object and key with two tables. Thrown away when a
@@ -41,13 +45,12 @@ public:
     /// `lent`: a dict {(id(row), name): (row, instance)} of the reverse one-to-one caches that lead to a chunk's own
     /// instances. Attaching adds to it, unless the instances are remembered.
     to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations, const py_memo& memo,
-                     bool remembered, nb::handle load_deferred, PyObject* lent);
+                     bool remembered, PyObject* lent);
 
     [[nodiscard]] std::size_t size() const noexcept { return m_opened.objects.size(); }
     [[nodiscard]] std::size_t width() const noexcept { return m_relations.size(); }
-    [[nodiscard]] const py_vector<const to_one_relation*>& relations() const noexcept { return m_relations; }
+    [[nodiscard]] const instance_list& objects() const noexcept { return m_opened.objects; }
     void read(std::size_t at, std::span<key_reading<py_key>> readings);
-    void load_deferred(std::span<const std::size_t> objects) const;
     /// Called when user code may have changed the instances since they were read.
     void close();
     [[nodiscard]] opened_instances release() noexcept { return std::move(m_opened); }
@@ -62,7 +65,6 @@ private:
     opened_instances m_opened;
     py_vector<const to_one_relation*> m_relations;
     const py_memo& m_memo;
-    object_ref m_load_deferred;
     PyObject* m_lent;
     bool m_remembered;
     bool m_any_native = false;

@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from typing_extensions import Self
+
 class Counters:
     def __init__(self) -> None: ...
     @property
@@ -64,70 +66,110 @@ class Links:
     def discard(self, sources: Iterable[Any]) -> None: ...
     def clear(self) -> None: ...
 
-class ToOne:
+class ToOneSpec: ...
+
+class ForeignKeySpec(ToOneSpec):
     def __init__(
         self,
         key_name: str,
-        attach_name: str,
-        reverse_name: str | None,
-        loose: bool,
+        cache_name: str,
+        to_attr: tuple[str, int] | None,
         count: Counters,
-        to_attr: str | None = None,
-        asked: int = 2,
-        translated: dict[Any, Any] | None = None,
-        exact: bool = True,
+        reverse_name: str | None,
+        exact: bool,
     ) -> None: ...
 
-class ToMany:
+class KeyOnlySpec(ToOneSpec):
+    def __init__(self, key_name: str, name: str, count: Counters) -> None: ...
+
+class GenericKeySpec(ToOneSpec):
     def __init__(
         self,
         key_name: str,
-        key_in_dict: bool,
-        attribute: str,
         cache_name: str,
-        queryset_class: type | None,
-        fill: Callable[[Any, list[Any]], object],
+        to_attr: tuple[str, int] | None,
+        count: Counters,
+        translated: dict[Any, Any],
+    ) -> None: ...
+
+class ToManySpec: ...
+
+class ManyToManySpec(ToManySpec):
+    def __init__(
+        self,
+        key: tuple[str, bool],
+        filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object]],
+        to_attr: tuple[str, int] | None,
         unsaved: Callable[[Any], object],
         count: Counters,
         link_count: Counters,
-        to_attr: str | None = None,
-        asked: int = 2,
-        join_name: str | None = None,
-        translated: dict[Any, Any] | None = None,
-        parent_name: str | None = None,
-        row_pk: str | None = None,
-        single: bool = False,
     ) -> None: ...
+
+class ReverseManySpec(ToManySpec):
+    def __init__(
+        self,
+        key: tuple[str, bool],
+        filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object]],
+        to_attr: tuple[str, int] | None,
+        unsaved: Callable[[Any], object],
+        count: Counters,
+        rows: tuple[str, str, str | None, dict[Any, Any] | None],
+    ) -> None: ...
+
+class ReverseOneSpec(ToManySpec):
+    def __init__(
+        self,
+        key: tuple[str, bool],
+        cache_name: str,
+        to_attr: tuple[str, int] | None,
+        unsaved: Callable[[Any], object],
+        count: Counters,
+        rows: tuple[str, str, str | None, dict[Any, Any] | None],
+    ) -> None: ...
+
+class ToOnePass:
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def collect(self) -> list[Any]: ...
+    def collect_loaded(self) -> None: ...
+    def missing(self) -> list[Any]: ...
+    def admit(self, rows: Iterable[Any]) -> None: ...
+    def attach(self) -> None: ...
+
+class ToManyPass:
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def collect(self) -> list[Any]: ...
+    def collect_loaded(self) -> None: ...
+    def missing(self) -> list[Any]: ...
+    def admit(self, rows: Iterable[Any]) -> None: ...
+    def attach(self) -> None: ...
+    def missing_links(self) -> list[Any]: ...
+    def admit_links(self, batches: Iterable[Sequence[tuple[Any, Any]]]) -> None: ...
+
+class CollectionPass:
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None: ...
+    def collect(self) -> list[Any]: ...
+    def collect_loaded(self) -> None: ...
+    def missing(self) -> list[Any]: ...
+    def admit(self, rows: Iterable[Any]) -> None: ...
+    def attach(self) -> None: ...
 
 class Chunk:
     def __init__(self) -> None: ...
     def to_one(
         self,
         memo: Memo,
-        levels: list[tuple[Sequence[Any], list[ToOne], bool]],
-        fetch: Callable[[list[Any]], Iterable[Any]],
-        load_deferred: Callable[[list[Any]], None],
+        levels: list[tuple[Sequence[Any], list[Any], bool]],
         lent: dict[tuple[int, str], tuple[Any, Any]],
-    ) -> None: ...
+    ) -> ToOnePass: ...
     def to_many(
-        self,
-        links: Links,
-        memo: Memo,
-        objects: Sequence[Any],
-        relation: ToMany,
-        remembered: bool,
-        fetch_links: Callable[[list[Any]], Iterable[Sequence[tuple[Any, Any]]]],
-        fetch_rows: Callable[[list[Any]], Iterable[Any]],
-        load_deferred: Callable[[list[Any]], None],
-    ) -> None: ...
-    def collections(
-        self,
-        objects: Sequence[Any],
-        relation: ToMany,
-        remembered: bool,
-        fetch_rows: Callable[[list[Any]], Iterable[Any]],
-        load_deferred: Callable[[list[Any]], None],
-    ) -> None: ...
+        self, links: Links, memo: Memo, objects: Sequence[Any], relation: ManyToManySpec, remembered: bool
+    ) -> ToManyPass: ...
+    def collection(
+        self, objects: Sequence[Any], relation: ReverseManySpec | ReverseOneSpec, remembered: bool
+    ) -> CollectionPass: ...
     def close(self) -> None: ...
 
 def follow_to_one(objects: Sequence[Any], cache_name: str) -> list[Any]: ...

@@ -46,7 +46,8 @@ struct books_of_authors {
                   : one.pk       ? mp::key_reading<number>{mp::key_state::present, *one.pk}
                                  : mp::key_reading<number>{mp::key_state::null, 0};
     }
-    void load_deferred(std::span<const std::size_t> objects) {
+    template <class Numbers>
+    void load_deferred(const Numbers& objects) {
         loaded.emplace_back(objects.begin(), objects.end());
         for (const std::size_t i : objects) {
             authors[i].deferred = false;
@@ -90,11 +91,22 @@ struct book_source {
     }
 };
 
+/// Collects the keys of the objects, and loads those that are deferred.
+template <class Pass>
+void collect(Pass& pass, books_of_authors& objects) {
+    typename Pass::template vector_of<std::size_t> deferred;
+    pass.collect(objects, &deferred);
+    if (!deferred.empty()) {
+        objects.load_deferred(deferred);
+        pass.collect_loaded(objects, deferred);
+    }
+}
+
 template <class Traits = mp::key_traits<number>, class Allocator = std::allocator<std::byte>>
 void process(std::vector<author>& authors, book_source& source, mp::counters& count) {
     mp::collection_pass<number, handle, Traits, Allocator> pass;
     books_of_authors objects{authors, {}};
-    pass.collect(objects);
+    collect(pass, objects);
     pass.resolve(source);
     pass.attach(objects);
     pass.commit(count);
@@ -178,7 +190,7 @@ TEST_F(collection_pass, reads_null_deferred_and_attached_objects) {
                                    {std::nullopt, true, false, {}, false}};
     mp::collection_pass<number, handle> pass;
     books_of_authors objects{authors, {}};
-    pass.collect(objects);
+    collect(pass, objects);
     pass.resolve(source);
     pass.attach(objects);
     pass.commit(count);

@@ -10,7 +10,7 @@ namespace {
 std::size_t loads(std::vector<book>& books, author_memo& memo, row_source<author>& source) {
     authors_of_books objects{books};
     mp::to_one_pass<author_memo> pass(memo);
-    const std::size_t number = pass.collect(objects);
+    const std::size_t number = collect(pass, objects);
     pass.resolve(source);
     pass.attach(number, objects);
     mp::counters count[2];
@@ -49,7 +49,7 @@ TEST(deferred_keys, of_attached_relations_are_not_loaded) {
     books[0].by = {attachment::empty, nullptr};
     authors_of_books objects{books};
     mp::to_one_pass<author_memo> pass(memo);
-    pass.collect(objects);
+    collect(pass, objects);
     EXPECT_EQ(objects.deferred_queries, 0U);
 }
 
@@ -58,8 +58,18 @@ TEST(deferred_keys, that_stay_deferred_are_an_error_and_not_a_loop) {
         [[nodiscard]] static std::size_t size() { return 1; }
         [[nodiscard]] static std::size_t width() { return 1; }
         static void read(std::size_t, std::span<mp::key_reading<id>> keys) { keys[0].state = mp::key_state::deferred; }
+        static void load_deferred(std::span<const std::size_t>) {}
     } objects;
     author_memo memo;
+    mp::to_one_pass<author_memo> pass(memo);
+    EXPECT_THROW(collect(pass, objects), std::logic_error);
+}
+
+TEST(deferred_keys, are_an_error_for_a_caller_that_cannot_load_them) {
+    author_memo memo;
+    std::vector<book> books = books_by({1});
+    books[0].author_id_deferred = true;
+    authors_of_books objects{books};
     mp::to_one_pass<author_memo> pass(memo);
     EXPECT_THROW(pass.collect(objects), std::logic_error);
 }

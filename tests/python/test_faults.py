@@ -71,28 +71,46 @@ class Relations:
     done = 0
 
 
+class WatchedPass:
+    """A pass of the engine, whose steps a test may wrap. Once it has attached its rows, a relation more is done."""
+
+    def __init__(self, rows: Any, relations: Relations, wrap: Callable[[Any], Any] = lambda step: step) -> None:
+        self._rows, self._relations, self._wrap = rows, relations, wrap
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._wrap(self._rows.__exit__)(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._wrap(getattr(self._rows, name))
+
+    def attach(self) -> None:
+        self._wrap(self._rows.attach)()
+        self._relations.done += 1
+
+
 @contextmanager
 def watched(stop_after: int | None = None) -> Iterator[Relations]:
     relations = Relations()
 
+    def stop() -> None:
+        if relations.done == stop_after:
+            raise StoppedError
+
     class WatchedChunk(Chunk):
-        def to_one(self, *arguments: Any) -> None:
-            if relations.done == stop_after:
-                raise StoppedError
-            super().to_one(*arguments)
-            relations.done += 1
+        def to_one(self, *arguments: Any) -> Any:
+            stop()
+            return WatchedPass(super().to_one(*arguments), relations)
 
-        def to_many(self, *arguments: Any) -> None:
-            if relations.done == stop_after:
-                raise StoppedError
-            super().to_many(*arguments)
-            relations.done += 1
+        def to_many(self, *arguments: Any) -> Any:
+            stop()
+            return WatchedPass(super().to_many(*arguments), relations)
 
-        def collections(self, *arguments: Any) -> None:
-            if relations.done == stop_after:
-                raise StoppedError
-            super().collections(*arguments)
-            relations.done += 1
+        def collection(self, *arguments: Any) -> Any:
+            stop()
+            return WatchedPass(super().collection(*arguments), relations)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunk_run, "Chunk", WatchedChunk)
@@ -482,18 +500,18 @@ class Starvation:
     def here(self, relations: Relations) -> Iterator[None]:
         starvation = self
 
+        def starving(rows: Any) -> WatchedPass:
+            return WatchedPass(rows, relations, starvation.native)
+
         class StarvingChunk(Chunk):
-            def to_one(self, *arguments: Any) -> None:
-                starvation.native(super().to_one)(*arguments)
-                relations.done += 1
+            def to_one(self, *arguments: Any) -> Any:
+                return starving(starvation.native(super().to_one)(*arguments))
 
-            def to_many(self, *arguments: Any) -> None:
-                starvation.native(super().to_many)(*arguments)
-                relations.done += 1
+            def to_many(self, *arguments: Any) -> Any:
+                return starving(starvation.native(super().to_many)(*arguments))
 
-            def collections(self, *arguments: Any) -> None:
-                starvation.native(super().collections)(*arguments)
-                relations.done += 1
+            def collection(self, *arguments: Any) -> Any:
+                return starving(starvation.native(super().collection)(*arguments))
 
             def close(self) -> None:
                 # It lets go of rows. Python 3.13 needs memory for that, and loses references when there is none.

@@ -16,11 +16,11 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, m
 from django_memoized_prefetch._engine import (
     Chunk,
     Counters,
+    ForeignKeySpec,
     Hydrator,
     Links,
+    ManyToManySpec,
     Memo,
-    ToMany,
-    ToOne,
     follow_attribute,
     group_by_value,
     mark_prefetched,
@@ -70,8 +70,12 @@ def chunk_of(memo: Memo, keys: list[Any], fetch: Any = lambda keys: [Row(key) fo
     holders = [Holder(key) for key in keys]
     chunk = Chunk()
     try:
-        relation = ToOne("key", "row", None, False, Counters())
-        chunk.to_one(memo, [(holders, [relation], False)], fetch, lambda objects: None, {})
+        relation = ForeignKeySpec("key", "row", None, Counters(), None, True)
+        with chunk.to_one(memo, [(holders, [relation], False)], {}) as rows:
+            assert not rows.collect()
+            if missing := rows.missing():
+                rows.admit(fetch(missing))
+            rows.attach()
     finally:
         chunk.close()
     return [holder._state.fields_cache["row"] for holder in holders]
@@ -340,11 +344,6 @@ class Once:
             self.change(self.rows)
 
 
-def made(objects: list[Any], counters: Any, **options: Any) -> tuple[Any, Any]:
-    """A memo and a relation to it of these objects."""
-    return Memo(None, "id"), ToOne("key", "row", None, False, counters, **options)
-
-
 class Holder:
     """An object with a key, whose attributes may run code."""
 
@@ -389,23 +388,21 @@ def test_the_list_may_change_while_rows_are_attached(where: str, change: str, at
     hook = Once(rows, change, 1 if where in ("fetch", "deferred") else at)
     if where == "deferred":
         del rows[3].key, rows[4].key
-    options = {"to_attr": "watched"} if where == "attribute" else {}
-    memo, relation = made(rows, Counters(), **options)
-
-    def fetch(keys: list[Any]) -> list[Any]:
-        if where == "fetch":
-            hook()
-        return [Row(key) for key in keys]
-
-    def load_deferred(objects: list[Any]) -> None:
-        hook()
-        for one in objects:
-            one.key = Key(7)
-
+    to_attr = ("watched", 2) if where == "attribute" else None
+    relation = ForeignKeySpec("key", "row", to_attr, Counters(), None, True)
     Holder.hook = hook if where == "attribute" else None
     Key.hook = hook if where == "__eq__" else None
     chunk = Chunk()
-    chunk.to_one(memo, [(rows, [relation], False)], fetch, load_deferred, {})
+    with chunk.to_one(Memo(None, "id"), [(rows, [relation], False)], {}) as attaching:
+        if deferred := attaching.collect():
+            hook()
+            for one in deferred:
+                one.key = Key(7)
+            attaching.collect_loaded()
+        if where == "fetch":
+            hook()
+        attaching.admit([Row(key) for key in attaching.missing()])
+        attaching.attach()
     chunk.close()
     Key.hook = Holder.hook = None
     assert hook.left <= 0
@@ -428,19 +425,14 @@ def test_the_list_may_change_while_collections_are_attached(change: str, at: int
     def unsaved(instance: Any) -> None:
         raise AssertionError
 
-    memo, links = Memo(None, "id"), Links(None)
-    relation = ToMany("key", True, "rows", "rows", None, fill, unsaved, Counters(), Counters())
+    filling = ("rows", "rows", None, fill)
+    relation = ManyToManySpec(("key", True), filling, None, unsaved, Counters(), Counters())
     chunk = Chunk()
-    chunk.to_many(
-        links,
-        memo,
-        rows,
-        relation,
-        False,
-        lambda keys: [[(key, key.number) for key in keys]],
-        lambda keys: [Row(key) for key in keys],
-        lambda objects: None,
-    )
+    with chunk.to_many(Links(None), Memo(None, "id"), rows, relation, False) as attaching:
+        assert not attaching.collect()
+        attaching.admit_links([[(key, key.number) for key in attaching.missing_links()]])
+        attaching.admit([Row(key) for key in attaching.missing()])
+        attaching.attach()
     chunk.close()
     assert [[row.id for row in one._prefetched_objects_cache["rows"]] for one in held] == [[n] for n in range(8)]
 
@@ -450,21 +442,52 @@ def test_batches_of_links_may_change_while_they_are_read(change: str) -> None:
     batch: list[Any] = [(Key(number), Key(number)) for number in range(8)]
     objects = [Holder(key) for key, _ in batch]
     Key.hook = Once(batch, change, 3)
-    relation = ToMany("key", True, "rows", "rows", None, lambda instance, rows: rows, print, Counters(), Counters())
+    filling = ("rows", "rows", None, lambda instance, rows: rows)
+    relation = ManyToManySpec(("key", True), filling, None, print, Counters(), Counters())
     chunk = Chunk()
     try:
-        chunk.to_many(
-            Links(None),
-            Memo(None, "id"),
-            objects,
-            relation,
-            False,
-            lambda keys: [batch],
-            lambda keys: [Row(key) for key in keys],
-            lambda objects: None,
-        )
+        with chunk.to_many(Links(None), Memo(None, "id"), objects, relation, False) as attaching:
+            attaching.collect()
+            attaching.missing_links()
+            attaching.admit_links([batch])
+            attaching.admit([Row(key) for key in attaching.missing()])
+            attaching.attach()
     except TypeError as error:  # what came instead is no link
         assert "a link must be a tuple" in str(error)  # noqa: PT017
+    chunk.close()
+
+
+def test_steps_of_a_pass_come_in_their_order() -> None:
+    relation = ForeignKeySpec("key", "row", None, Counters(), None, True)
+    memo, chunk, holders = Memo(2, "id"), Chunk(), [Holder(Key(1))]
+    with chunk.to_one(memo, [(holders, [relation], False)], {}) as rows:
+        for step in (rows.missing, rows.attach, rows.collect_loaded, lambda: rows.admit([])):
+            with pytest.raises(RuntimeError, match="the steps of a pass are collect, missing"):
+                step()
+        with pytest.raises(RuntimeError, match="another pass of this chunk has not ended"):
+            chunk.to_one(memo, [(holders, [relation], False)], {})
+        rows.collect()
+        assert [key.number for key in rows.missing()] == [1]
+        with pytest.raises(RuntimeError):
+            rows.attach()
+        rows.admit([Row(Key(1))])
+    assert len(memo) == 0, "it was not attached: it has failed"
+    with pytest.raises(RuntimeError):
+        rows.attach()
+    chunk.close()
+    assert chunk_of(memo, [Key(1)])[0].id == Key(1)
+
+
+def test_a_pass_that_is_dropped_has_failed() -> None:
+    relation = ForeignKeySpec("key", "row", None, Counters(), None, True)
+    memo, chunk = Memo(2, "id"), Chunk()
+    rows = chunk.to_one(memo, [([Holder(Key(1))], [relation], False)], {})
+    rows.collect()
+    rows.admit([Row(key) for key in rows.missing()])
+    assert len(memo) == 1
+    del rows
+    assert len(memo) == 0
+    chunk.to_one(memo, [([], [relation], False)], {}).__exit__(None, None, None)
     chunk.close()
 
 

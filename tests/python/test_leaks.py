@@ -17,7 +17,7 @@ from django.db import OperationalError, connection
 from django.db.models import Model, Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
-from django_memoized_prefetch._engine import Chunk, Counters, Links, Memo, ToMany, ToOne
+from django_memoized_prefetch._engine import Chunk, Counters, Links, Memo, ToManySpec, ToOneSpec
 from tests.python.isolated import isolated
 from tests.python.references import OWN, References
 from tests.python.references import counts as counted
@@ -96,8 +96,8 @@ def differences(before: dict[str, int], after: dict[str, int]) -> dict[str, tupl
 
 def engine_objects() -> Counter[str]:
     """Those that the garbage collector tracks."""
-    kinds = (Memo, Links, ToMany, ToOne, Counters, Chunk, MemoizedPrefetch)
-    return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in kinds)
+    kinds = (Memo, Links, ToManySpec, ToOneSpec, Counters, Chunk, MemoizedPrefetch)
+    return Counter(type(one).__name__ for one in gc.get_objects() if issubclass(type(one), kinds))
 
 
 @isolated()

@@ -25,33 +25,47 @@ public:
     template <class T>
     using vector_of = std::vector<T, typename std::allocator_traits<Allocator>::template rebind_alloc<T>>;
 
+    /// `deferred`: gets the numbers of objects whose key is not loaded. Null: such a key is an error.
     template <class Objects>
-    void collect(Objects& objects) {
-        m_requests += detail::collect_keys<Key, Allocator>(objects, m_keys, m_positions);
+    void collect(Objects& objects, vector_of<std::size_t>* deferred = nullptr) {
+        collect(objects, detail::all_of(objects.size()), deferred);
+    }
+    /// Collects the keys that were deferred, now that they are loaded.
+    template <class Objects>
+    void collect_loaded(Objects& objects, const vector_of<std::size_t>& loaded) {
+        collect(objects, loaded, static_cast<vector_of<std::size_t>*>(nullptr));
     }
 
+    /// Reads the rows that refer to the keys.
     template <class RowSource>
     void resolve(RowSource& source) {
+        const vector_of<Key>& asked = missing();
+        if (!asked.empty()) {
+            source.fetch(asked, [&](Handle row) { take(source, std::move(row)); });
+        }
+        admit();
+    }
+    /// The steps of `resolve`, for a caller that fetches the rows itself.
+    [[nodiscard]] const vector_of<Key>& missing() {
         m_ranges.resize(m_keys.size());
-        if (m_keys.size() == 0) {
-            return;
-        }
-        vector_of<Key> asked;
-        asked.reserve(m_keys.size());
+        m_asked.reserve(m_keys.size());
         for (slot_id position = 0; position < m_keys.size(); ++position) {
-            asked.push_back(m_keys[position]);
+            m_asked.push_back(m_keys[position]);
         }
-        vector_of<referring> found;
-        source.fetch(asked, [&](Handle row) {
-            if (std::optional<Key> key = source.key_of(row)) {
-                const slot_id position = m_keys.find(*key);
-                if (position != no_slot) { // otherwise it was not asked for
-                    found.push_back({position, std::move(row)});
-                    ++m_ranges[position].count;
-                }
+        return m_asked;
+    }
+    template <class RowSource>
+    void take(RowSource& source, Handle row) {
+        if (std::optional<Key> key = source.key_of(row)) {
+            const slot_id position = m_keys.find(*key);
+            if (position != no_slot) { // otherwise it was not asked for
+                m_taken.push_back({position, std::move(row)});
+                ++m_ranges[position].count;
             }
-        });
-        // A stable counting sort by key.
+        }
+    }
+    /// A stable counting sort of the rows by key.
+    void admit() {
         std::size_t begin = 0;
         for (link_range& range : m_ranges) {
             range.begin = begin;
@@ -60,7 +74,7 @@ public:
             range.count = 0;
         }
         m_rows.resize(begin);
-        for (referring& one : found) {
+        for (referring& one : m_taken) {
             link_range& range = m_ranges[one.position];
             m_rows[range.begin + range.count++] = std::move(one.row);
         }
@@ -105,9 +119,16 @@ private:
         slot_id position; // of the key
         Handle row;
     };
+    template <class Objects, class Numbers>
+    void collect(Objects& objects, const Numbers& which, vector_of<std::size_t>* deferred) {
+        m_requests += detail::collect_keys<Key, Allocator>(objects, which, deferred, m_keys, m_positions);
+    }
+
     key_set<Key, Traits, Allocator> m_keys;
     vector_of<slot_id> m_positions; // by object: its key
     vector_of<link_range> m_ranges; // by key: within m_rows
+    vector_of<Key> m_asked;
+    vector_of<referring> m_taken; // in the order in which they came
     vector_of<Handle> m_rows;
     std::uint64_t m_requests = 0;
     std::size_t m_found = 0;

@@ -6,11 +6,15 @@
 ///   width() -> std::size_t    how many relations to this table each object has (to_one_pass only)
 ///   read(i, std::span<key_reading<Key>>)    reads the keys of object i, one per relation (other passes: one key)
 ///   attach(i, ...)            see the passes
-///   load_deferred(std::span<const std::size_t> objects)    optional: called once with the objects whose key is not
-///                             loaded; the pass reads them again afterwards
 ///
 /// Every pass is used in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
 /// tables are as before. A pass pins what it uses until it is destroyed.
+///
+/// Objects may have keys that are not loaded. `collect(objects, &deferred)` writes their numbers to `deferred`. Load
+/// their keys, all at once, and call `collect_loaded` before `resolve`.
+///
+/// `resolve` calls the sources. A caller that has to run the queries itself takes its three steps instead: `missing`
+/// gives the keys to fetch; if there are any, `take` takes each row that was fetched, and `admit` ends the fetch.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -33,7 +37,7 @@ enum class key_state : std::uint8_t {
     null,     ///< the object has no key: no row is attached
     present,  ///< the object has a key
     attached, ///< the relation was attached before: the object is left alone
-    deferred, ///< the key has to be loaded first
+    deferred, ///< the key is not loaded
 };
 
 template <class Key>
@@ -70,73 +74,71 @@ template <class Key, class Given>
     }
 }
 
-/// Reads every object once. Then it has all deferred keys loaded together and reads their objects a second time.
-/// Calls `take(object, relation, reading)`.
-template <class Key, class Allocator, class Objects, class Take>
-[[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, Take&& take) {
+/// The numbers of all objects.
+[[nodiscard]] inline auto all_of(std::size_t count) noexcept { return std::views::iota(std::size_t{0}, count); }
+
+/// Reads the keys of some objects. Calls `take(object, relation, reading)`.
+/// `which`: the numbers of these objects.
+/// `deferred`: gets the numbers of objects with a key that is not loaded. Null: such a key is an error.
+template <class Key, class Allocator, class Objects, class Numbers, class Deferred, class Take>
+[[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, const Numbers& which,
+                                             Deferred* deferred, Take&& take) {
     using reading = key_reading<Key>;
     std::array<reading, 8> few_readings; // the usual widths, without an allocation
     std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> many_readings(
         width <= few_readings.size() ? 0 : width);
     const std::span<reading> readings =
         width <= few_readings.size() ? std::span(few_readings).first(width) : std::span(many_readings);
-    std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> deferred;
-    const auto read = [&](std::size_t object, bool again) {
-        objects.read(object, readings);
-        bool all_there = true;
-        for (const reading& one : readings) {
-            all_there = all_there && one.state != key_state::deferred;
+    const auto put_off = [&](std::size_t object) {
+        if (deferred == nullptr) {
+            logic_violation("memoized_prefetch: a deferred key was not loaded");
         }
-        if (!all_there) {
-            if (again) {
-                logic_violation("memoized_prefetch: a deferred key was not loaded");
-            }
-            deferred.push_back(object);
-            return;
-        }
-        for (std::size_t relation = 0; relation < width; ++relation) {
-            take(object, relation, readings[relation]);
-        }
+        deferred->push_back(object);
     };
     if (width == 1) { // without the loops over relations it takes 27 instructions instead of 66
-        for (std::size_t object = 0; object < objects.size(); ++object) {
+        for (const std::size_t object : which) {
             objects.read(object, std::span(few_readings).first(1));
             if (few_readings[0].state == key_state::deferred) [[unlikely]] {
-                deferred.push_back(object);
+                put_off(object);
             } else {
                 take(object, 0, few_readings[0]);
             }
         }
-    } else {
-        for (std::size_t object = 0; object < objects.size(); ++object) {
-            read(object, false);
-        }
+        return;
     }
-    if (!deferred.empty()) {
-        if constexpr (requires { objects.load_deferred(std::span<const std::size_t>(deferred)); }) {
-            objects.load_deferred(std::span<const std::size_t>(deferred));
+    for (const std::size_t object : which) {
+        objects.read(object, readings);
+        bool all_loaded = true;
+        for (const reading& one : readings) {
+            all_loaded = all_loaded && one.state != key_state::deferred;
         }
-        for (const std::size_t object : deferred) {
-            read(object, true);
+        if (!all_loaded) {
+            put_off(object);
+            continue;
+        }
+        for (std::size_t relation = 0; relation < width; ++relation) {
+            take(object, relation, readings[relation]);
         }
     }
 }
 
-/// The same for objects with one key each. Adds the keys to a key_set and writes their positions, by object: `null_slot` if
-/// the key is null, `no_slot` if the object is left alone. Returns how many keys the objects asked for.
-template <class Key, class Allocator, class Objects, class Keys, class Positions>
-std::uint64_t collect_keys(Objects& objects, Keys& keys, Positions& positions) {
+/// The same for objects with one key each. Adds the keys to a key_set and writes their positions, by object:
+/// `null_slot` if the key is null, `no_slot` if the object is left alone. Returns how many keys the objects asked for.
+template <class Key, class Allocator, class Objects, class Numbers, class Deferred, class Keys, class Positions>
+std::uint64_t collect_keys(Objects& objects, const Numbers& which, Deferred* deferred, Keys& keys,
+                           Positions& positions) {
     std::uint64_t requests = 0;
     positions.resize(objects.size(), no_slot);
     keys.reserve(objects.size());
-    read_keys<Key, Allocator>(objects, 1, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
-        if (reading.state == key_state::present) {
-            positions[object] = keys.add(std::move(reading.key));
-            ++requests;
-        } else if (reading.state == key_state::null) {
-            positions[object] = null_slot;
-        }
-    });
+    read_keys<Key, Allocator>(
+        objects, 1, which, deferred, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
+            if (reading.state == key_state::present) {
+                positions[object] = keys.add(std::move(reading.key));
+                ++requests;
+            } else if (reading.state == key_state::null) {
+                positions[object] = null_slot;
+            }
+        });
     return requests;
 }
 

@@ -92,8 +92,19 @@ public:
         m_at.handles.reserve(count + 1);
     }
 
+    /// Finds the rows: in memory, or by one call of the source.
     template <class RowSource>
     void resolve(RowSource& source) {
+        const vector_of<key_type>& asked = missing(source);
+        if (!asked.empty()) {
+            source.fetch(asked, [&](handle_type row) { return take(source, std::move(row)); });
+        }
+        admit(source);
+    }
+
+    /// First step of `resolve`: the keys to fetch. Rows in memory that are out of date are among them.
+    template <class RowSource>
+    [[nodiscard]] const vector_of<key_type>& missing(RowSource& source) {
         if (memo().version() != m_version) {
             look_again();
         }
@@ -110,8 +121,33 @@ public:
             }
         }
         if (!m_at.fetched.empty()) {
-            fetch(source);
-            admit(source);
+            expect_rows();
+        }
+        return m_at.asked;
+    }
+    /// Second step, for each row that was fetched. Returns whether the row was asked for and is the first with its key.
+    template <class RowSource>
+    bool take(RowSource& source, handle_type row) {
+        key_type key = source.key_of(row);
+        // Rows often arrive in the order in which they were asked for.
+        const slot_id number = m_at.keys.find(key, m_next);
+        if (number == no_slot) {
+            return false; // not asked for
+        }
+        m_next = number + 1;
+        const slot_id position = m_at.missed[number];
+        if (!m_at.places[position].is_missed() || m_at.fetched_handles[position]) {
+            return false; // answered by memory, or the second row with that key
+        }
+        m_at.keys.replace(number, std::move(key)); // a row is remembered under its own key
+        m_at.fetched_handles[position] = std::move(row);
+        return true;
+    }
+    /// Third step: remembers what was fetched, and what turned out to be missing.
+    template <class RowSource>
+    void admit(RowSource& source) {
+        if (!m_at.fetched.empty()) {
+            add_fetched(source);
         }
         for (const slot_id position : m_at.duplicates) {
             const slot_id other = m_at.missed[m_at.places[position].number()];
@@ -337,8 +373,7 @@ private:
         }
     }
 
-    template <class RowSource>
-    void fetch(RowSource& source) {
+    void expect_rows() {
         m_at.fetched_handles.resize(size());
         if (m_at.fetched.size() == m_at.keys.size()) { // nearly always, and saves 18 instructions of the 600 of a miss
             m_at.asked.assign(m_at.keys.keys().begin(), m_at.keys.keys().end());
@@ -351,27 +386,10 @@ private:
         for (const slot_id position : m_at.fetched) {
             m_at.handles[position] = &m_at.fetched_handles[position];
         }
-        slot_id next = 0;
-        source.fetch(std::as_const(m_at.asked), [&](handle_type row) {
-            key_type key = source.key_of(row);
-            // Rows often arrive in the order in which they were asked for.
-            const slot_id number = m_at.keys.find(key, next);
-            if (number == no_slot) {
-                return false; // not asked for
-            }
-            next = number + 1;
-            const slot_id position = m_at.missed[number];
-            if (!m_at.places[position].is_missed() || m_at.fetched_handles[position]) {
-                return false; // answered by memory, or the second row with that key
-            }
-            m_at.keys.replace(number, std::move(key)); // a row is remembered under its own key
-            m_at.fetched_handles[position] = std::move(row);
-            return true;
-        });
     }
 
     template <class RowSource>
-    void admit(RowSource& source) {
+    void add_fetched(RowSource& source) {
         const std::size_t count = m_at.fetched.size();
         vector_of<std::size_t> weights;
         if constexpr (traits<RowSource>::weighs) {
@@ -451,6 +469,7 @@ private:
     bool m_pins = true; // whether the entries in m_at.places are pinned
     std::uint64_t m_generation;
     std::uint64_t m_version; // of the memo, before anything was looked up
+    slot_id m_next = 0;      // number of the missed key whose row is likely to come next
     typename Memo::buffers_type m_at;
     bool m_committed = false;
 };

@@ -52,23 +52,59 @@ public:
         m_pinned.unpin();
     }
 
+    /// `deferred`: gets the numbers of objects whose key is not loaded. Null: such a key is an error.
     template <class Objects>
-    void collect(Objects& objects) {
-        m_requests += detail::collect_keys<source_type, allocator_type>(objects, m_sources, m_positions);
+    void collect(Objects& objects, vector_of<std::size_t>* deferred = nullptr) {
+        collect(objects, detail::all_of(objects.size()), deferred);
+    }
+    /// Collects the keys that were deferred, now that they are loaded.
+    template <class Objects>
+    void collect_loaded(Objects& objects, const vector_of<std::size_t>& loaded) {
+        collect(objects, loaded, static_cast<vector_of<std::size_t>*>(nullptr));
     }
 
+    /// Finds the links, then the rows that they lead to.
     template <class LinkSource, class RowSource>
     void resolve(LinkSource& link_source, RowSource& row_source) {
-        look_up();
-        if (!m_missed.empty()) {
-            fetch(link_source);
+        const vector_of<source_type>& asked = missing_links();
+        if (!asked.empty()) {
+            link_source.fetch(
+                asked, [&](source_type from, target_type to) { take_link(std::move(from), std::move(to)); });
         }
         ask();
         m_rows.resolve(row_source);
-        if (!m_missed.empty()) {
-            admit();
+        admit_links();
+    }
+    /// The steps of `resolve`, for a caller that fetches links and rows itself: `missing_links`, `take_link` for each
+    /// link that was fetched, `missing`, `take` for each row, `admit`.
+    [[nodiscard]] const vector_of<source_type>& missing_links() {
+        look_up();
+        m_asked.reserve(m_missed.size());
+        for (const slot_id position : m_missed) {
+            m_asked.push_back(m_sources[position]);
         }
-        order();
+        return m_asked;
+    }
+    void take_link(source_type from, target_type to) {
+        const slot_id position = m_sources.find(from);
+        if (position != no_slot && m_slots[position] == no_slot) { // otherwise it was not asked for
+            m_fetched.push_back({position, m_keys.add(std::move(to))});
+            ++m_ranges[position].count;
+        }
+    }
+    template <class RowSource>
+    [[nodiscard]] const vector_of<target_type>& missing(RowSource& source) {
+        ask();
+        return m_rows.missing(source);
+    }
+    template <class RowSource>
+    bool take(RowSource& source, handle_type row) {
+        return m_rows.take(source, std::move(row));
+    }
+    template <class RowSource>
+    void admit(RowSource& source) {
+        m_rows.admit(source);
+        admit_links();
     }
 
     template <class Objects>
@@ -121,6 +157,12 @@ private:
     };
     [[nodiscard]] Links& links() const noexcept { return m_pinned.table(); }
 
+    template <class Objects, class Numbers>
+    void collect(Objects& objects, const Numbers& which, vector_of<std::size_t>* deferred) {
+        m_requests +=
+            detail::collect_keys<source_type, allocator_type>(objects, which, deferred, m_sources, m_positions);
+    }
+
     void look_up() {
         const std::size_t count = m_sources.size();
         m_slots.resize(count, no_slot);
@@ -150,21 +192,8 @@ private:
         }
     }
 
-    template <class LinkSource>
-    void fetch(LinkSource& source) {
-        vector_of<source_type> asked;
-        asked.reserve(m_missed.size());
-        for (const slot_id position : m_missed) {
-            asked.push_back(m_sources[position]);
-        }
-        source.fetch(asked, [&](source_type from, target_type to) {
-            const slot_id position = m_sources.find(from);
-            if (position != no_slot && m_slots[position] == no_slot) { // otherwise it was not asked for
-                m_fetched.push_back({position, m_keys.add(std::move(to))});
-                ++m_ranges[position].count;
-            }
-        });
-        // A stable counting sort by source: links of one source may be interleaved with those of others.
+    /// A stable counting sort of the links by source: those of one source may be interleaved with those of others.
+    void sort_links() {
         std::size_t begin = m_targets.size();
         for (const slot_id position : m_missed) {
             m_ranges[position].begin = begin;
@@ -180,6 +209,7 @@ private:
 
     /// Asks for the rows. This comes after the query for links, since that may run code which changes the memo.
     void ask() {
+        sort_links();
         vector_of<slot_id> found(m_keys.size());
         constexpr std::uint32_t relation = 0;
         constexpr std::size_t most = resolution_of_t<Memo>::most_asked;
@@ -198,7 +228,13 @@ private:
         }
     }
 
-    void admit() {
+    void admit_links() {
+        if (!m_missed.empty()) {
+            add_links();
+        }
+        order();
+    }
+    void add_links() {
         const std::size_t count = m_missed.size();
         vector_of<source_type> sources;
         vector_of<target_type> targets;
@@ -274,6 +310,7 @@ private:
     vector_of<slot_id> m_slots;                                              // by source: its entry
     vector_of<link_range> m_ranges;                                          // by source: within m_targets
     key_set<target_type, typename Memo::traits_type, allocator_type> m_keys; // of rows
+    vector_of<source_type> m_asked; // sources whose links are fetched
     vector_of<link> m_fetched;
     vector_of<slot_id> m_targets; // numbers in m_keys; once these were asked for, positions among the rows
     vector_of<slot_id> m_missed;  // sources

@@ -138,6 +138,11 @@ class Step(ABC):
     def place(self) -> Place:
         """Where Django attaches the relation when there is no `to_attr`."""
 
+    def to_attr_spec(self, instance: Model) -> tuple[str, int] | None:
+        """What the engine is told of a `to_attr`: its name, and where to look whether it was attached before."""
+        to_attr = self.lookup.to_attr
+        return None if to_attr is None else (to_attr, self.asked_at(instance).container)
+
     def asked_at(self, instance: Model) -> Place:
         """Where Django looks whether the relation was attached before."""
         name, to_attr = self.relation.name, self.lookup.to_attr
@@ -199,9 +204,9 @@ class Step(ABC):
         """Whether one query can read the rows of both."""
         return False
 
-    def engine(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> Any:
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> Any:
         """
-        The engine's object for this relation.
+        What the engine is told of this relation.
 
         Args:
             instance: The first object; a manager is asked through it.

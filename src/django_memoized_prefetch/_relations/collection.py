@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Model, QuerySet
 
+from .._engine import ReverseManySpec
 from .._queries.counting import QueryCount
 from .._queries.eligibility import why_not_referring, why_not_remembered
 from .._queries.sources import related_rows
@@ -45,28 +45,36 @@ class Collection(ToManyStep):
         """Under which name the rows get the object that they refer to, if they do."""
         return self.relation.reverse_name
 
-    def _rows_that_refer(self) -> dict[str, Any]:
-        return {
-            "join_name": self.relation.join_name,
-            "parent_name": self.parent_name,
-            "row_pk": pk_fields(self.row_source.model)[0].attname,
-            "single": self.is_single,
-        }
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> Any:
+        return ReverseManySpec(
+            self.key_spec,
+            self.filling_spec(instance),
+            self.to_attr_spec(instance),
+            self.attach_unsaved,
+            counts.row_counts,
+            self.rows_spec(translated),
+        )
+
+    def rows_spec(
+        self, translated: dict[Any, Any] | None = None
+    ) -> tuple[str, str, str | None, dict[Any, Any] | None]:
+        """What the engine is told of the rows that refer to the object."""
+        return self.relation.join_name, pk_fields(self.row_source.model)[0].attname, self.parent_name, translated
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         for level in levels:
             if self.rereads and level.remembered:
                 level.step.take_off(level.objects)
         for level in levels:
-            self._attach_one(level, run, partial(self._fetch, level, count), count)
+            with run.pins.collection(level.objects, run.spec(level), level.remembered) as rows:
+                if instances := rows.collect():
+                    load_keys(level, instances, count)
+                    rows.collect_loaded()
+                if keys := rows.missing():
+                    rows.admit(self._fetch(level, keys, count))
+                rows.attach()
 
-    def _attach_one(
-        self, level: Level, run: ChunkRun, fetch: Any, count: QueryCount, translated: dict[Any, Any] | None = None
-    ) -> None:
-        load = partial(load_keys, level, count)
-        run.pins.collections(level.objects, run.engine(level, translated), level.remembered, fetch, load)
-
-    def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
+    def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
         raise NotImplementedError
 
     def may_lack(self, row: Any, value: Any, kept_links: dict[Any, dict[Any, Any]]) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import connections
 from django.db.models import Model
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
+from .._engine import ForeignKeySpec
 from .._memory.table import TableSpec
+from .._queries.equality import equals_as_python
 from .._queries.sources import base_rows
 from .._relation import Relation, cache_name_of
 from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
@@ -50,3 +53,14 @@ class ForeignKey(ToOneStep):
         assert self.relation.target_field is not None
         self.table = TableSpec(self.row_source, self.relation.target_field.attname, self.lookup.custom_below)
         return reason
+
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ForeignKeySpec:
+        relation = self.relation
+        return ForeignKeySpec(
+            relation.key_name,
+            relation.cache_name,
+            self.to_attr_spec(instance),
+            counts.row_counts,
+            relation.reverse_name,
+            equals_as_python(relation.target_field, connections[alias]),
+        )

@@ -10,7 +10,7 @@ import django
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
 
-from .._engine import group_by_value
+from .._engine import GenericKeySpec, group_by_value
 from .._lookups import Lookup
 from .._memory.table import TableSpec
 from .._queries.counting import QueryCount
@@ -140,6 +140,10 @@ class GenericTarget(ToOneStep):
             return instance._state.db or "default"
         alias: str = self.row_source.make(instance).db
         return alias
+
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> GenericKeySpec:
+        relation, to_attr = self.relation, self.to_attr_spec(instance)
+        return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, counts.row_counts, translated or {})
 
 
 def _targets(

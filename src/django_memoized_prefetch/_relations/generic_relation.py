@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Model, Q
@@ -19,6 +18,7 @@ from .._stock import is_generic, why_not_collection, why_not_column, why_not_key
 from .base import Given, Step
 from .by_django import ByDjango
 from .collection import Collection
+from .to_many import load_keys
 
 if TYPE_CHECKING:
     from .._running.chunk import ChunkRun
@@ -79,8 +79,13 @@ class GenericRelation(Collection):
         together = _read_together(levels, count) if len(levels) > 1 else {}
         for level in levels:
             translated: dict[Any, Any] | None = {} if _translates(level.step.relation) else None
-            fetch = partial(_fetch_tagged, level, count, together.get(id(level)), translated)
-            self._attach_one(level, run, fetch, count, translated)
+            with run.pins.collection(level.objects, run.spec(level, translated), level.remembered) as rows:
+                if instances := rows.collect():
+                    load_keys(level, instances, count)
+                    rows.collect_loaded()
+                if keys := rows.missing():
+                    rows.admit(_fetch_tagged(level, keys, together.get(id(level)), translated, count))
+                rows.attach()
 
 
 def content_type_column(relation: Relation) -> str:
@@ -105,7 +110,7 @@ def _translates(relation: Relation) -> bool:
 
 
 def _fetch_tagged(
-    level: Level, count: QueryCount, rows: list[Any] | None, translated: dict[Any, Any] | None, keys: list[Any]
+    level: Level, keys: list[Any], rows: list[Any] | None, translated: dict[Any, Any] | None, count: QueryCount
 ) -> list[Any]:
     """
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model
 
-from .._engine import follow_attribute
+from .._engine import KeyOnlySpec, follow_attribute
 from .._memory.table import TableSpec
 from .._queries.sources import base_rows
 from .._relation import Relation
@@ -19,8 +19,6 @@ from .to_one import ToOneStep
 
 
 class KeyOnly(ToOneStep):
-    sets_attribute = True
-
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
         if static_attribute(model, f"{name}_id") is None:
@@ -38,6 +36,9 @@ class KeyOnly(ToOneStep):
     @property
     def place(self) -> Place:
         return Place(ATTRIBUTE, self.relation.name)
+
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> KeyOnlySpec:
+        return KeyOnlySpec(self.relation.key_name, self.relation.name, counts.row_counts)
 
     def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
         return objects  # Django knows nothing of it

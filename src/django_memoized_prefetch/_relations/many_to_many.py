@@ -12,6 +12,7 @@ from django.db.models import DecimalField, FloatField, Model, QuerySet
 from django.db.models.fields.related_descriptors import ManyToManyDescriptor
 
 from .._config import MemoizedPrefetchConfig
+from .._engine import ManyToManySpec
 from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
@@ -101,18 +102,27 @@ class ManyToMany(ToManyStep):
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         [level] = levels
-        run.pins.to_many(
-            level.links,
-            level.memo,
-            level.objects,
-            run.engine(level),
-            level.remembered,
-            partial(_fetch_links, level, count),
-            partial(_fetch_rows, level, count),
-            partial(load_keys, level, count),
+        with run.pins.to_many(level.links, level.memo, level.objects, run.spec(level), level.remembered) as rows:
+            if instances := rows.collect():
+                load_keys(level, instances, count)
+                rows.collect_loaded()
+            if sources := rows.missing_links():
+                rows.admit_links(_fetch_links(level, sources, count))
+            if keys := rows.missing():
+                rows.admit(_fetch_rows(level, keys, count))
+            rows.attach()
+
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ManyToManySpec:
+        return ManyToManySpec(
+            self.key_spec,
+            self.filling_spec(instance),
+            self.to_attr_spec(instance),
+            self.attach_unsaved,
+            counts.row_counts,
+            counts.link_counts,
         )
 
-    def _attach_unsaved(self, instance: Any) -> None:
+    def attach_unsaved(self, instance: Any) -> None:
         getattr(instance, self.relation.name)
 
     def concerned(self, change: Change) -> bool:
@@ -142,12 +152,12 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
 # --- queries
 
 
-def _fetch_rows(level: Level, count: QueryCount, keys: list[Any]) -> list[Any]:
+def _fetch_rows(level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
     with count.on(level.alias):
         return fetch_rows(level.source, level.table.key_name, keys, level.objects[0])
 
 
-def _fetch_links(level: Level, count: QueryCount, keys: list[Any]) -> Iterator[Sequence[tuple[Any, Any]]]:
+def _fetch_links(level: Level, keys: list[Any], count: QueryCount) -> Iterator[Sequence[tuple[Any, Any]]]:
     with count.on(level.alias):
         yield from fetch_links(level.step.relation, level.source, keys, level.objects[0])
 

@@ -45,7 +45,7 @@ class ReverseMany(Collection):
         # Where the queryset's own lookups attach the object, Django does not look for it.
         return self.parent_name is not None and not equals_as_python(self.relation.field, connections[alias])
 
-    def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
+    def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
         relation = self.relation
         with count.on(level.alias):
             rows = fetch_referring(level, keys)

@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 
-from .._engine import follow_to_one
+from .._engine import ReverseOneSpec, follow_to_one
 from .._queries.counting import QueryCount
 from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.sources import base_rows
@@ -52,10 +52,17 @@ class ReverseOne(Collection):
     def refuses_strays(self, alias: str) -> bool:
         return not equals_as_python(self.relation.field, connections[alias])
 
-    def _queryset_class(self, instance: Model) -> None:
-        """The row itself is attached."""
+    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ReverseOneSpec:
+        return ReverseOneSpec(
+            self.key_spec,
+            self.relation.cache_name,
+            self.to_attr_spec(instance),
+            self.attach_unsaved,
+            counts.row_counts,
+            self.rows_spec(),
+        )
 
-    def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
+    def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
         with count.on(level.alias):
             rows = fetch_referring(level, keys, ordered=False)
         if self.refuses_strays(level.alias):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Model, QuerySet, prefetch_related_objects
 
-from .._engine import ToMany, follow_to_many
+from .._engine import follow_to_many
 from .._queries.counting import QueryCount
 from .._queries.deferred import load_deferred
 from .._relation import is_data_descriptor, unrelated_queryset
 from .._stock import has_stock_filling
 from .base import Step, django_lookup
 from .filled_queryset import can_be_filled, filled_class
-from .place import ATTRIBUTE, PREFETCHED, Place
+from .place import PREFETCHED, Place
 
 if TYPE_CHECKING:
     from .._running.level import Level
@@ -33,27 +33,15 @@ class ToManyStep(Step):
     def joined_by(self) -> Any:
         return id(self.relation.descriptor)  # which the classes inherit
 
-    def engine(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ToMany:
-        relation, to_attr = self.relation, self.lookup.to_attr
-        return ToMany(
-            relation.key_name,
-            is_data_descriptor(relation.model, relation.key_name),
-            relation.name,
-            relation.cache_name,
-            None if to_attr is not None else self._queryset_class(instance),
-            self._fill,
-            self._attach_unsaved,
-            counts.row_counts,
-            counts.link_counts,
-            to_attr,
-            ATTRIBUTE if to_attr is None else self.asked_at(instance).container,
-            translated=translated,
-            **self._rows_that_refer(),
-        )
+    @property
+    def key_spec(self) -> tuple[str, bool]:
+        """What the engine is told of the object's key: its name, and whether it has to be read through its descriptor."""
+        return self.relation.key_name, is_data_descriptor(self.relation.model, self.relation.key_name)
 
-    def _rows_that_refer(self) -> dict[str, Any]:
-        """What the engine is told of rows that hold the key themselves."""
-        return {}
+    def filling_spec(self, instance: Model) -> tuple[str, str, Any, Callable[[Any, list[Any]], Any]]:
+        """What the engine is told of the queryset that the rows are attached in."""
+        queryset_class = None if self.lookup.to_attr is not None else self._queryset_class(instance)
+        return self.relation.name, self.relation.cache_name, queryset_class, self._fill
 
     def _queryset_class(self, instance: Model) -> Any:
         """A class whose instances the engine can fill by itself; None when only the manager can make one."""
@@ -89,7 +77,7 @@ class ToManyStep(Step):
         queryset._prefetch_done = True
         return queryset
 
-    def _attach_unsaved(self, instance: Any) -> None:
+    def attach_unsaved(self, instance: Any) -> None:
         """Gives an object without a key Django's own answer: a ValueError, as a rule."""
         prefetch_related_objects([instance], django_lookup(self))
 
@@ -97,6 +85,6 @@ class ToManyStep(Step):
         return follow_to_many(objects, self.relation.cache_name)
 
 
-def load_keys(level: Level, count: QueryCount, instances: list[Any]) -> None:
+def load_keys(level: Level, instances: list[Any], count: QueryCount) -> None:
     """Loads the key of objects that have it deferred."""
     load_deferred(instances, level.step.relation.key_name, count.on)

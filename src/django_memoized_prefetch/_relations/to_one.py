@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 from django.db.models import Model
 
-from .._engine import ToOne, follow_to_one
+from .._engine import follow_to_one
 from .._queries.counting import QueryCount
 from .._queries.deferred import load_deferred
 from .._queries.equality import check_asked_for, equals_as_python
@@ -26,7 +25,6 @@ class ToOneStep(Step):
     """Relations of one chunk to one table are attached together, and share a query."""
 
     is_to_one = is_single = True
-    sets_attribute = False  # instead of the cache of a relation
 
     @property
     def place(self) -> Place:
@@ -39,35 +37,26 @@ class ToOneStep(Step):
         relation = self.relation
         return relation.reverse_name is not None and not equals_as_python(relation.target_field, connections[alias])
 
-    def engine(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ToOne:
-        relation, to_attr = self.relation, self.lookup.to_attr
-        return ToOne(
-            relation.key_name,
-            relation.cache_name,
-            relation.reverse_name,
-            self.sets_attribute,
-            counts.row_counts,
-            to_attr,
-            ATTRIBUTE if to_attr is None else self.asked_at(instance).container,
-            translated,
-            relation.target_field is None or equals_as_python(relation.target_field, connections[alias]),
-        )
-
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         first = next((level for level in levels if not level.step.is_absent), levels[0])
         # Relations of the same objects are read and attached together, object by object.
         by_objects: dict[int, tuple[Sequence[Any], list[Any], bool]] = {}
         for level in levels:
             same = by_objects.setdefault(id(level.objects), (level.objects, [], level.remembered))
-            same[1].append(run.engine(level))
-        fetch, load = partial(_fetch, first, count), partial(_load, levels, count)
-        run.pins.to_one(first.memo, list(by_objects.values()), fetch, load, run.lent)
+            same[1].append(run.spec(level))
+        with run.pins.to_one(first.memo, list(by_objects.values()), run.lent) as rows:
+            if instances := rows.collect():
+                _load_keys(levels, instances, count)
+                rows.collect_loaded()
+            if keys := rows.missing():
+                rows.admit(_fetch(first, keys, count))
+            rows.attach()
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_to_one(objects, self.relation.cache_name)
 
 
-def _fetch(level: Level, count: QueryCount, keys: list[Any]) -> list[Any]:
+def _fetch(level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
     key_name = level.table.key_name
     with count.on(level.alias):
         rows = fetch_rows(level.source, key_name, keys, level.objects[0])
@@ -76,6 +65,6 @@ def _fetch(level: Level, count: QueryCount, keys: list[Any]) -> list[Any]:
     return rows
 
 
-def _load(levels: list[Level], count: QueryCount, instances: list[Any]) -> None:
+def _load_keys(levels: list[Level], instances: list[Any], count: QueryCount) -> None:
     for attname in dict.fromkeys(level.step.relation.key_name for level in levels):
         load_deferred([one for one in instances if hasattr(type(one), attname)], attname, count.on)

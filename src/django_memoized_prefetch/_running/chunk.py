@@ -67,9 +67,9 @@ class ChunkRun:
     def counts(self, lookup: Lookup) -> PathCounts:
         return self._lookups.counts_of(lookup)
 
-    def engine(self, level: Level, translated: dict[Any, Any] | None = None) -> Any:
-        """The engine's object for a level's relation; its own where values are translated for this chunk."""
-        return self._lookups.engine(level, level.translated if translated is None else translated)
+    def spec(self, level: Level, translated: dict[Any, Any] | None = None) -> Any:
+        """What the engine is told of a level's relation. A spec of its own where values are translated for this chunk."""
+        return self._lookups.spec(level, level.translated if translated is None else translated)
 
     # --- levels
 

@@ -77,7 +77,7 @@ class LookupSet:
         self._counts: dict[str, PathCounts] = {}
         for lookup in self.tree.root.all_below():
             self.counts_of(lookup)
-        self._engines: dict[Step, Any] = {}
+        self._specs: dict[Step, Any] = {}
         self._thrashing: dict[str, tuple[int, int, int]] = {}
 
     def process(self, rows: Sequence[Any], session: Session, scope: Any) -> None:
@@ -130,15 +130,15 @@ class LookupSet:
     def steps_of(self, lookup: Lookup) -> Iterator[Step]:
         return (step for step in self.planner.steps() if step.lookup.path == lookup.path)
 
-    def engine(self, level: Level, translated: dict[Any, Any] | None) -> Any:
-        """The engine's object for the relation of a level; its own where values are translated for this chunk."""
+    def spec(self, level: Level, translated: dict[Any, Any] | None) -> Any:
+        """What the engine is told of a level's relation. A spec of its own where values are translated for this chunk."""
         step, counts, instance = level.step, self.counts_of(level.step.lookup), level.objects[0]
         if translated is not None:
-            return step.engine(instance, counts, level.alias, translated)
-        engine = self._engines.get(step)
-        if engine is None:
-            engine = self._engines[step] = step.engine(instance, counts, level.alias)
-        return engine
+            return step.spec(instance, counts, level.alias, translated)
+        spec = self._specs.get(step)
+        if spec is None:
+            spec = self._specs[step] = step.spec(instance, counts, level.alias)
+        return spec
 
     def check(self, model: type[Model]) -> None:
         """Raises where a lookup does not fit the model."""

@@ -162,7 +162,8 @@ struct authors_of_books {
         }
         keys[1] = reading(one.translated_by, one.translator_id);
     }
-    void load_deferred(std::span<const std::size_t> objects) {
+    template <class Numbers>
+    void load_deferred(const Numbers& objects) {
         ++deferred_queries;
         for (const std::size_t i : objects) {
             books[i].author_id_deferred = false;
@@ -240,12 +241,24 @@ using author_memo = memo_of<author>;
 using category_memo = memo_of<category>;
 using book_links = mp::link_table<id, id>;
 
+/// Collects the keys of a group of objects, and loads those that are deferred.
+template <class Memo, class Objects>
+std::size_t collect(mp::to_one_pass<Memo>& pass, Objects& objects) {
+    typename mp::to_one_pass<Memo>::template vector_of<std::size_t> deferred;
+    const std::size_t number = pass.collect(objects, &deferred);
+    if (!deferred.empty()) {
+        objects.load_deferred(deferred);
+        pass.collect_loaded(number, objects, deferred);
+    }
+    return number;
+}
+
 /// One whole chunk, as a user of the core runs it. `count` has two relations: author and translator.
 template <class Memo, class Source>
 std::size_t attach_authors(Memo& memo, Source& source, std::vector<book>& books, std::span<mp::counters> count) {
     mp::to_one_pass<Memo> pass(memo);
     authors_of_books objects{books};
-    const std::size_t number = pass.collect(objects);
+    const std::size_t number = collect(pass, objects);
     pass.resolve(source);
     pass.attach(number, objects);
     pass.commit(count);
