@@ -113,8 +113,8 @@ def links_memoized() -> Outcome:
 
 
 def links(process_chunk: Callable[[list[Book]], object]) -> Outcome:
-    # The link query's own time is the time in the cursor. All the rest is the contender's, even the time in which Django
-    # compiles the query. The time of Django's values_list() of the same links is for comparison only.
+    # The link query's own time is the time in the cursor. The rest is the contender's, even Django's compiling of the
+    # query. The time of Django's values_list() of the same links is for comparison only.
     connection.make_cursor = lambda cursor: TimedCursor(cursor, connection)
     through = Book.categories.through.objects
     outcome = Outcome()
