@@ -1,4 +1,4 @@
-"""Runs workloads, every contender in its own process, in interleaved rounds, and reports."""
+"""Runs the workloads and reports. Each contender runs in its own process; the rounds are interleaved."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def is_whole(arguments: argparse.Namespace, contenders: list[str]) -> bool:
 
 @contextlib.contextmanager
 def filled(database: str, scale: float, build: Path) -> Iterator[str]:
-    """The file, or the URL of the server, with the bookshop in it."""
+    """Fills a database with the bookshop; gives its file, or the URL of its server."""
     if database == "sqlite":
         file = data.file_for(build, scale)
         if not file.exists():
@@ -170,7 +170,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def child(python: str, module: str, *arguments: str, label: str = "") -> str:
-    """The output of a module run in a process of its own, with a running clock on the terminal meanwhile."""
+    """Runs a module in its own process and returns its output. Meanwhile a clock runs on the terminal."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     start = time.monotonic()
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Model instances alone: how long it takes to build them, and what they weigh."""
+"""Model instances alone: how long it takes to build them, and how much memory they take."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def run(workload: str, contender: str) -> Outcome:
 
 
 def tuples(queryset: QuerySet[Any]) -> list[Any]:
-    """The same statement by a cursor."""
+    """The rows of the same statement, read by a cursor."""
     with connection.cursor() as cursor:
         cursor.execute(*queryset.query.sql_with_params())
         return cursor.fetchall()
 
 
 def weigh(built: Callable[[QuerySet[Any]], QuerySet[Any]]) -> Outcome:
-    """What a result of twice as many rows takes more, by row: what there is one of for each result is not counted."""
+    """Bytes per row: the difference of results of n and 2n rows, so that what each result has once is not counted."""
     outcome = Outcome()
     for model in (Book, Author, Edition):
         rows = model.objects.count()
@@ -63,7 +63,7 @@ def weigh(built: Callable[[QuerySet[Any]], QuerySet[Any]]) -> Outcome:
 
 
 def bytes_of(queryset: QuerySet[Any]) -> int:
-    list(queryset.all())  # what is made once and kept is not counted
+    list(queryset.all())  # so that what is made once and kept is not counted
     gc.collect()
     tracemalloc.start()
     rows = list(queryset)

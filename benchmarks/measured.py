@@ -19,14 +19,14 @@ class Measured:
         return [median(run["samples"][figure]) for run in self.runs]
 
     def best(self, figure: str | None = None) -> float:
-        """The best round; a round's figure is the median of its samples. Without a name: the main figure."""
+        """The best round of a figure, by default the main one. A round counts as the median of its samples."""
         return min(self.medians(figure or self.figures[0]))
 
     def fastest(self, figure: str) -> float:
         return min(min(run["samples"][figure]) for run in self.runs)
 
     def spread(self, figure: str) -> float | None:
-        """How much slower the worst round was than the best."""
+        """How much slower the worst round was than the best, as a fraction."""
         medians = self.medians(figure)
         return max(medians) / min(medians) - 1 if len(medians) > 1 else None
 

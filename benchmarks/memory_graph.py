@@ -1,4 +1,4 @@
-"""Streams a table with `chunks()` and draws how much memory the process has meanwhile.
+"""Streams a table with `chunks()` and draws how much memory the process uses meanwhile.
 
 `python -m benchmarks.memory_graph [--rows 10000000] [--output docs/memory.svg]`; the rows are made anew in build/bench.
 """
@@ -51,7 +51,7 @@ def stream(file: Path, rows: int, output: Path) -> None:
 
 
 def resident() -> float:
-    """MiB that the process has now; where the system does not tell, the most that it had."""
+    """MiB that the process uses now; if the system does not tell, the most that it ever used."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * PAGE / 2**20 if statm.exists() else peak_bytes() / 2**20
 
@@ -65,7 +65,7 @@ def main() -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     try:
-        # In a process of its own, whose memory is not this one's.
+        # In its own process, so that its memory is not counted.
         command = [sys.executable, "-m", "benchmarks.bookshop.many", str(file), str(arguments.rows), str(AUTHORS)]
         subprocess.run(command, cwd=ROOT, check=True)
         stream(file, arguments.rows, arguments.output)

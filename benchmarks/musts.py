@@ -11,7 +11,7 @@ from .outcome import UNREAD
 from .workloads import ROWS as ROW_CONTENDERS
 
 CHUNKS_OF_REVIEWS = ROWS["review"] // 2_000
-# On older versions than Python 3.12 with Django 6.1, of what must be reached there.
+# With versions older than Python 3.12 and Django 6.1, this share of an eased limit is enough.
 OLDER = 0.8
 
 
@@ -23,7 +23,7 @@ class Must:
     value: Callable[..., float]  # of the contenders' measurements, in their order
     at_least: float | None = None
     at_most: float | None = None
-    eased: bool = False  # on older versions
+    eased: bool = False  # whether older versions need only `OLDER` of it
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ def without_cursor(raw: Measured, django: Measured, this: Measured) -> float:
 
 
 def memory(django: Measured, this: Measured, chunks: Measured) -> float:
-    """Of the memory without the memo's entries, which are the same rows in both."""
+    """The ratio of peak memory, without the memo's entries. `chunks` measured these; `memoized` keeps the same rows."""
     return (this.peak_bytes - chunks.memo_bytes) / django.peak_bytes
 
 
 def heaviest(django: Measured, this: Measured) -> float:
-    """In whole bytes: what measuring takes itself is hundredths of a byte per instance."""
+    """In whole bytes: measuring itself takes hundredths of a byte per instance."""
     return max(round(this.best(figure)) / round(django.best(figure)) for figure in django.figures)
 
 
 def times(other: str, **at_least: float) -> Iterator[Must]:
-    """`memoized` against another contender, by workload."""
+    """How many times as fast as another contender `memoized` must be, by workload."""
     for workload, ratio in at_least.items():
         yield Must(
             workload, f"memoized, times the speed of {other}", (other, "memoized"), speed_ratio, ratio, eased=True
@@ -142,10 +142,10 @@ MUSTS = (
 
 def verdicts(results: Mapping[str, Mapping[str, Measured]], *, older: bool) -> Iterator[Verdict]:
     """
-    One for each must whose contenders were all measured.
+    A verdict on each must whose contenders were all measured.
 
     Args:
-        older: Python or Django is older than those that the musts are for.
+        older: Whether Python or Django is older than the versions that the musts are for.
     """
     for must in MUSTS:
         measured = [results.get(must.workload, {}).get(name) for name in must.contenders]

@@ -1,4 +1,4 @@
-"""The original package in its own environment: it has this package's import name, so the two cannot share one."""
+"""The original package in an environment of its own: both packages have the same import name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from .workloads import ORIGINAL_VERSION
 
-# Of the same versions as here, as far as they are here.
+# Installed in the same versions as here, if they are here.
 LIKE_HERE = ("Django", "django-chunkator", "sqlparse", "asgiref", "psycopg", "psycopg-binary")
 
 
 def python(directory: Path) -> str:
-    """The environment's interpreter; made with this one's Python, Django and so on unless it is there already."""
+    """The environment's interpreter. If there is none yet, it is made with the Python, Django and so on of this one."""
     interpreter = directory / "bin" / "python"
     wanted = [f"django-memoized-prefetch=={ORIGINAL_VERSION}"]
     here = {(distribution.metadata["Name"] or "").lower() for distribution in metadata.distributions()}

@@ -1,4 +1,4 @@
-"""What one run of one contender found out."""
+"""What was measured in one run of one contender."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-# The figure of a second stream whose rows are not read.
+# Names the figure of a second stream, whose rows are not read.
 UNREAD = "less the user's loop"
 
 
 @dataclass
 class Outcome:
-    """Usable as a Django `execute_wrapper`, which is how it counts queries."""
+    """It is also a Django `execute_wrapper`: that is how it counts queries."""
 
     samples: dict[str, list[float]] = field(default_factory=dict)
     checksum: int = 0
     queries: int = 0
-    memo_bytes: int = 0  # of the entries that are remembered at the end; 0: not asked
+    memo_bytes: int = 0  # of the entries in memory at the end; 0: not measured
 
     def add(self, name: str, value: float) -> None:
         self.samples.setdefault(name, []).append(value)

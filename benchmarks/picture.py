@@ -9,7 +9,7 @@ from html import escape
 WIDTH, HEIGHT = 760, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 60  # margins around the plot
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#8d6a9f", "#b08900")
-# Of horizontal bars.
+# Sizes of the horizontal bars.
 PANEL, LABEL, BAR, GAP = 640, 250, 14, 6
 
 Points = Sequence[tuple[float, float]]
@@ -18,10 +18,10 @@ Bars = Sequence[tuple[str, float, bool]]  # label, value, whether it is emphasis
 
 def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Points], *, x_powers: bool = False) -> str:
     """
-    One line per series, by name, in a plot whose axes begin at 0.
+    A plot with one line per named series. Its axes begin at 0.
 
     Args:
-        x_powers: A step of the x axis is a factor; it then begins at the lowest power of ten.
+        x_powers: Makes the x axis logarithmic. It then begins at the lowest power of ten.
     """
     highest = max(x for points in series.values() for x, _ in points)
     x_ticks = powers(min(x for points in series.values() for x, _ in points), highest) if x_powers else ticks(highest)
@@ -52,9 +52,9 @@ def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Poin
 
 def bar_panels(panels: Sequence[tuple[str, Bars]], columns: int) -> str:
     """
-    Horizontal bars in panels side by side, each with a title and a scale of its own.
+    Panels of horizontal bars side by side, each with its own title and scale.
 
-    A bar that is far longer than the others is cut, and says so.
+    A bar that is far longer than the others is cut, and marked so.
     """
     rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     parts: list[str] = []
@@ -101,7 +101,7 @@ def text(x: float, y: float, words: str, *, size: int = 12, anchor: str = "middl
 
 
 def ticks(highest: float) -> list[float]:
-    """From 0 in round steps to the first that is not below the highest value."""
+    """Round steps from 0 to the first that reaches the highest value."""
     rough = highest / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
@@ -109,7 +109,7 @@ def ticks(highest: float) -> list[float]:
 
 
 def powers(lowest: float, highest: float) -> list[float]:
-    """The powers of ten from the last that is not above the lowest value to the first that is not below the highest."""
+    """The powers of ten that enclose the lowest and the highest value."""
     return [10.0**i for i in range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)]
 
 

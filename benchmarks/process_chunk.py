@@ -1,4 +1,4 @@
-"""`process_chunk` alone: what it costs per object when everything it may remember is remembered.
+"""`process_chunk` alone: what it costs per object once everything that it may remember is in memory.
 
 Samples are microseconds, one per chunk. Django builds a chunk's objects before the clock starts. Every chunk is new:
 the targets are in the memo, but the objects and their links were never seen, because processing a chunk for the second
@@ -76,7 +76,7 @@ def keys_memoized() -> Outcome:
 
 def keys(process_chunk: Callable[[list[Book]], object]) -> Outcome:
     outcome = Outcome()
-    # Translated books only: all three keys are set, none is passed over for free.
+    # Translated books only, so that all three keys are set and none is skipped for free.
     for chunk in chunkator_page(Book.objects.filter(translator__isnull=False), CHUNK):
         with connection.execute_wrapper(outcome):
             start = perf_counter()
@@ -113,8 +113,8 @@ def links_memoized() -> Outcome:
 
 
 def links(process_chunk: Callable[[list[Book]], object]) -> Outcome:
-    # The link query's own time is what is spent in the cursor. All else is the contender's, Django's compiling of the
-    # query included. Django's values_list() of the same links, compiled, run and listed, is shown for comparison only.
+    # The link query's own time is the time in the cursor. The rest is the contender's, even Django's compiling of the
+    # query. The time of Django's values_list() of the same links is for comparison only.
     connection.make_cursor = lambda cursor: TimedCursor(cursor, connection)
     through = Book.categories.through.objects
     outcome = Outcome()
@@ -149,7 +149,7 @@ def kinds_memoized() -> Outcome:
     from django_memoized_prefetch import MemoizedPrefetch
 
     def warm() -> Callable[[list[Book]], object]:
-        # 20,000 authors, 500 publishers and 300 categories: the first chunks bring them in.
+        # The first chunks load all 20,000 authors, 500 publishers and 300 categories.
         return MemoizedPrefetch(*KINDS, model=Book, lru_cache_size=AUTHORS_KEPT).process_chunk
 
     def cold() -> Callable[[list[Book]], object]:

@@ -1,4 +1,4 @@
-"""What the user does with the streamed rows: one loop for all contenders, which gives a checksum of what it read."""
+"""The user's loop over the streamed rows, the same for all contenders. It returns a checksum of what it read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_book_categories(books: Iterable[Any]) -> int:
 
 
 def read_book_category_lists(books: Iterable[Any]) -> int:
-    """The same where a collection is a list."""
+    """The same for collections that are lists."""
     checksum = 0
     for book in books:
         for category in book.categories:
@@ -50,7 +50,7 @@ def read_editions(editions: Iterable[Any]) -> int:
 
 
 def pass_over(rows: Iterable[Any]) -> int:
-    """Reads nothing: what is left is the time of streaming and attaching."""
+    """Reads nothing, so that only streaming and attaching take time."""
     checksum = 0
     for row in rows:
         checksum += row.id

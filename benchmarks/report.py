@@ -1,4 +1,4 @@
-"""The figures as tables and a picture: `python -m benchmarks.report RESULTS [--docs DIRECTORY]` makes them again."""
+"""Makes tables and a picture of saved figures: `python -m benchmarks.report RESULTS [--docs DIRECTORY]`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .workloads import CONTENDERS, OURS, WORKLOADS
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("Django", "django-chunkator", "django-auto-prefetch", "SQLAlchemy", "psycopg", "django-memoized-prefetch")
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
-# What the picture and the README show.
+# The workloads that the picture and the README show.
 SHOWN = ("fk", "m2m", "nested", "wide")
 BEGIN, END = "<!-- from docs/benchmarks.md -->\n", "<!-- end -->\n"
 
@@ -31,7 +31,7 @@ class Report:
     """
     What was measured, and under which conditions.
 
-    runs: By database, workload and contender.
+    runs: The measurements by database, workload and contender.
     """
 
     conditions: str
@@ -91,7 +91,7 @@ def processor() -> str:
 
 
 def table(workload: str, measured: dict[str, Measured]) -> list[list[str]]:
-    """A row for each contender and figure; the first row is the head."""
+    """A row for each contender and figure, below a head."""
     unit = {"s": "seconds", "us": "microseconds", "bytes": "bytes"}[WORKLOADS[workload].unit]
     rows = [["contender", "", unit, "spread", "queries", "peak MiB", "x Django", "x 0.1.2"]]
     for contender, result in measured.items():
@@ -141,7 +141,7 @@ def markdown(rows: list[list[str]], names: int) -> list[str]:
 
 
 def summary(report: Report, database: str) -> list[str]:
-    """Seconds by contender and workload; of the first workload also queries and memory."""
+    """Seconds by contender and workload, and queries and memory of the first workload."""
     results = {workload: report.runs[database][workload] for workload in SHOWN if workload in report.runs[database]}
     heads = [WORKLOADS[workload].name for workload in results]
     first = next(iter(results))
@@ -201,7 +201,7 @@ def write(report: Report, docs: Path) -> None:
 
 
 def quote(report: Report, readme: Path) -> None:
-    """Puts the table of the first database between the two comments that are there for it."""
+    """Puts the table of the first database between its two comments in the README."""
     before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

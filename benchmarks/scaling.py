@@ -1,7 +1,7 @@
-"""How the time per row depends on the number of rows, the size of the memo and the size of a chunk, as pictures.
+"""Draws how the time per row depends on the number of rows, the size of the memo and the size of a chunk.
 
 `python -m benchmarks.scaling [--rows 10000000] [--docs docs]`: books with author, translator and publisher, streamed by
-`memoized` and by Django's `prefetch_related().iterator()`, each time in a process of its own. The rows are made anew in
+`memoized` and by Django's `prefetch_related().iterator()`, each run in its own process. The rows are made anew in
 build/bench.
 """
 
@@ -37,9 +37,9 @@ class Run:
 @dataclass(frozen=True)
 class Picture:
     """
-    What is varied, and for what.
+    A picture of runs that differ in one thing.
 
-    varied: The name of a Run's attribute.
+    varied: The attribute of a Run in which they differ.
     """
 
     name: str
@@ -91,7 +91,7 @@ def pictures(most: int) -> list[Picture]:
 
 def stream(file: str, run: Run) -> dict[str, Any]:
     set_up(file)
-    logging.getLogger("django_memoized_prefetch").setLevel(logging.ERROR)  # small memos are meant to be
+    logging.getLogger("django_memoized_prefetch").setLevel(logging.ERROR)  # memos are small on purpose
     from django_memoized_prefetch import memoized
 
     from .bookshop.models import Book
@@ -106,7 +106,7 @@ def stream(file: str, run: Run) -> dict[str, Any]:
 
 
 def measure(file: Path, all_pictures: list[Picture], rounds: int) -> dict[Run, float]:
-    """The best time of each run, in rounds of all of them."""
+    """The best time of each run. Every round has all runs."""
     runs = list(dict.fromkeys(run for picture in all_pictures for run in picture.runs()))
     times: dict[Run, float] = {}
     checksums: dict[int, int] = {}
@@ -128,7 +128,7 @@ def draw(picture: Picture, times: dict[Run, float]) -> str:
     series: dict[str, list[tuple[float, float]]] = {MEMOIZED: [], DJANGO: []}
     for run in picture.runs():
         series[run.contender].append((getattr(run, picture.varied), times[run]))
-    if len(series[DJANGO]) == 1:  # it does not depend on what is varied
+    if len(series[DJANGO]) == 1:  # its time does not depend on the varied attribute
         series[DJANGO] = [(value, series[DJANGO][0][1]) for value in picture.values]
     return line_chart(picture.title, picture.x_label, "us per row", series, x_powers=True)
 

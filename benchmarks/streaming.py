@@ -1,4 +1,4 @@
-"""The job end to end: stream a table in chunks and read what is related to every row.
+"""The whole job: stream a table in chunks and read the related rows of each row.
 
 All contenders but `raw` read their objects with the same loop. `original` and `this` are the same code in two
 environments. `this` processes chunks of objects that Django built; `chunks` and `memoized` build them natively.
@@ -32,8 +32,8 @@ class Job:
     """
     One workload.
 
-    configs: Arguments of MemoizedPrefetchConfig, as they were written for version 0.1.2.
-    kept: `lru_cache_size`, for all tables alike.
+    configs: Arguments of MemoizedPrefetchConfig, in the form of version 0.1.2.
+    kept: The `lru_cache_size` of all tables.
     """
 
     model: type[Model]
@@ -42,7 +42,7 @@ class Job:
     raw: Callable[[], int]
     configs: Callable[[], list[dict[str, Any]]]
     kept: int | None = AUTHORS_KEPT
-    also_unread: bool = False  # measured without the user's own loop, too
+    also_unread: bool = False  # also measured without the user's own loop
 
 
 def table(cursor: CursorWrapper, columns: str, name: str) -> dict[int, tuple]:
@@ -91,7 +91,7 @@ def nested_raw() -> int:
 
 
 def wide_raw() -> int:
-    """Converts the columns that the loop reads, and no others."""
+    """Converts only the columns that the loop reads."""
     columns = [field.column for field in Edition._meta.concrete_fields]
     at = columns.index
     key, pages, price, published, details = map(at, ("id", "pages", "price", "published", "details"))
@@ -162,7 +162,7 @@ JOBS = {
     ),
 }
 
-# A contender gives iterables of rows with what is related to them at hand: chunks, or one that streams them all.
+# What a contender returns: iterables of rows whose related rows are at hand. Either many chunks, or one stream of all.
 Rows = Iterable[Iterable[Any]]
 
 
@@ -177,7 +177,7 @@ def select_related(job: Job, _: Outcome) -> Rows:
 def fetch_peers(job: Job, _: Outcome) -> Rows:
     from django.db.models import FETCH_PEERS
 
-    # In chunks: under iterator() every row is read alone, and makes queries of its own.
+    # In chunks: under iterator() each row comes alone and runs its own queries.
     return chunkator_page(job.model.objects.fetch_mode(FETCH_PEERS), CHUNK)
 
 

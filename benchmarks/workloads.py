@@ -1,4 +1,4 @@
-"""What can be run: workloads, and the contenders of each."""
+"""The workloads that can be run, and the contenders of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 ORIGINAL_VERSION = "0.1.2"
-# As the rows of a table name them.
+# Their names in the rows of a table.
 CONTENDERS = {
     "raw": "raw cursor, tuples only",
     "django": "Django `prefetch_related().iterator()`",
@@ -26,13 +26,13 @@ OURS = ("this", "chunks", "memoized", "memoized-all")
 
 @dataclass(frozen=True)
 class Workload:
-    name: str  # short, as the head of a column
+    name: str  # a short one, for the head of a column
     title: str
     module: str
     contenders: tuple[str, ...]
     unit: str
-    minutes_long: tuple[str, ...] = ()  # contenders that run once only, unless asked for more
-    labels: tuple[tuple[str, str], ...] = ()  # of contenders that do something else here than CONTENDERS says
+    minutes_long: tuple[str, ...] = ()  # contenders that run only once unless asked for more
+    labels: tuple[tuple[str, str], ...] = ()  # of contenders whose name in CONTENDERS does not fit here
 
     def label(self, contender: str) -> str:
         return dict(self.labels).get(contender, CONTENDERS[contender])
@@ -126,7 +126,7 @@ def has_fetch_modes() -> bool:
     return django.VERSION >= (6, 1)
 
 
-# Contenders that cannot run everywhere: whether they can here, and what they need.
+# Contenders that cannot run everywhere: whether they can run here, and what they need.
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "fetch_peers": (has_fetch_modes, "Django 6.1"),
     "auto_prefetch": (lambda: is_installed("auto_prefetch"), "django-auto-prefetch"),

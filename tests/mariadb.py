@@ -1,7 +1,7 @@
-"""Runs Python tests on a MariaDB that lives as long as they do; started by `make test-mariadb`.
+"""Runs Python tests on a MariaDB server started for them; `make test-mariadb` calls it.
 
-python -m tests.mariadb                  those below
-python -m tests.mariadb [pytest args]    others: tests/python/test_memoized.py -k name
+python -m tests.mariadb                  runs the tests listed below
+python -m tests.mariadb [pytest args]    runs others: tests/python/test_memoized.py -k name
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = ["tests/python/test_equal_keys.py", "tests/python/test_key_columns.py", "tests/python/test_foreign_keys.py"]
-# Has "NULL" beside "null" in a unique column, which are one here.
+# It stores "NULL" and "null" in a unique column; MariaDB takes them for one value.
 TESTS += ["--deselect", "tests/python/test_key_columns.py::test_values_find_themselves[text]"]
 
 
 @contextmanager
 def mariadb() -> Iterator[str]:
-    """The URL of a server that listens on a socket only, and lets everybody in."""
-    # Not below the repository: a socket's path has at most 107 characters.
+    """Starts a server that listens on a socket only and lets everybody in; gives its URL."""
+    # Outside the repository, because a socket's path has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="memoized-prefetch-"))
     data, socket, log = directory / "data", directory / "socket", directory / "log"
     common = ["--no-defaults", f"--datadir={data}"]
@@ -41,10 +41,10 @@ def mariadb() -> Iterator[str]:
         with log.open("w") as output, uninterrupted():
             install = [program("mariadb-install-db"), *common, "--auth-root-authentication-method=normal"]
             subprocess.run([*install, "--skip-test-db"], stdout=output, stderr=output, check=True)
-            # The character set is Debian's and Django's own advice; the collation is the one that comes with it.
+            # Debian sets and Django advises this character set; the collation is its default.
             options = ["--skip-networking", "--skip-grant-tables", "--character-set-server=utf8mb4"]
             options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", f"--socket={socket}"]
-            # In a session of its own: Ctrl-C in a terminal is for the tests.
+            # In its own session, so that Ctrl-C in a terminal reaches the tests only.
             server = subprocess.Popen(
                 [program("mariadbd"), *common, *options], stdout=output, stderr=output, start_new_session=True
             )
@@ -64,7 +64,7 @@ def mariadb() -> Iterator[str]:
 
 
 def program(name: str) -> str:
-    """Where it is; Debian's server is where only root looks."""
+    """The path of a program. Debian installs the server where only root looks."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if found is None:
         raise ServerError(f"there is no {name}: script/bootstrap --mariadb installs it")

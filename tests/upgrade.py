@@ -27,7 +27,7 @@ def main(wheel: Path) -> None:
         after = subprocess.check_output([python, "-c", VERSION], text=True).strip()
         if (before, after) != ("0.1.2", wheel.name.split("-")[1]):
             sys.exit(f"expected 0.1.2 and then the version of {wheel.name}, got {before} and {after}")
-        # Isolated: nothing of this tree but the tests is on the path.
+        # Only the tests of this tree are on the path.
         subprocess.run(
             [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/python/test_original_examples.py"],
             cwd=ROOT,

@@ -1,4 +1,4 @@
-"""As far as the benchmarks stream them."""
+"""The tables that the benchmarks stream."""
 
 from __future__ import annotations
 

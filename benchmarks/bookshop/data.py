@@ -1,6 +1,6 @@
 """Writes the bookshop's tables: the same rows every time, in every database.
 
-The runner calls it: `python -m benchmarks.bookshop.data DATABASE SCALE`, and with `drop` in place of the scale.
+The runner calls `python -m benchmarks.bookshop.data DATABASE SCALE`, and in the end with `drop` in place of the scale.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROWS = {
     "panel": 2_000,
     "edition": 100_000,
 }
-# Of PostgreSQL: made before and dropped after the runs.
+# On PostgreSQL, made before the runs and dropped after them.
 SCHEMA = "memoized_prefetch_benchmarks"
 
 
@@ -35,14 +35,14 @@ def rows(table: str, scale: float) -> int:
 
 
 def file_for(directory: Path, scale: float) -> Path:
-    # Named after the code that writes it, so that a file of older code is not taken for this one's.
+    # Named after the code that writes it, so that a file written by older code is not used.
     here = Path(__file__)
     fingerprint = zlib.crc32(here.read_bytes() + here.with_name("models.py").read_bytes())
     return directory / f"bookshop-{scale:g}-{fingerprint:08x}.sqlite3"
 
 
 def write(database: str, scale: float) -> None:
-    """Into a new SQLite file, or into the schema of the PostgreSQL server that a URL names."""
+    """Writes into a new SQLite file, or into the schema on the PostgreSQL server that a URL names."""
     if database.startswith("postgres"):
         fill(database, scale)
         return

@@ -1,6 +1,6 @@
 """Writes a bookshop of any size into an SQLite file: `python -m benchmarks.bookshop.many FILE BOOKS AUTHORS`.
 
-How many books an author has follows Zipf's law: of a million authors, a thousand have half of all books.
+The number of books per author follows Zipf's law: of a million authors, a thousand have half of all books.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class Panel(models.Model):
 
 
 class EditionColumns(models.Model):
-    """The columns of an edition that are not foreign keys, its own key excepted."""
+    """The columns of an edition except for its foreign keys and its own key."""
 
     number = models.UUIDField()
     title = models.CharField(max_length=255)
@@ -70,7 +70,7 @@ class EditionColumns(models.Model):
 
 
 class Edition(EditionColumns):
-    """Twenty columns."""
+    """It has twenty columns."""
 
     illustrator = models.ForeignKey(Author, on_delete=models.CASCADE, related_name="+")
     publisher = models.ForeignKey(Publisher, on_delete=models.CASCADE, related_name="+")

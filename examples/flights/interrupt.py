@@ -1,4 +1,4 @@
-"""Ctrl-C and the other ways to ask a program to end: an exception that unwinds it, and cannot cut cleaning up short."""
+"""Ctrl-C and other signals that end a program: they become an exception that cannot interrupt the cleanup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody wants the program to stop. A KeyboardInterrupt, because database drivers know what to do then."""
+    """A request to stop the program. It is a KeyboardInterrupt, because database drivers know how to handle one."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -20,11 +20,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def interruptible() -> None:
-    """Turn the signals into an exception, also where the shell had them ignored."""
+    """Turn the signals into an exception, even if the shell ignored them."""
     last = -1.0
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        # Shells and timeout(1) may send a signal to the process and to its group: the second would break the cleanup.
+        # Shells and timeout(1) may signal both the process and its group. The second signal would break the cleanup.
         nonlocal last
         now = time.monotonic()
         if now - last > 1:
@@ -37,7 +37,7 @@ def interruptible() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put an interruption off until the end of the block."""
+    """Delay an interruption until the end of the block."""
     came: list[int] = []
     before = {signum: signal.signal(signum, lambda signum, frame: came.append(signum)) for signum in SIGNALS}
     try:

@@ -1,4 +1,4 @@
-"""What the flights are streamed for: a report per airline. Both contenders do exactly this."""
+"""The job that the flights are streamed for: a report per airline, the same for both contenders."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Airline:
     flights: int = 0
     miles: int = 0
     built: dict[str, int] = field(default_factory=dict)
-    """Tail number -> year, of each plane of which that is known."""
+    """Tail number -> year, for planes whose year is known."""
     origins: dict[str, int] = field(default_factory=dict)
-    """Name of an airport -> flights that left from there."""
+    """Name of an airport -> number of flights from there."""
     rivals: set[str] = field(default_factory=set)
-    """The airlines that fly to one of its destinations."""
+    """The airlines that fly to any of its destinations."""
 
 
 class Job:
@@ -47,7 +47,7 @@ class Job:
                     airline.rivals.add(other.carrier)
 
     def result(self) -> list[dict[str, Any]]:
-        """Plain values, so that results of two processes can be compared."""
+        """Plain values, so that the results of two processes can be compared."""
         return [
             {
                 "carrier": carrier,

@@ -1,4 +1,4 @@
-"""Fill the database with the data set, and tell whether it is all there."""
+"""Fill the database with the data set, and check that it is complete."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FLIGHT_COLUMNS = {
     "dest_id": "dest",
     "plane_id": "tailnum",
 }
-"""Column of the table -> column of the CSV file, those of the same meaning."""
+"""Column of the table -> column of the CSV file with the same meaning."""
 
 
 def load(directory: Path, years: int) -> None:
-    """Get the data if it is not in `directory`, load the year's flights `years` times, and make sure of the result."""
+    """Get the data if it is not in `directory`, load the year's flights `years` times, and check the result."""
     if not directory.exists():
         print("  getting the data ...")
         data.fetch(directory)
@@ -43,8 +43,8 @@ def load(directory: Path, years: int) -> None:
 
 
 def fill(directory: Path, years: int, advance: Callable[[int], None]) -> None:
-    """Create the tables with all rows, in one transaction."""
-    # The schema editor creates indexes and constraints when it is left, after the rows: faster than with every row.
+    """Create and fill the tables in one transaction."""
+    # The schema editor creates indexes and constraints on exit, after the rows. That is faster than for every row.
     with connection.schema_editor() as editor:
         for model in (Airline, Airport, Plane, Flight):
             editor.create_model(model)
@@ -56,7 +56,7 @@ def fill(directory: Path, years: int, advance: Callable[[int], None]) -> None:
         pairs = Flight.objects.order_by("dest_id", "carrier_id").values_list("dest_id", "carrier_id").distinct()
         _insert(AIRPORT_AIRLINE, ["airport_id", "airline_id"], list(pairs))
     if connection.vendor == "postgresql":
-        # What autovacuum would otherwise do later, in the middle of one contender's time.
+        # Otherwise autovacuum would do this later, while a contender is timed.
         with connection.cursor() as cursor:
             for model in (Airline, Airport, Plane, Flight, AIRPORT_AIRLINE):
                 cursor.execute(f"VACUUM ANALYZE {connection.ops.quote_name(model._meta.db_table)}")
@@ -70,7 +70,7 @@ def _flights(directory: Path) -> Iterator[tuple[Any, ...]]:
 
 
 def _insert(model: type[Model], columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Load rows of text; the database makes numbers and times of it."""
+    """Load rows of text. The database converts them to numbers and times."""
     quote = connection.ops.quote_name
     into = f"{quote(model._meta.db_table)} ({', '.join(map(quote, columns))})"
     with connection.cursor() as cursor:
@@ -83,7 +83,7 @@ def _insert(model: type[Model], columns: list[str], rows: Iterable[tuple[Any, ..
 
 
 def counts() -> dict[str, int]:
-    """What the tables hold."""
+    """The number of rows in each table."""
     known_plane = Exists(Plane.objects.filter(pk=OuterRef("plane_id")))
     known_dest = Exists(Airport.objects.filter(pk=OuterRef("dest_id")))
     return {
@@ -99,7 +99,7 @@ def counts() -> dict[str, int]:
 
 
 def differences(years: int) -> list[str]:
-    """What the tables hold other than they should."""
+    """The counts that are wrong, in words."""
     found = counts()
     expected = {**data.COUNTS, **{what: number * years for what, number in data.COUNTS_PER_YEAR.items()}}
     return [
@@ -110,7 +110,7 @@ def differences(years: int) -> list[str]:
 def is_loaded(years: int) -> bool:
     try:
         return not differences(years)
-    except DatabaseError:  # no such table, or not such a table
+    except DatabaseError:  # the table does not exist, or has other columns
         return False
 
 

@@ -1,6 +1,6 @@
-"""Run one contender over all flights and print what it took, as JSON: `python -m flights.measure django`.
+"""Run one contender over all flights and print its figures as JSON: `python -m flights.measure django`.
 
-Each contender has a process to itself, so that one's memory is not counted as the other's.
+Each contender has its own process, so that its memory is measured separately.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Meter:
     """Counts queries and the related rows that are fetched; used with Django's `execute_wrapper`.
 
-    Rows are counted by the hundred, as they leave the database driver: that takes no time to speak of, and is the same
-    for every contender.
+    Rows are counted by the hundred as they leave the database driver. This takes hardly any time, and as much for every
+    contender.
     """
 
     def __init__(self, stream: type[Model], related: list[type[Model]]) -> None:
@@ -44,7 +44,7 @@ class Meter:
         selected, _, rest = sql.partition(" FROM ")
         table = rest.partition(" ")[0]
         if table != self.stream:
-            # Rows with all columns of a table become model instances; others are keys, or pairs of keys.
+            # Rows with all columns of a table become model instances. Others are keys, or pairs of keys.
             columns = self.columns.get(table)
             makes_instances = columns is not None and all(f"{table}.{column}" in selected for column in columns)
             self._count_rows(context["cursor"], makes_instances)
@@ -67,7 +67,7 @@ def _quoted_table(model: type[Model]) -> str:
 
 
 def peak_memory() -> int:
-    """Bytes. Linux's VmHWM, since ru_maxrss also knows the process that started this one."""
+    """Bytes. On Linux it is VmHWM, because ru_maxrss may include the process that started this one."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024

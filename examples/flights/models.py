@@ -1,4 +1,4 @@
-"""The tables of the demo. Keys are the codes that aviation itself uses; columns are named as in the data set."""
+"""The tables of the demo. Their keys are the codes of aviation, and their columns are named as in the data set."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Flight(models.Model):
     distance = models.IntegerField()
     carrier = models.ForeignKey(Airline, models.PROTECT, related_name="flights")
     origin = models.ForeignKey(Airport, models.PROTECT, related_name="departures")
-    # Real data: four airports (three on Puerto Rico) and 721 planes are missing in their tables, so the database
-    # must not insist on them. With null=True such a flight's `dest` and `plane` are None once they are prefetched.
+    # Real data: four airports (three on Puerto Rico) and 721 planes are missing from their tables, so there are no
+    # constraints. With null=True such a flight's `dest` and `plane` are None once they are prefetched.
     dest = models.ForeignKey(Airport, models.DO_NOTHING, related_name="arrivals", null=True, db_constraint=False)
     plane = models.ForeignKey(Plane, models.DO_NOTHING, related_name="flights", null=True, db_constraint=False)

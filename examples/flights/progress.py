@@ -1,4 +1,4 @@
-"""A progress bar for terminals; where there is none, nothing."""
+"""A progress bar for terminals. Without a terminal it prints nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with the number of flights just done. The bar wipes itself out at the end."""
+    """Yield a function to call with the number of flights just done. The bar disappears at the end."""
     if not sys.stderr.isatty():
         yield lambda number: None
         return
@@ -26,7 +26,7 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
         nonlocal done, drawn
         done += number
         now = time.monotonic()
-        if now - drawn > 0.1:  # more often nobody sees
+        if now - drawn > 0.1:  # nobody sees more than that
             drawn = now
             _draw(label, done, total, now - started)
 

@@ -23,7 +23,7 @@ def result(airlines: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def comparison(django: dict[str, Any], memoized: dict[str, Any]) -> Iterator[str]:
-    """The measured table; both arguments are what `flights.measure` printed."""
+    """The table of measurements. Both arguments are outputs of `flights.measure`."""
     seconds = [each["reading"] + each["working"] for each in (django, memoized)]
     yield f"{'':34}{'Django':>10}{'memoized':>12}"
     yield _line("seconds", *seconds, digits=2)
@@ -48,7 +48,7 @@ def _ratio(django: float, memoized: float) -> str:
 
 
 def difference() -> Iterator[str]:
-    """The source of the two contenders."""
+    """The source code of the two contenders."""
     yield f"RELATIONS = {contenders.RELATIONS}"
     yield ""
     for contender in (contenders.django, contenders.memoized):

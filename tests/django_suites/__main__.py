@@ -1,5 +1,5 @@
 """
-Runs Django's own test suites through this package; started by `make django-suites`.
+Runs Django's own test suites through this package; `make django-suites` calls it.
 
     python -m tests.django_suites                                   every version, mode and suite
     python -m tests.django_suites 6.1 hydrate fresh prefetch_related    these
@@ -21,7 +21,7 @@ from tests.run import heading
 
 
 def environments(versions: list[str]) -> dict[str, str]:
-    """An interpreter for each version of Django, the oldest for the oldest, with the package as it is now."""
+    """An interpreter with the current package for each Django: the newest for the newest, the oldest for all others."""
     here = interpreters()
     wheels: dict[str, tuple[Path, Path]] = {}
     found: dict[str, str] = {}
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     modes = [mode for mode in MODES if mode in options.what] or list(MODES)
     wanted = [suite for suite in suites if suite in options.what]
     if options.python:
-        # Not resolved: a link to an interpreter is what a virtual environment is found by.
+        # Not resolved: Python finds a virtual environment by the link to the interpreter.
         python = str(Path(options.python).absolute())
         pythons = {installed(python).version: python}
     else:

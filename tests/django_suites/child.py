@@ -1,5 +1,5 @@
 """
-Runs Django's runtests.py in this process; started in Django's directory of tests by `runs.py`.
+Runs Django's runtests.py in this process. `runs.py` starts it in the directory of Django's tests.
 
     python -m tests.django_suites.child MODE REPORT SUITE...
 """
@@ -26,7 +26,7 @@ def main(mode: str, report: str, *suites: str) -> None:
         counts = take_over(mode, recorder, differences(mode, version))
         record(recorder)
         sys.argv = ["runtests.py", "--settings=test_sqlite", "--parallel=1", *suites]
-        # Whether tests failed is said more precisely by the outcomes than by the exit.
+        # The outcomes say more precisely than the exit code which tests failed.
         with suppress(SystemExit):
             runpy.run_path("runtests.py", run_name="__main__")
         recorder.end(counts())
@@ -34,14 +34,14 @@ def main(mode: str, report: str, *suites: str) -> None:
 
 def take_over(mode: str, recorder: Recorder, listed: dict[str, Difference]) -> Callable[[], dict[str, Any]]:
     """
-    Puts the package in Django's place; returns what tells how often it was there.
+    Puts the package in Django's place. Returns a function that tells how often it was used.
 
     Args:
-        listed: By test, where it differs from Django on purpose.
+        listed: The intended differences from Django, by test.
     """
     if mode == STOCK:
         return dict
-    # Imported before any test module is, which may bind what is replaced.
+    # Import this before any test module, because they may bind what is replaced.
     if mode in ROW_MODES:
         from tests.django_suites.hydrated import hydrate_everything
 

@@ -1,4 +1,4 @@
-"""Where this package differs from Django on purpose, test by test. What passes as under Django must not be here."""
+"""The tests in which this package differs from Django on purpose. A test that passes must not be listed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tests.django_suites.suites import COMPARE, ENGINE_MODES
 
 ALL = ("4.2", "5.2", "6.0", "6.1")
 
-# The number of queries may be higher, by one for each many-to-many lookup inside of the assertion at most.
+# The number of queries may be higher, by at most one for each many-to-many lookup inside the assertion.
 MORE = "more queries"
-# It may be lower.
+# The number of queries may be lower.
 FEWER = "fewer queries"
 # The test fails.
 OTHER = "other"
@@ -19,9 +19,9 @@ OTHER = "other"
 @dataclass(frozen=True)
 class Difference:
     """
-    Tests that see a difference, and why it is one that users are told of.
+    Tests that see a difference, with its reason. Users are told about it.
 
-    queries: MORE or FEWER, when the number of queries is all that differs.
+    queries: MORE or FEWER if only the number of queries differs.
     """
 
     reason: str
@@ -31,7 +31,7 @@ class Difference:
     versions: tuple[str, ...] = ALL
 
     def permits(self, expected: int, executed: int, many_to_many: int) -> bool:
-        """Whether an assertNumQueries that failed is within what was agreed on."""
+        """Whether this difference allows the number of queries of a failed assertNumQueries."""
         if self.queries == MORE:
             return expected < executed <= expected + many_to_many
         return self.queries == FEWER and executed < expected
@@ -177,7 +177,7 @@ DIFFERENCES: tuple[Difference, ...] = (
 
 
 def differences(mode: str, version: str) -> dict[str, Difference]:
-    """By test, those of a run."""
+    """The differences of a run, by test."""
     return {
         test: difference
         for difference in DIFFERENCES

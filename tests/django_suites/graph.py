@@ -1,4 +1,4 @@
-"""What can be reached from prefetched instances, compared with what can be reached after Django's own prefetching."""
+"""Compares what can be reached from prefetched instances with what Django's own prefetching attaches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models.base import ModelState
 
 
 def fresh_copies(instances: Iterable[Any]) -> list[Any]:
-    """The same rows without anything attached; an instance that is there twice is so in the copies."""
+    """Copies of the rows with nothing attached. An instance that occurs twice has one copy, which occurs twice."""
     copies: dict[int, Any] = {}
     return [copies.get(id(one)) or copies.setdefault(id(one), _fresh_copy(one)) for one in instances]
 
@@ -33,9 +33,9 @@ def _is_related(value: Any) -> bool:
 
 def differences(ours: Sequence[Any], theirs: Sequence[Any]) -> Iterator[str]:
     """
-    In words, where what `ours` lead to is not what `theirs`, which Django prefetched, lead to.
+    Says where `ours` lead to something else than `theirs`, which Django prefetched.
 
-    Rows that are shared may have more relations cached, but not the chunk's own instances.
+    Shared rows may have more relations cached, but the chunk's own instances may not.
     """
     seen: set[tuple[int, int]] = set()
     todo = [(our, their, f"[{index}]", True) for index, (our, their) in enumerate(zip(ours, theirs))]
@@ -52,7 +52,7 @@ def differences(ours: Sequence[Any], theirs: Sequence[Any]) -> Iterator[str]:
             continue
         our_row, their_row = _row(our), _row(their)
         if not first and isinstance(our_row, dict) and isinstance(their_row, dict):
-            # A shared row may also have what another lookup attached by `to_attr`.
+            # Another lookup may have attached something to a shared row by `to_attr`.
             for name in set(our_row) - set(their_row):
                 if isinstance(our.__dict__.get(name), (Model, list)):
                     del our_row[name]
@@ -108,6 +108,6 @@ def _pairs(ours: list[Any], theirs: list[Any], ordered: bool) -> list[tuple[Any,
     if len(ours) != len(theirs):
         return None
     if not ordered:
-        # The database chooses, and need not choose alike for two different statements.
+        # The database chooses the order, and may choose another one for another statement.
         ours, theirs = (sorted(rows, key=lambda row: (type(row).__name__, str(row.pk))) for rows in (ours, theirs))
     return list(zip(ours, theirs))

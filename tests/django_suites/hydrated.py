@@ -1,4 +1,4 @@
-"""Every row that Django's ModelIterable gives is built by this package."""
+"""Lets this package build every row of Django's ModelIterable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.django_suites.queries import unseen
 
 
 class Rows:
-    """How many rows were built by the engine, and how many by Django, by reason."""
+    """How many rows the engine built, and how many Django built, by reason."""
 
     def __init__(self) -> None:
         self.native = 0
@@ -38,7 +38,7 @@ def hydrate_everything(*, compare: bool) -> Rows:
 
     def native_or_stock(self: ModelIterable) -> Iterator[Any]:
         if isinstance(self, NativeModelIterable):
-            # It asks its base class: it does not build these itself.
+            # It calls its base class for rows that it does not build itself.
             self.reason = _reason(self)
             yield from stock(self)
             return
@@ -55,10 +55,10 @@ def hydrate_everything(*, compare: bool) -> Rows:
         counted = rows.related_by_django.copy()
         with unseen():
             try:
-                # All of them first: with each, the list of peers that all have in common grows.
+                # Build all of them first: each row adds to the list of peers that all share.
                 theirs = list(stock(iterable))
             except Exception:
-                # What fails is up to the test, in the native run.
+                # Let the test see the failure in the native run.
                 yield from natively
                 return
         rows.related_by_django = counted
@@ -86,7 +86,7 @@ def _reason(iterable: ModelIterable) -> str:
 
 
 def dump(value: Any, seen: tuple[Any, ...] = ()) -> Any:
-    """An instance with all that hangs on it, in the order of its attributes."""
+    """An instance with everything attached to it, in the order of its attributes."""
     if not isinstance(value, Model):
         return type(value), value
     if (above := [one is value for one in reversed(seen)]) and any(above):

@@ -20,14 +20,14 @@ from django_memoized_prefetch._lookups import CLASH
 from tests.django_suites.queries import unseen
 
 FORWARD, ONE_TO_ONE, REVERSE, REVERSE_ONE_TO_ONE = "foreign key", "one-to-one", "reverse key", "reverse one-to-one"
-# A ForeignObject whose key has several columns, and a many-to-many over such.
+# A ForeignObject with a key of several columns, or a many-to-many over one.
 SEVERAL_COLUMNS = "key of several columns"
 MANY_TO_MANY, GENERIC_KEY, GENERIC_RELATION = "many-to-many", "generic key", "generic relation"
-# Two that ask for different things under one name: which of them is done, or which error is raised, is Django's to say.
+# Two lookups that ask for different things under one name: Django decides which one it does, or which error it raises.
 CLASHING = "lookups that clash"
 OTHER = "other"
 
-# How many of a kind's lookups the engine has to attach itself, in percent.
+# The percentage of each kind's lookups that the engine must attach itself.
 NATIVE_AT_LEAST = {
     FORWARD: 95,
     ONE_TO_ONE: 95,
@@ -39,7 +39,7 @@ NATIVE_AT_LEAST = {
 
 
 def kind_of(model: type[Any], name: str) -> str:
-    # Not at the head of the module: these are imported before the applications are loaded.
+    # Not at the top of the module, which is imported before the applications are loaded.
     from django.contrib.contenttypes import fields as generic
 
     descriptor = _descriptor(model, name)
@@ -70,7 +70,7 @@ def _has_several_columns(descriptor: Any, kind: str) -> bool:
 
 
 def paths(lookups: Iterable[Any]) -> dict[str, tuple[str, ...]]:
-    """Every step of the lookups: where its rows are found, and the names of the relations to there."""
+    """Every step of the lookups: the path where its rows are attached, and the names of the relations to it."""
     found: dict[str, tuple[str, ...]] = {}
     for lookup in lookups:
         to, through = (
@@ -86,7 +86,7 @@ def paths(lookups: Iterable[Any]) -> dict[str, tuple[str, ...]]:
 
 
 def attached(instance: Any, name: str) -> list[Any]:
-    """The instances that are attached under this name, or that a plain attribute gives; reading them does not query."""
+    """The instances attached under this name, or given by a plain attribute. Reading them runs no query."""
     value = vars(instance).get(name, instance._state.fields_cache.get(name))
     if value is None:
         collections = getattr(instance, "_prefetched_objects_cache", {})
@@ -96,7 +96,7 @@ def attached(instance: Any, name: str) -> list[Any]:
         elif isinstance(descriptor, ManyToManyDescriptor) and descriptor.reverse:
             value = collections.get(descriptor.field.related_query_name())
         elif isinstance(descriptor, (property, cached_property)):
-            # The lookup went over it, so it was read before.
+            # The lookup passed through it, so it was read before.
             with unseen():
                 value = getattr(instance, name)
     if isinstance(value, Model):
@@ -112,9 +112,9 @@ def _descriptor(model: type[Any], name: str) -> Any:
 
 class Lookups:
     """
-    How many lookups were attached natively, and how many by Django, by reason: each step of each call once.
+    How many lookups the engine attached, and how many Django did, by reason. Each step of each call counts once.
 
-    compared: Calls whose repetition by a remembering engine was compared with Django's.
+    compared: Calls that were repeated with a remembering engine and compared with Django.
     """
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Lookups:
 
     def count(self, instances: Sequence[Any], lookups: Iterable[Any], stats: Any) -> None:
         known = paths(lookups)
-        # The querysets of managers may have lookups of their own.
+        # The querysets of managers may have their own lookups.
         for path in stats.relations:
             known.setdefault(path, tuple(path.split("__")))
         for path, relations in known.items():

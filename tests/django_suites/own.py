@@ -1,4 +1,4 @@
-"""Functions that count as Django's own in a test: this package leaves to Django what runs those of others."""
+"""Makes functions count as Django's own, since this package leaves relations to Django if others' code takes part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every prefetching of Django is done by a MemoizedPrefetch."""
+"""Lets a MemoizedPrefetch do every prefetch of Django."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class MemoryDiffersError(AssertionError):
-    """An engine that remembers does not attach what Django attaches."""
+    """A remembering engine attached something else than Django."""
 
 
 def prefetch_everything(mode: str) -> Lookups:
-    """Replaces prefetch_related_objects wherever it is known by name."""
+    """Replaces prefetch_related_objects in every module that has imported it."""
     counted = Lookups()
     stock = query_module.prefetch_related_objects
     size = 1 if mode == ONE else 10_000
@@ -34,11 +34,11 @@ def prefetch_everything(mode: str) -> Lookups:
 
     def prefetch_related_objects(model_instances: Iterable[Any], *related_lookups: Any) -> None:
         if sys._getframe(1).f_globals["__name__"].startswith(home):
-            # What this package leaves to Django.
+            # This package leaves it to Django.
             stock(model_instances, *related_lookups)
             return
         if isinstance(model_instances, list) and not all(isinstance(one, Model) for one in model_instances):
-            # Of values() and the like Django attaches nothing to; process_chunk refuses them.
+            # Django attaches nothing to rows of values() and the like; process_chunk refuses them.
             stock(model_instances, *related_lookups)
             return
         copies = fresh_copies(model_instances) if mode == WARM else []
@@ -76,7 +76,7 @@ def prefetch_everything(mode: str) -> Lookups:
 
     take_for_own(prefetch_related_objects)
     for name, module in list(sys.modules.items()):
-        # This package's own modules go on using Django's where they leave a relation to Django.
+        # This package's own modules keep Django's function, for relations that they leave to Django.
         if not name.startswith(home) and getattr(module, "prefetch_related_objects", None) is stock:
             module.prefetch_related_objects = prefetch_related_objects  # type: ignore[attr-defined]
     return counted
@@ -87,7 +87,7 @@ def many_to_many(counted: Lookups) -> int:
 
 
 def _own(lookup: Any) -> Any:
-    """A lookup that shares no queryset with the test's: Django gives hints to those."""
+    """A copy of a lookup with its own queryset, because Django adds hints to querysets."""
     if not isinstance(lookup, Prefetch):
         return lookup
     own = object.__new__(type(lookup))

@@ -1,4 +1,4 @@
-"""Queries as tests count them: assertNumQueries, lenient only where `expected.py` says so."""
+"""Counts queries for tests: an assertNumQueries that is lenient only if `expected.py` says so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def judge_queries(recorder: Recorder, differences: dict[str, Difference], many_t
     Patches assertNumQueries.
 
     Args:
-        many_to_many: How many lookups of many-to-many relations there were so far.
+        many_to_many: Returns how many many-to-many lookups there were so far.
     """
     strict = testcases._AssertNumQueriesContext
 
@@ -44,7 +44,7 @@ def judge_queries(recorder: Recorder, differences: dict[str, Difference], many_t
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """Queries in this block are not in the connections' logs."""
+    """Keeps the queries of this block out of the connections' logs."""
     logs = {alias: list(connections[alias].queries_log) for alias in connections}
     try:
         yield

@@ -1,4 +1,4 @@
-"""What became of each test of a run: written by the process that runs it, line by line, and read by its parent."""
+"""The outcome of each test of a run. The process that runs the tests writes lines, and its parent reads them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 @dataclass
 class Outcome:
     """
-    One test.
+    The outcome of one test.
 
     text: Why it failed.
-    permitted: It would have failed, had a difference that `expected.py` lists for it not been permitted.
+    permitted: It passed only because `expected.py` lists a difference for it.
     """
 
     test: str
@@ -28,12 +28,12 @@ class Outcome:
 
     @property
     def suite(self) -> str:
-        # Of setUpClass, unittest gives "setUpClass (suite.tests.Class)".
+        # For setUpClass, unittest gives "setUpClass (suite.tests.Class)".
         return self.test.rpartition("(")[2].partition(".")[0]
 
 
 class Recorder:
-    """Writes outcomes to a file at once, so that a crash loses none of them."""
+    """Writes each outcome to a file immediately, so that a crash loses none."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -70,7 +70,7 @@ class Recorder:
 
 
 def read(path: Path) -> tuple[list[Outcome], dict[str, Any] | None]:
-    """The outcomes in a file, and what was counted; None when the run did not come to its end."""
+    """The outcomes in a file, and what was counted, or None if the run did not finish."""
     outcomes: dict[str, Outcome] = {}
     counts = None
     started = None
@@ -91,14 +91,14 @@ def read(path: Path) -> tuple[list[Outcome], dict[str, Any] | None]:
 def write(path: Path, outcomes: list[Outcome]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(asdict(outcome)) for outcome in outcomes] + [json.dumps({"counts": {}})]
-    # Renamed when it is whole: another process may read it.
+    # Renamed when it is complete, because another process may read it.
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.write_text("\n".join(lines) + "\n")
     unfinished.replace(path)
 
 
 def record(recorder: Recorder) -> None:
-    """Every TextTestRunner from now on tells the recorder."""
+    """Makes every TextTestRunner report to the recorder from now on."""
 
     class Recorded(unittest.TextTestResult):
         def startTest(self, test: Any) -> None:  # noqa: N802

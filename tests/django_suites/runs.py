@@ -1,4 +1,4 @@
-"""One run of suites in one mode, and what is to be said about it."""
+"""One run of suites in one mode, and its problems."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.django_suites.results import FAILED, SKIPPED, Outcome
 from tests.django_suites.source import KEPT, ROOT, installed, tests_of
 from tests.django_suites.suites import ROW_MODES, STOCK, WARM
 
-# How many of the tests that a crash left out are named.
+# How many of the tests that did not run are named.
 SHOWN = 5
 
 
 @dataclass
 class Run:
     """
-    What a mode made of suites.
+    The results of suites in one mode.
 
-    problems: What has to be put right; nothing else makes a run fail.
+    problems: What has to be fixed. Only these make a run fail.
     """
 
     mode: str
@@ -68,7 +68,7 @@ class Run:
         Finds the problems.
 
         Args:
-            whole: All suites of the mode ran, so that there are enough lookups for a share to say something.
+            whole: All suites of the mode ran, so there are enough lookups to judge shares.
         """
         outcomes = {outcome.test: outcome for outcome in self.outcomes}
         suites = {outcome.suite for outcome in self.stock.values()}
@@ -110,7 +110,7 @@ class Run:
 
 
 def run(python: str, mode: str, suites: list[str]) -> Run:
-    """Runs the suites, and those of them as Django is of which it is not known yet what they give."""
+    """Runs the suites, after running those with Django alone whose results are not known yet."""
     there = installed(python)
     tests = tests_of(there.django, python)
     kept = KEPT / f"stock-{there.django}-{there.python}-{there.packages}"
@@ -132,19 +132,19 @@ def run_child(
     child: list[str], mode: str, arguments: list[str], directory: Path, kept: Path
 ) -> tuple[list[Outcome], dict[str, Any], float]:
     """
-    The outcomes that a process writes, what it counted, and its seconds.
+    Runs a process. Returns the outcomes that it writes, what it counted, and its seconds.
 
     Args:
-        child: Is called with the mode, the path of its report, and the arguments.
-        directory: It is called in this.
-        kept: Where the report and the log of the latest run are kept, without their suffixes.
+        child: The command. It gets the mode, the path of its report, and the arguments.
+        directory: The working directory of the command.
+        kept: The path, without suffix, at which the report and the log of the latest run are kept.
     """
     report = kept.with_name(f"{kept.name}-{os.getpid()}.jsonl")
     log = report.with_suffix(".log")
     start = time.monotonic()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path}
-    # The tests bring settings of their own.
+    # The tests bring their own settings.
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     command = [*child, mode, str(report), *arguments]
     with log.open("w") as output:
@@ -152,7 +152,7 @@ def run_child(
             command, cwd=directory, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
         )
     outcomes, counts = results.read(report) if report.exists() else ([], None)
-    # The latest run's are kept, for those who want to know more than is printed.
+    # The files of the latest run are kept, because they say more than is printed.
     log = log.replace(kept.with_name(f"{kept.name}.log"))
     if report.exists():
         report.replace(kept.with_name(f"{kept.name}.jsonl"))
@@ -169,7 +169,7 @@ def _nothing(mode: str) -> dict[str, Any]:
 
 
 def _raised(text: str) -> str:
-    """What was raised; the message of assertNumQueries goes on with all queries."""
+    """The line that says what was raised, without the queries that assertNumQueries lists after it."""
     lines = [line for line in text.splitlines() if line.strip()]
     raised = [line for line in lines if re.match(r"[\w.]*[A-Z]\w+: ", line)]
     return (raised or lines or [""])[-1][:300]

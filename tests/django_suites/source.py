@@ -1,4 +1,4 @@
-"""Sdists, which have the tests that wheels do not have."""
+"""Gets sdists: unlike wheels, they have the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Kept, so that only the first run needs the network.
+# Sdists are kept here, so that only the first run needs the network.
 KEPT = ROOT / "build" / "django"
 
 
@@ -20,7 +20,7 @@ class Installed:
     """
     What is in an interpreter's environment.
 
-    packages: Changes with it; what is there decides which tests are skipped.
+    packages: A checksum of the packages' names, since they decide which tests are skipped.
     """
 
     django: str
@@ -44,12 +44,12 @@ def installed(python: str) -> Installed:
 
 
 def tests_of(django: str, python: str) -> Path:
-    """The directory that runtests.py is in, for this version of Django."""
+    """The directory of runtests.py for this version of Django."""
     return tree_of("django", django, python, KEPT) / "tests"
 
 
 def tree_of(name: str, version: str, python: str, kept: Path) -> Path:
-    """What the sdist of a project unpacks to; the sdist is downloaded where it is not among those that were kept."""
+    """The unpacked sdist of a project. The sdist is downloaded if it was not kept."""
     directory = kept / f"{name}-{version}"
     if not directory.exists():
         kept.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def tree_of(name: str, version: str, python: str, kept: Path) -> Path:
                 archive.extractall(scratch, filter="data")
             else:
                 archive.extractall(scratch)
-            # Named at the end: what was cut off in the middle is not taken for whole. Another process may be faster.
+            # Renamed at the end, so that an interrupted unpacking is not used. Another process may be faster.
             with suppress(OSError):
                 next(Path(scratch).iterdir()).rename(directory)
     return directory
@@ -71,7 +71,7 @@ def _download(name: str, version: str, python: str, sdist: Path) -> None:
     with tempfile.TemporaryDirectory(dir=sdist.parent) as scratch:
         pip = [python, "-m", "pip"]
         if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
-            # An environment made by uv, or by tests/matrix.py, has no pip.
+            # Environments made by uv or by tests/matrix.py have no pip.
             subprocess.run([python, "-m", "venv", f"{scratch}/venv"], check=True)
             pip = [f"{scratch}/venv/bin/python", "-m", "pip"]
         download = [*pip, "download", "--no-deps", "--no-binary", name, "--dest", scratch, f"{name}=={version}"]

@@ -1,18 +1,18 @@
-"""Which of Django's suites are run in which mode."""
+"""Which of Django's suites run in which mode."""
 
 from __future__ import annotations
 
-# As Django is, to know which tests fail here without this package.
+# Django alone, to know which tests fail here without this package.
 STOCK = "stock"
-# Every row that a ModelIterable gives is built by the engine.
+# The engine builds every row of a ModelIterable.
 HYDRATE = "hydrate"
-# The same; besides, every result is built by Django as well, and compared to the order of the attributes.
+# The same, and Django builds every result too. Both are compared, down to the order of the attributes.
 COMPARE = "compare"
-# prefetch_related_objects is the engine, a new one for each call.
+# prefetch_related_objects uses the engine, a new one for each call.
 FRESH = "fresh"
 # The same, with memos of one row.
 ONE = "one"
-# The same as FRESH; besides, each call is repeated with an engine that remembers it, and compared with Django.
+# Like FRESH, and each call is repeated with an engine that remembers it, and compared with Django.
 WARM = "warm"
 
 _PREFETCHING = (

@@ -1,1 +1,1 @@
-"""Packages that change managers, querysets, descriptors or models: this package with each, compared with Django."""
+"""Runs this package beside others that change managers, querysets, descriptors or models, and compares with Django."""

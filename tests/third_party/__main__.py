@@ -1,12 +1,12 @@
 """
-Runs third-party packages with this package, and compares with Django; started by `make third-party`.
+Runs third-party packages with this package, and compares with Django; `make third-party` calls it.
 
     python -m tests.third_party                        every Django and package
     python -m tests.third_party 4.2 django-taggit      these
-    python -m tests.third_party --mode self-check      Django in the place of this package: no differences
-    python -m tests.third_party --mode mutants         deliberate wrong answers: all are found
+    python -m tests.third_party --mode self-check      Django in place of this package: must not differ
+    python -m tests.third_party --mode mutants         deliberate wrong answers: all must be found
 
-Environments are kept in build/third-party; a package of which a newer version is wanted loses its folder there.
+Environments are kept in build/third-party. To get a newer version of a package, delete its folder there.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ SECONDS = 300
 
 
 def run(base: Base, name: str, mode: str) -> Result:
-    """The package's situations, in a process of their own."""
+    """Runs the package's situations in their own process."""
     python = install(base, name)
     if python is None:
         return Result(name, base.django, refused=f"cannot be installed: {reason(base, name)}")
     report, log = python.parents[2] / f"{mode}.json", python.parents[2] / f"{mode}.log"
     report.unlink(missing_ok=True)
-    # No bytecode is written beside the sources, and sets have one order.
+    # Write no bytecode beside the sources, and give sets a fixed order.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)
     command = [str(python), "-m", "tests.third_party.child", name, mode, str(report)]
@@ -56,7 +56,7 @@ def run(base: Base, name: str, mode: str) -> Result:
 def read(name: str, django: str, report: Path) -> Result:
     found = json.loads(report.read_text())
     if "refused" in found:
-        # What is not listed may be a mistake in the package's module here.
+        # An error that is not listed may be a mistake in the package's module here.
         is_known = PACKAGES[name].refuses.get(django, "nothing") in found["refused"]
         return Result(name, django, found["version"], **{"refused" if is_known else "failed": found["refused"]})
     return Result(name, django, found["version"], situations=found["situations"], ran=tuple(found["found"]))

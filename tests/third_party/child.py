@@ -1,5 +1,5 @@
 """
-Runs the situations of one package in this process; started by `__main__.py` with the package's own interpreter.
+Runs the situations of one package in this process. `__main__.py` starts it with the package's own interpreter.
 
     python -m tests.third_party.child PACKAGE MODE REPORT
 """
@@ -39,8 +39,8 @@ def judged(module: ModuleType, mode: str) -> dict[str, Any]:
 
 
 def differences(module: ModuleType, mode: str) -> Iterator[dict[str, Any]]:
-    """Of every situation in every way, where ours is not what Django's is; what is without one is in it, too."""
-    # Not before Django is set up.
+    """Every situation in every way, with the differences between ours and Django's, even if there are none."""
+    # Imported only after Django is set up.
     from tests.third_party.outcomes import Runner, differ, wrong
     from tests.third_party.ways import django_ways, our_ways
 
@@ -58,7 +58,7 @@ def differences(module: ModuleType, mode: str) -> Iterator[dict[str, Any]]:
 
 
 def survivors(module: ModuleType) -> Iterator[dict[str, Any]]:
-    """Every deliberate wrong answer that was not found."""
+    """The deliberate wrong answers that were not found, by situation."""
     from tests.third_party.mutants import overlooked
     from tests.third_party.outcomes import Runner
 

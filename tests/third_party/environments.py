@@ -1,4 +1,4 @@
-"""An environment for each package and Django: what is the same for all of one Django is installed once."""
+"""An environment for each package and Django. What all packages of one Django share is installed once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.run import ROOT, heading
 from tests.third_party.listed import PACKAGES
 
 HOME = ROOT / "build" / "third-party"
-# Django, and the Python that it runs on: the oldest with the oldest.
+# Each Django, and the Python that runs it: the oldest with the oldest.
 PYTHONS = {"4.2": "3.9", "6.1": "3.12"}
 
 
 @dataclass(frozen=True)
 class Base:
-    """What the environments of one Django have in common."""
+    """What the environments of one Django share."""
 
     django: str
     builder: Path
@@ -34,13 +34,13 @@ class Base:
 
     @property
     def exact(self) -> str:
-        """The version of Django, to the last digit."""
+        """The full version of Django."""
         (found,) = self.packages.glob("[dD]jango-[0-9]*.dist-info")
         return found.name[len("django-") : -len(".dist-info")]
 
 
 def existing_base(django: str) -> Base:
-    """What an earlier run has made."""
+    """The base that an earlier run has made."""
     builder, python = (home / "venv" / "bin" / "python" for home in (MATRIX / PYTHONS[django], HOME / django))
     if not python.exists():
         raise SystemExit(f"{python.parents[2]} does not exist yet.")
@@ -48,7 +48,7 @@ def existing_base(django: str) -> Base:
 
 
 def make_base(django: str, interpreter: str) -> Base:
-    """Django and the wheel of the sources as they are now."""
+    """Installs Django and a wheel of the current sources."""
     heading(f"Building for Python {PYTHONS[django]}, Django {django}")
     builder, wheel = build_wheel(PYTHONS[django], interpreter)
     home = HOME / django
@@ -66,10 +66,10 @@ def make_base(django: str, interpreter: str) -> Base:
 
 def install(base: Base, name: str) -> Path | None:
     """
-    The Python of a package's own environment, which sees the base's packages behind its own.
+    Installs a package in its own environment, which also sees the packages of the base.
 
     Returns:
-        None: No version of it can be installed with this Django; the log says why.
+        The Python of the environment. None if no version can be installed with this Django; the log says why.
     """
     home = base.home / name
     wanted = [name, *PACKAGES[name].needs]
@@ -94,7 +94,7 @@ def install(base: Base, name: str) -> Path | None:
 
 
 def reason(base: Base, name: str) -> str:
-    """Why it could not be installed, in a line."""
+    """A line that says why a package could not be installed."""
     log = base.home / name / "log"
     errors = [line for line in log.read_text().splitlines() if line.startswith("ERROR: ")]
     return errors[-1][len("ERROR: ") :][:200] if errors else f"see {log}"

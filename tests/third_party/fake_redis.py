@@ -9,5 +9,5 @@ from fakeredis import FakeStrictRedis
 
 class Redis(FakeStrictRedis):
     def info(self, section: str | None = None) -> dict[str, Any]:
-        """cacheops wants to know which Lua it can use; the fake does not say."""
+        """cacheops asks which Lua it can use; the fake does not know."""
         return {"redis_version": "7.0.0"}

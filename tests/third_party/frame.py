@@ -1,4 +1,4 @@
-"""What a package's module is written with: situations."""
+"""Situations, from which a package's module is written."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from django.db.models import Model, Prefetch
 
 class Situation:
     """
-    Rows and what is prefetched for them. Every way of ours must give what Django gives.
+    Rows and their lookups. Every way of ours must give what Django gives.
 
     Args:
         name: What is special about it.
-        queryset: Makes the rows' queryset, without the lookups; ordered, so that chunks are the same for both.
-        lookups: Paths, or functions that make a Prefetch: Django does not use one twice.
-        read: What else a row shows, beside its columns and the lookups; for instance methods of the package.
+        queryset: Makes the rows' queryset, without the lookups. It is ordered, so that both get the same chunks.
+        lookups: Paths, or functions that make a Prefetch, because Django does not use a Prefetch twice.
+        read: Reads what else a row shows besides its columns and lookups, such as methods of the package.
         around: Makes the context in which everything runs.
-        raises: Django refuses this, and so must we.
-        relates: Something is related to the rows; False where a package hides all of it.
-        more: Queries that we may run beyond Django's per chunk, where a many-to-many is out of `lookups`' sight.
-        warm: What is observed is the second run, which finds what the first one left in the package's caches.
+        raises: Whether Django refuses this, and so must we.
+        relates: Whether the rows have related rows. False if a package hides all of them.
+        more: Queries per chunk that we may run beyond Django's, for many-to-manys that `lookups` do not show.
+        warm: Whether to observe a second run, which finds what the first one left in the package's caches.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Situation:
         return [one if isinstance(one, str) else one() for one in self._lookups]
 
     def paths(self) -> dict[str, Any]:
-        """The attributes that lead to what is prefetched, each with those below it."""
+        """The attributes that lead to the related rows, each with those below it."""
         tree: dict[str, Any] = {}
         for lookup in self.lookups():
             at = tree
@@ -60,7 +60,7 @@ class Situation:
         return tree
 
     def many_to_many(self, model: type[Model]) -> int:
-        """How many many-to-many relations the lookups pass: ours may need another query for each of them, per chunk."""
+        """How many many-to-manys the lookups pass through. Per chunk, ours may need one more query for each of them."""
         found = set()
         for lookup in self.lookups():
             through = lookup if isinstance(lookup, str) else lookup.prefetch_through
@@ -75,7 +75,7 @@ class Situation:
 
 
 def _fields(model: type[Model], accessor: str) -> Iterator[Any]:
-    """The relation of this name; a subclass may have it, too, where a queryset gives rows of several classes."""
+    """The relations of this name, also of subclasses, because a queryset may give rows of several classes."""
     for one in [model, *_below(model)]:
         for field in one._meta.get_fields():
             name = field.get_accessor_name() if field.auto_created and not field.concrete else field.name

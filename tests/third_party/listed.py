@@ -1,11 +1,11 @@
-"""The third-party packages: what is installed for each, and the settings that it is used with."""
+"""The third-party packages: what is installed for each, and the settings that each runs with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a run is for: the package under test; Django in its place, without any difference; wrong answers, all found.
+# The runs: this package; Django in its place, which must not differ; and wrong answers, which must all be found.
 OURS, SELF_CHECK, MUTANTS = MODES = ("ours", "self-check", "mutants")
 
 
@@ -15,11 +15,11 @@ class Package:
     A package to run with.
 
     Args:
-        module: Of `tests.third_party.packages`; has the models, the rows and the situations.
-        apps: Come before Django's own in INSTALLED_APPS.
-        settings: And what else is set.
-        needs: What is installed beside it.
-        refuses: Versions of Django that no version of it runs with, and what is raised.
+        module: The module of `tests.third_party.packages` with the models, the rows and the situations.
+        apps: Apps that come before Django's own in INSTALLED_APPS.
+        settings: Other settings.
+        needs: What is installed besides it.
+        refuses: The versions of Django with which no version of it runs, and what is raised.
     """
 
     module: str

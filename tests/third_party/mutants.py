@@ -1,4 +1,4 @@
-"""Deliberate wrong answers: Django's own rows, changed. One that nothing is said about is a hole in the comparison."""
+"""Deliberate wrong answers: changed rows of Django. One that is not found is a hole in the comparison."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def an_error(rows: list[Any]) -> Iterator[Any]:
 
 
 def more_queries(rows: list[Any]) -> Iterator[Any]:
-    # A nested many-to-many may have some more for each of its levels.
+    # Many of them, because a nested many-to-many may run some more for each level.
     for _ in range(40):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -73,7 +73,7 @@ def fewer_related(rows: list[Any]) -> Iterator[Any]:
 
 
 def neighbours_related(rows: list[Any]) -> Iterator[Any]:
-    """Each row has what is related to the next."""
+    """Each row has the related rows of the next row."""
     caches = [(row._state.fields_cache, vars(row).get("_prefetched_objects_cache", {})) for row in rows]
     for row, (fields, many) in zip(rows, caches[1:] + caches[:1]):
         row._state.fields_cache = fields
@@ -81,14 +81,14 @@ def neighbours_related(rows: list[Any]) -> Iterator[Any]:
     yield from rows
 
 
-# What is found in each situation.
+# These must be found in every situation.
 ALWAYS: list[Change] = [without_last, reversed_rows, attribute_more, not_saved, a_warning, an_error, more_queries]
-# What is found in some situation: not all of them have something there to change.
+# These must be found in at least one situation, because not all situations have something to change.
 RELATED: list[Change] = [nothing_cached, fewer_related, neighbours_related]
 
 
 def overlooked(situations: list[Situation], runner: Runner) -> Iterator[tuple[str, list[str]]]:
-    """By situation; under `all` what no situation of the package found."""
+    """The changes that were not found, by situation. Under `all` are those that no situation found."""
     found: set[str] = set()
     for situation in situations:
         django = runner.run(django_iterator, situation)

@@ -1,4 +1,4 @@
-"""What a reader sees of a row and of what is prefetched for it, as plain values that can be compared and printed."""
+"""What a reader sees of a row and its related rows, as plain values that can be compared and printed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 
 _ROW = {"_state", "_prefetched_objects_cache"}
-# How far an object without a repr of its own is looked into.
+# How deep to look into an object without its own repr.
 _DEPTH = 3
 QUERIES = "queries of reading"
 
 
 class Queries:
-    """Counts statements: those that reading what is there needs apart from all others."""
+    """Counts statements, and separately those that run while rows are read."""
 
     def __init__(self) -> None:
         self.run = 0
@@ -50,8 +50,8 @@ class Observer:
     Reads rows.
 
     Args:
-        paths: What is prefetched, as of `Situation.paths`.
-        ignored: Attributes that a package keeps notes of its own in.
+        paths: The paths of the lookups, as from `Situation.paths`.
+        ignored: Attributes in which a package keeps its own notes.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Observer:
                 for name, value in sorted(vars(instance).items())
                 if name not in _ROW | self._ignored | set(paths)
                 and not name.startswith("_prefetch_related_val_")
-                # A shared row may have what another lookup attached.
+                # Another lookup may have attached something to a shared row.
                 and (first or not _is_related(value))
             },
         }
@@ -110,7 +110,7 @@ class Observer:
             queryset = value.all()
             rows = [self._instance(row, below) for row in queryset]
             ordered = bool(getattr(queryset, "ordered", True))
-            # The database chooses, and need not choose alike for two different statements.
+            # The database chooses the order, and may choose another one for another statement.
             rows = rows if ordered else sorted(rows, key=lambda row: (row["class"], row["pk"]))
             again = self._counted(lambda: {"length": len(value.all())})
             return {"queryset": type(queryset).__name__, "ordered": ordered, "rows": rows, "again": again}
@@ -120,7 +120,7 @@ class Observer:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Of any value what can be compared and printed; without addresses in memory."""
+    """Turns any value into one that can be compared and printed, without addresses in memory."""
     if type(value) in (type(None), bool, int, float, str, bytes):
         return repr(value)
     if isinstance(value, Model):

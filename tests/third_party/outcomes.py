@@ -1,4 +1,4 @@
-"""One run of a situation in one way, and where two of them differ."""
+"""One run of a situation in one way, and the differences between two runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ABSENT = "(not there)"
 class Outcome:
     """
     Args:
-        queries: Of the run, without those of reading.
+        queries: How many queries the run took, without those of reading.
         related: How many related rows were read.
-        many_to_many: How many relations the lookups pass for which ours may need another query.
+        many_to_many: How many relations the lookups pass through for which ours may need one more query.
     """
 
     rows: list[Any] = field(default_factory=list)
@@ -37,14 +37,14 @@ class Outcome:
 
 
 class Runner:
-    """Runs situations; knows what the package's module says for all of them."""
+    """Runs situations, with what the package's module says for all of them."""
 
     def __init__(self, module: ModuleType) -> None:
         self._clear: Callable[[], None] = getattr(module, "clear", lambda: None)
         self._ignored = frozenset(getattr(module, "IGNORED", ()))
 
     def run(self, rows: Rows, situation: Situation) -> Outcome:
-        """Reads each row when it comes, as a loop does."""
+        """Reads each row as it comes, like a loop."""
         outcome, queries = Outcome(), Queries()
         with situation.around():
             observer = Observer(queries, situation.paths(), situation.read, self._ignored)
@@ -73,7 +73,7 @@ class Runner:
 
 
 def wrong(situation: Situation, django: Outcome) -> str | None:
-    """Why Django's own answer shows that the situation is not what it was meant to be."""
+    """Why the situation itself is wrong, judged by Django's answer; None if it is not."""
     if django.error is not None:
         return None if situation.raises else repr(django.error)
     if len(django.rows) < FEWEST:
@@ -84,7 +84,7 @@ def wrong(situation: Situation, django: Outcome) -> str | None:
 
 
 def differ(ours: Outcome, django: Outcome, more_queries: int) -> Iterator[tuple[str, Any, Any]]:
-    """Where they differ, Django's answer and ours."""
+    """Where the two differ, with Django's answer and ours."""
     if ours.error is not None or django.error is not None:
         if not _same_error(ours.error, django.error):
             yield "error", repr(django.error), repr(ours.error)
@@ -97,7 +97,7 @@ def differ(ours: Outcome, django: Outcome, more_queries: int) -> Iterator[tuple[
 
 
 def _same_error(ours: Exception | None, django: Exception | None) -> bool:
-    """What Django quotes in its text is in ours, too."""
+    """Whether both are of one class, and ours has everything that Django's text quotes."""
     if type(ours) is not type(django):
         return False
     return all(quoted in str(ours) for quoted in re.findall(r"'([^']+)'", str(django)))
@@ -107,7 +107,7 @@ def _compare(ours: Any, django: Any, where: str) -> Iterator[tuple[str, Any, Any
     if isinstance(ours, dict) and isinstance(django, dict):
         for name in [*django, *(name for name in ours if name not in django)]:
             our, their = ours.get(name, _ABSENT), django.get(name, _ABSENT)
-            # Rows that are shared may have been read before.
+            # Ours may run fewer, because shared rows may have been read before.
             if name == QUERIES and isinstance(our, int) and isinstance(their, int) and our <= their:
                 continue
             yield from _compare(our, their, f"{where}.{name}")

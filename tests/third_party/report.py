@@ -1,4 +1,4 @@
-"""What became of the packages, as text."""
+"""The results of the packages, as text."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# Characters of an answer.
+# How many characters of an answer are shown.
 SHOWN = 400
 
 
 @dataclass(frozen=True)
 class Result:
     """
-    A package with a Django.
+    The result of a package with one Django.
 
     Args:
         refused: Why it does not run with this Django.
-        failed: Why nothing is known: the child ended without a report.
-        ran: Of every situation and way, where they differ.
+        failed: Why there is no result: the child ended without a report.
+        ran: Every situation and way, with the differences.
     """
 
     package: str
@@ -48,7 +48,7 @@ class Result:
         return f"{self.django:5} {self.package:28} {self.version:10} {outcome}"
 
     def details(self) -> Iterator[str]:
-        """Each difference once, with the ways in which it shows; of those that several rows show alike the first."""
+        """Each difference once, with the ways that show it. If several rows show the same, only the first is given."""
         by_place: dict[tuple[str, str, str, str], list[str]] = {}
         for one in self.ran:
             for where, django, ours in one["differences"]:

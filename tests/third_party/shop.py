@@ -1,4 +1,4 @@
-"""Django with one third-party package, and the app that the models of this package's module are in."""
+"""Sets up Django with one third-party package, and an app for the models of the package's module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from tests.third_party.listed import PACKAGES, Package
 
-# Django's apps that packages want beside their own.
+# Apps of Django that packages need.
 DJANGO = ["contenttypes", "auth", "sites", "sessions", "messages"]
 urlpatterns: list[Any] = []
 
@@ -28,12 +28,12 @@ class Shop(AppConfig):
         self.models_module = import_module(f"{self.name}.{self.package.module}")
 
     def ready(self) -> None:
-        """What a package wants to be told when all models are there."""
+        """Calls the module's own `ready`, if it has one, once all models are loaded."""
         getattr(self.models_module, "ready", lambda: None)()
 
 
 class NoMigrations:
-    """Tables are made from the models as they are: some packages' migrations take longer than all situations."""
+    """Makes tables from the models, because some packages' migrations take longer than all situations."""
 
     def __contains__(self, app: str) -> bool:
         return True
@@ -43,7 +43,7 @@ class NoMigrations:
 
 
 def set_up(name: str) -> ModuleType:
-    """The package's module, its tables and rows made."""
+    """Creates the tables and rows of a package's module, and returns the module."""
     Shop.package = PACKAGES[name]
     apps_of_django = [f"django.contrib.{app}" for app in DJANGO]
     standard = {

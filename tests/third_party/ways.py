@@ -1,4 +1,4 @@
-"""The ways to prefetch in chunks, ours and that of Django which gives the same."""
+"""Our ways to prefetch in chunks, each with the way of Django that gives the same."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Rows = Callable[[Situation], Iterator[Any]]
 class Way:
     """
     Args:
-        chunked: The rows come in chunks of two; otherwise all are one.
-        pages: Each chunk is a query of its own, and another one finds the end.
+        chunked: Whether the rows come in chunks of two. Otherwise all of them are one chunk.
+        pages: Whether each chunk is a query of its own, with one more query to find the end.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Way:
     pages: bool = False
 
     def more_queries(self, many_to_many: int, rows: int) -> int:
-        """How many queries beyond Django's are as documented."""
+        """How many queries more than Django's are documented."""
         chunks = -(-rows // CHUNK) if self.chunked else 1
         return many_to_many * chunks + (chunks + 1 if self.pages else 0)
 
@@ -52,7 +52,7 @@ def django_chunks(situation: Situation) -> Iterator[Any]:
 
 
 def our_ways() -> list[Way]:
-    """Imported here: Django alone is looked at without this package."""
+    """It imports this package, so that runs of Django alone are without it."""
     from django_memoized_prefetch import MemoizedPrefetch, memoized
 
     def iterator(size: int) -> Rows:
@@ -88,7 +88,7 @@ def our_ways() -> list[Way]:
         return rows
 
     def again(situation: Situation) -> Iterator[Any]:
-        """All that is related is remembered from an earlier list."""
+        """Processes a list whose related rows are in memory from an earlier list."""
         prefetch = MemoizedPrefetch(*situation.lookups())
         first = list(situation.queryset())
         rows = list(situation.queryset())
@@ -116,7 +116,7 @@ def our_ways() -> list[Way]:
 
 
 def django_ways() -> list[Way]:
-    """Django in the place of ours: there must be no difference."""
+    """Django in our place, which must make no difference."""
     return [
         Way("iterator", django_iterator, django_iterator),
         Way("list", django_list, django_list, chunked=False),

@@ -1,5 +1,5 @@
 """
-Runs the own test suites of other projects through this package; started by `make third-party-suites`.
+Runs the test suites of other projects through this package; `make third-party-suites` calls it.
 
     python -m tests.third_party_suites                              every project: hydrate, fresh and warm
     python -m tests.third_party_suites fresh one django-taggit      these
@@ -19,7 +19,7 @@ from tests.third_party_suites.projects import BROKEN, PROJECTS, Project
 from tests.third_party_suites.runs import ProjectRun, Suite
 
 DEFAULT_MODES = (HYDRATE, FRESH, WARM)
-# For the self-check.
+# The project for the self-check.
 QUICKEST = "django-sortedm2m"
 
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 
 def self_check(projects: list[Project]) -> int:
-    """Whether the tests of each of the projects notice that nothing is attached."""
+    """Checks that each project's tests notice that nothing is attached. Returns the exit code."""
     runs = [(project, run) for project in projects for run in runs_of(project, [BROKEN])]
     print_table(runs)
     unnoticed = [project.name for project, run in runs if run.failed <= run.failed_stock]
@@ -59,7 +59,7 @@ def self_check(projects: list[Project]) -> int:
 
 
 def add_runs(runs: list[tuple[Project, ProjectRun]], project: Project, modes: list[str]) -> str | None:
-    """Adds the runs of a project, or says why there are not all of them: the other projects may do."""
+    """Adds the runs of a project, or says why one of them failed, so that the other projects still run."""
     try:
         runs.extend((project, run) for run in runs_of(project, modes))
     except (subprocess.CalledProcessError, SystemExit) as error:
@@ -77,7 +77,7 @@ def runs_of(project: Project, modes: list[str]) -> Iterator[ProjectRun]:
 
 
 def print_table(runs: list[tuple[Project, ProjectRun]]) -> None:
-    """One line for each run; whatever fails through this package alone was named above."""
+    """Prints a line for each run. The tests that fail only with this package were named above."""
     heading("Suites of other projects")
     print(f"{'project':29} Django  mode      tests  failed by Django  failed by this  different  unexpected  seconds")
     for project, run in runs:

@@ -1,4 +1,4 @@
-"""For the self-check: an engine that attaches wrong rows, which the tests have to notice."""
+"""For the self-check: an engine that attaches wrong rows. The tests have to notice it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django_memoized_prefetch import MemoizedPrefetch
 
 
 def attach_nothing() -> None:
-    """Whatever is attached to the objects of a chunk is none, or an empty collection."""
+    """Attaches only None and empty collections to the objects of a chunk."""
     process_chunk = MemoizedPrefetch.process_chunk
 
     def broken(self: MemoizedPrefetch, objects: Any) -> Any:

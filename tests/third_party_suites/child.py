@@ -1,5 +1,5 @@
 """
-Runs the tests of a project in this process; started in the project's tree by `runs.py`.
+Runs the tests of a project in this process. `runs.py` starts it in the project's tree.
 
     python -P -m tests.third_party_suites.child MODE REPORT PROJECT
 """
@@ -28,7 +28,7 @@ def main(mode: str, report: str, name: str) -> None:
     with Path(report).open("w") as file:
         recorder = Recorder(file)
         if mode == BROKEN:
-            # Not at the head of the module: as Django is, this package must not even be imported.
+            # Not at the top of the module: the run with Django alone must not even import this package.
             from tests.third_party_suites.broken import attach_nothing
 
             attach_nothing()
@@ -36,14 +36,14 @@ def main(mode: str, report: str, name: str) -> None:
         counts = take_over(mode, recorder, differences(project.name, mode))
         record(recorder)
         step_aside(project)
-        # Whether tests failed is said more precisely by the outcomes than by the exit.
+        # The outcomes say more precisely than the exit code which tests failed.
         with suppress(SystemExit):
             start(project.start, recorder)
         recorder.end(counts())
 
 
 def step_aside(project: Project) -> None:
-    """Makes room for the project's modules, of which one may be called `tests`."""
+    """Makes room for the project's modules. One of them may be called `tests`."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
     ours = os.environ.pop("PYTHONPATH").split(os.pathsep)
@@ -57,7 +57,7 @@ def step_aside(project: Project) -> None:
 def start(command: Sequence[str], recorder: Recorder) -> None:
     from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-    # Two of the projects would spend most of their time in keeping passwords safe.
+    # Two of the projects would spend most of their time hashing passwords.
     PBKDF2PasswordHasher.iterations = 1
     program, *arguments = command
     sys.argv = list(command)

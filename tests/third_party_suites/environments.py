@@ -18,27 +18,27 @@ from tests.third_party_suites.projects import Project
 
 HOME = ROOT / "build" / "third-party-suites"
 SOURCES = HOME / "sources"
-# What all of the projects run on.
+# All projects run on it.
 PYTHON = "3.12"
 
 
 @cache
 def wheel() -> tuple[Path, Path]:
-    """The Python with the build tools, and the wheel of this package as it is now."""
+    """The Python with the build tools, and a wheel of the current sources."""
     here = interpreters()
     if PYTHON not in here:
         sys.exit(f"There is no Python {PYTHON} here, which these suites run on.")
     HOME.mkdir(parents=True, exist_ok=True)
     heading(f"Building for Python {PYTHON}")
     builder, made = build_wheel(PYTHON, here[PYTHON])
-    # Apart from where `make matrix` and other runs build theirs, and remove the one before.
+    # Not where `make matrix` and other runs build theirs: they remove the previous one.
     own = Path(tempfile.mkdtemp(prefix="wheel-", dir=HOME))
     atexit.register(shutil.rmtree, own)
     return builder, Path(shutil.copy2(made, own))
 
 
 def environment(project: Project) -> str:
-    """The interpreter of the project's own environment, with the project, its tests' needs, and this package."""
+    """The interpreter of the project's environment. It has the project, the needs of its tests, and this package."""
     assert PYTHON in SUPPORTED[project.django]
     builder, package = wheel()
     home = HOME / project.name
@@ -55,7 +55,7 @@ def environment(project: Project) -> str:
 
 
 def tree(project: Project) -> Path:
-    """The sources, which have the tests; downloaded once."""
+    """The sources, with the tests. They are downloaded once."""
     return tree_of(project.name, project.version, str(wheel()[0]), SOURCES)
 
 
@@ -66,6 +66,6 @@ print(sorted(f"{one.name} {one.version}" for one in distributions() if one.name 
 
 
 def fingerprint(project: Project, python: str) -> str:
-    """Changes with whatever decides what the tests give as Django is."""
+    """It changes with everything that decides the results of the tests with Django alone."""
     packages = subprocess.check_output([python, "-c", _PACKAGES], text=True)
     return format(zlib.crc32(f"{project} {packages}".encode()), "08x")

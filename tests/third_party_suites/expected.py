@@ -1,10 +1,10 @@
-"""Where this package differs from Django on purpose, test by test. What passes as under Django must not be here."""
+"""The tests in which this package differs from Django on purpose. A test that passes must not be listed."""
 
 from __future__ import annotations
 
 from tests.django_suites.expected import MORE, TWO_QUERIES, Difference
 
-# By project.
+# The differences by project.
 DIFFERENCES: dict[str, tuple[Difference, ...]] = {
     "djangorestframework": (
         Difference(
@@ -20,6 +20,6 @@ DIFFERENCES: dict[str, tuple[Difference, ...]] = {
 
 
 def differences(project: str, mode: str) -> dict[str, Difference]:
-    """By test, those of a run."""
+    """The differences of a run, by test."""
     listed = (one for one in DIFFERENCES.get(project, ()) if mode in one.modes)
     return {test: difference for difference in listed for test in difference.tests}

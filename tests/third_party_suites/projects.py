@@ -1,4 +1,4 @@
-"""The projects, and how their tests are installed and started."""
+"""The projects, and how to install and start their tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Project:
     """
     A project whose sdist has its tests.
 
-    version: Pinned: a new release must not turn an unchanged tree red.
-    start: "pytest", or a script of the tree or "django-admin" with arguments.
-    django: The newest that the tests run on.
-    needs: What is installed for the tests beside the project.
-    paths: Directories of the tree that modules are imported from.
-    settings: The module of the settings; empty, when the tests find it themselves.
-    natively: Whether the engine attaches any of what the tests prefetch, so that attaching nothing is a problem.
+    version: Pinned, because a new release must not turn an unchanged tree red.
+    start: "pytest", "django-admin" or a script of the tree, with arguments.
+    django: The newest version that the tests run on.
+    needs: What the tests need besides the project.
+    paths: The directories of the tree from which modules are imported.
+    settings: The settings module; empty if the tests find it themselves.
+    natively: Whether the engine must attach some of what the tests prefetch; attaching nothing is then a problem.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Project:
 
 
 _PYTEST = ("pytest>=8.4", "pytest-django>=4.11")
-# Without this, pytest takes the options of this repository for those of the project.
+# Without this, pytest uses the options of this repository.
 _NO_OPTIONS = ("-c", "/dev/null", "--rootdir", ".")
 _TIMED = "tests/test_ltree_utils.py::TestGenerateLabel::test_large_string"
-# What prefetches, of images, documents, snippets and pages; all would take three times as long.
+# The apps with prefetches, of images, documents, snippets and pages. All apps would take three times as long.
 _WAGTAIL = ("wagtail.images", "wagtail.documents", "wagtail.snippets", "wagtail.tests")
 
 PROJECTS = (
@@ -46,28 +46,28 @@ PROJECTS = (
         "django-sortedm2m",
         "3.1.1",
         start=("django-admin", "test", "sortedm2m_tests"),
-        # With 5.0 went what its field asks of relations.
+        # Django 5.0 removed what its field asks of relations.
         django="4.2",
         paths=(".", "test_project"),
         settings="settings",
         environment={"DB_ENGINE": "sqlite3", "DB_NAME": ":memory:"},
-        # All that is prefetched has its manager, which orders by the link.
+        # The manager of everything prefetched is its own, and orders by the link.
         natively=False,
     ),
     Project(
         "django-taggit",
-        # The latest whose sdist has tests.
+        # The latest version whose sdist has tests.
         "6.0.0",
         start=("django-admin", "test"),
         needs=("djangorestframework",),
         settings="tests.settings",
-        # All that is prefetched are tags, whose manager is its own.
+        # Only tags are prefetched, and their manager is its own.
         natively=False,
     ),
     Project(
         "django-parler",
         "2.4",
-        # One module cannot be imported: it needs an example that the sdist leaves out.
+        # One test module cannot be imported: it needs an example that is not in the sdist.
         start=("django-admin", "test", "parler"),
         settings="parler_settings",
     ),
@@ -108,7 +108,7 @@ PROJECTS = (
     Project(
         "django-treebeard",
         "7.0.3",
-        # One test measures time.
+        # The deselected test measures time.
         start=("pytest", *_NO_OPTIONS, "tests", "--deselect", _TIMED),
         needs=_PYTEST,
         settings="tests.settings",

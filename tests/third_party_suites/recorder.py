@@ -1,4 +1,4 @@
-"""Pytest tells what became of each test."""
+"""A pytest plugin that records the outcome of each test."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class RecorderPlugin:
 
 
 def dotted(nodeid: str) -> str:
-    """A name as unittest gives it, of directory/module.py::Class::test."""
+    """Turns directory/module.py::Class::test into a name as unittest gives it."""
     path, *inside = nodeid.split("::")
     return ".".join([path.removesuffix(".py").replace("/", "."), *inside])

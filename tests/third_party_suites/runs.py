@@ -1,4 +1,4 @@
-"""One run of a project's tests in one mode, and what is to be said about it."""
+"""One run of a project's tests in one mode, and its problems."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.third_party_suites.projects import Project
 
 @dataclass
 class ProjectRun(Run):
-    """listed: By test, where this package differs from Django on purpose."""
+    """listed: The intended differences from Django, by test."""
 
     listed: dict[str, Difference] = field(default_factory=dict)
 
@@ -32,7 +32,7 @@ class ProjectRun(Run):
         return self.listed
 
     def judge_use(self) -> None:
-        """Finds it a problem when this package was never in Django's place."""
+        """Adds a problem if this package was never used in Django's place."""
         native = self.counts["native"]
         if not (native if self.mode in ROW_MODES else sum(native.values())):
             self.problems.append("nothing was done natively")
@@ -47,7 +47,7 @@ class ProjectRun(Run):
 
     @property
     def different(self) -> int:
-        """How many tests do not end as under Django, those that are listed among them."""
+        """How many tests do not end as with Django alone, including the listed ones."""
         now = {outcome.test: outcome for outcome in self.outcomes}
         tests = self.stock.keys() | now.keys()
         return sum(_end(now.get(test)) != _end(self.stock.get(test)) for test in tests)
@@ -73,7 +73,7 @@ class Suite:
         self._django = installed(self._python).django
 
     def stock(self) -> dict[str, Outcome]:
-        """What the tests give as Django is; run once."""
+        """The outcomes with Django alone. It runs the tests once and keeps them."""
         if not self._kept.exists():
             outcomes, _, _ = self._run(STOCK)
             if not outcomes:
@@ -93,7 +93,7 @@ class Suite:
 
     def _run(self, mode: str) -> tuple[list[Outcome], dict[str, Any], float]:
         child = [self._python, "-P", "-m", "tests.third_party_suites.child"]
-        # A copy: what a run leaves behind, uploaded files for instance, is not found by the next.
+        # In a copy, so that the next run does not find files that this one leaves, such as uploads.
         with tempfile.TemporaryDirectory(dir=self._home) as scratch:
             copied = shutil.copytree(self._tree, Path(scratch) / "tree")
             return run_child(child, mode, [self._project.name], copied, self._home / mode)

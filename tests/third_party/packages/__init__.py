@@ -1,1 +1,1 @@
-"""A module for each package: models as its documentation has them, rows, and situations. They are one app, `shop`."""
+"""A module for each package, with models as in its documentation, rows, and situations. Its app is called `shop`."""

@@ -1,4 +1,4 @@
-"""Actions with three generic foreign keys, by a manager that knows how to prefetch them."""
+"""Actions with three generic foreign keys, from a manager that can prefetch them."""
 
 from __future__ import annotations
 

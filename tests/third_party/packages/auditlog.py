@@ -1,4 +1,4 @@
-"""A log of changes, reached by a generic relation of its own."""
+"""A log of changes, reached by the package's own generic relation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign keys that are fetched for all rows of a queryset when one of them is read."""
+"""Foreign keys that, when one row reads them, are fetched for all rows of its queryset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.db.models import Prefetch
 
 from tests.third_party.frame import Situation
 
-# Which rows came together; what is fetched for them shows in the queries of reading.
+# The rows that came together. What is fetched for them shows in the queries of reading.
 IGNORED = {"_peers"}
 
 

@@ -1,4 +1,4 @@
-"""Results of queries that are kept in Django's cache, by a patched compiler."""
+"""A patched compiler that keeps the results of queries in Django's cache."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CASES: list[tuple[Any, ...]] = [
     ("to_attr", reviews, lambda: Prefetch("book__readers", Author.objects.filter(name__gt="a7"), to_attr="some")),
     ("select_related", lambda: reviews().select_related("book"), "book__author"),
 ]
-# With some rows in memory ours ask for fewer, and that is another query than what is cached.
+# With some rows in memory, ours ask for fewer rows, which is another query than the cached one.
 SITUATIONS = [
     *(Situation(f"{name}, cold", *rest, more=1) for name, *rest in CASES),
     *(Situation(f"{name}, warm", *rest, more=1, warm=True) for name, *rest in CASES),

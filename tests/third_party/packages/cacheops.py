@@ -1,4 +1,4 @@
-"""Querysets that are kept in Redis, a fake one here, with the rows that they have; patched querysets and managers."""
+"""Querysets that are kept with their rows in Redis (here a fake one), and patched querysets and managers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models import Count, Prefetch
 
 from tests.third_party.frame import Situation
 
-# Comes with rows that were pickled.
+# Unpickled rows have it.
 IGNORED = {"_django_version"}
 
 
@@ -65,7 +65,7 @@ CASES: list[tuple[Any, ...]] = [
     ("to_attr", reviews, lambda: Prefetch("book__readers", Author.objects.filter(name__gt="a7"), to_attr="some")),
     ("select_related", lambda: reviews().select_related("book").cache(), "book__author"),
 ]
-# With some rows in memory ours ask for fewer, and that is another query than what is cached.
+# With some rows in memory, ours ask for fewer rows, which is another query than the cached one.
 SITUATIONS = [
     *(Situation(f"{name}, cold", *rest, more=1) for name, *rest in CASES),
     *(Situation(f"{name}, warm", *rest, more=1, warm=True) for name, *rest in CASES),

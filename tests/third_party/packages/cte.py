@@ -1,4 +1,4 @@
-"""Queries with common table expressions, recursive ones too; of one queryset class's own, or of Django's."""
+"""Queries with common table expressions, also recursive ones, from the package's queryset class or Django's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db.models import F, Prefetch, Sum, Value
 
 from tests.third_party.frame import Situation
 
-# Version 2 needs no manager any more.
+# Version 2 no longer needs a manager.
 IS_NEW = hasattr(django_cte, "with_cte")
 
 

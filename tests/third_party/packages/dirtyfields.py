@@ -1,4 +1,4 @@
-"""What has changed in a row since it was read: each remembers itself when it is made."""
+"""Rows that know what has changed since they were read: each stores its state when it is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attributes that are rows: an entity that is made with each row, a generic relation, and a queryset of its own."""
+"""Attributes stored as rows: an entity made with each row, a generic relation, and a queryset class of the package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eav.models import Attribute, Value
 
 from tests.third_party.frame import Situation
 
-# Remembers what was read by it; what is read is compared.
+# It remembers what was read through it. What is read is compared anyway.
 IGNORED = {"eav"}
 
 

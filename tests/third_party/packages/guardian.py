@@ -1,4 +1,4 @@
-"""Permissions of users for single objects: rows of its own, which lead to any model by generic foreign keys."""
+"""Permissions of users for single objects, stored as rows with generic foreign keys to any model."""
 
 from __future__ import annotations
 

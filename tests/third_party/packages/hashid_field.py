@@ -1,4 +1,4 @@
-"""Keys that are objects: they print as text, and are equal to integers, to text and to each other."""
+"""Keys that are objects: they print as text, and equal integers, text and each other."""
 
 from __future__ import annotations
 

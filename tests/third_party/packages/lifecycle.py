@@ -1,4 +1,4 @@
-"""Hooks of rows, which remember their state when they are made."""
+"""Hooks of rows. The rows store their state when they are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are hidden, subclasses, querysets passed through managers, and fields that are tracked."""
+"""Hidden rows, subclasses, querysets passed through managers, and tracked fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A queryset that is subscripted and iterated by columns, and a manager whose subscript reads one row's columns."""
+"""A queryset to subscript and iterate by columns, and a manager whose subscript reads the columns of one row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields that stand for one column of each language; managers are patched, and relations may be translated."""
+"""Fields with one column for each language. Managers are patched, and relations may be translated."""
 
 from __future__ import annotations
 

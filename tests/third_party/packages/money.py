@@ -1,4 +1,4 @@
-"""Amounts of money: a field of two columns, whose descriptor makes one value of them, and managers that are patched."""
+"""Amounts of money: a descriptor makes one value from a field's two columns, and managers are patched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from djmoney.money import Money
 
 from tests.third_party.frame import Situation
 
-# An amount without its currency, until it is read for the first time; what is read is compared.
+# Until it is first read, it holds an amount without a currency. What is read is compared anyway.
 IGNORED = {"amount", "balance", "limit"}
 
 

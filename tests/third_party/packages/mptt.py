@@ -1,4 +1,4 @@
-"""Trees by nested sets: a manager and a queryset of their own, and children that are cached on their parents."""
+"""Trees by nested sets: the package's own manager and queryset, and children cached on their parents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of one tenant: managers add the current one to each query, and keys have two columns."""
+"""Rows of one tenant: managers add the current tenant to each query, and keys have two columns."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def rows() -> None:
             purchase = Purchase.objects.create(store=store, product=products[one % 3], closed=one % 2)
             with connected(store):
                 purchase.products.set([products[one % 3], products[0]])
-    # One of the first store's refers to the other's product, which a tenant must not see.
+    # A purchase of the first store refers to a product of the other, which its tenant must not see.
     models.QuerySet(Purchase).filter(pk=3).update(product=Product.objects.order_by("pk").last())
 
 

@@ -1,4 +1,4 @@
-"""Notices of relations that are read row by row, or prefetched and not read: Django's internals are patched for it."""
+"""Warnings of relations that are read row by row, or prefetched and not read. It patches Django's internals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows() -> None:
 
 @contextmanager
 def profiled() -> Iterator[None]:
-    """An error where relations are read row by row, or are prefetched in vain."""
+    """Raises if relations are read row by row, or prefetched in vain."""
     with Profiler():
         yield
 

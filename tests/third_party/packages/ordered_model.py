@@ -1,4 +1,4 @@
-"""Rows and links with an order of their own."""
+"""Rows and links with a stored order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that are deleted stay: a manager whose all(), filter() and get() leave them out, each in a way of its own."""
+"""Deleted rows stay. A manager's all(), filter() and get() leave them out, each in its own way."""
 
 from __future__ import annotations
 

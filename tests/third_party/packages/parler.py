@@ -1,4 +1,4 @@
-"""Translated fields that are rows of another model, prefetched under a name of its own, and kept in Django's cache."""
+"""Translated fields stored as rows of another model, prefetched under their own name, and kept in Django's cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parler.models import TranslatableModel, TranslatedFields
 
 from tests.third_party.frame import Situation
 
-# Translations that were read, by language; what is read of them is compared.
+# The translations that were read, by language. What is read of them is compared anyway.
 IGNORED = {"_translations_cache"}
 
 

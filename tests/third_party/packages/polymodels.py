@@ -1,4 +1,4 @@
-"""Subclasses by content type: a queryset whose rows are cast when it is evaluated."""
+"""Subclasses by content type: a queryset that casts its rows when it is evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a queryset, and of a relation, are of their own subclasses, which are read by further queries."""
+"""Querysets and relations whose rows are instances of subclasses, read by further queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polymorphic.query import PolymorphicQuerySet
 
 from tests.third_party.frame import Situation
 
-# Names the annotations, and so that by which Django joins the links of a many-to-many.
+# It names the annotations, among them the one by which Django joins the links of a many-to-many.
 IGNORED = {"polymorphic_extra_select_names"}
 
 
@@ -64,7 +64,7 @@ def rows() -> None:
     base = ContentType.objects.get_for_model(Project, for_concrete_model=False)
     for at in range(9):
         art = projects[1 + 3 * (at % 2)] if at % 3 else None
-        # Some refer to the class itself, as earlier versions wrote it, some to the base class.
+        # Some refer to the class itself, as earlier versions wrote them, and some to the base class.
         kind = base if at % 2 else ContentType.objects.get_for_model(projects[at % 6])
         report = Report(project=projects[at * 2 % 6], art=art, content_type=kind, object_id=projects[at % 6].pk)
         report.save()

@@ -1,4 +1,4 @@
-"""Properties that a queryset can select, filter by, and set on its rows; querysets are made of mixed-in classes."""
+"""Properties that a queryset can select, filter by, and set on its rows. Queryset classes are made with mixins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions of rows, with generic foreign keys to them, and a queryset for the versions of one object."""
+"""Versions of rows, with generic foreign keys to these, and a queryset for the versions of one object."""
 
 from __future__ import annotations
 

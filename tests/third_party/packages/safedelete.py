@@ -1,4 +1,4 @@
-"""Rows that are deleted stay, and are hidden from querysets when these are evaluated."""
+"""Deleted rows stay, and are hidden when querysets are evaluated."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def rows() -> None:
         Review.objects.create(book=books[at * 3 % 8]).readers.set([authors[at % 4], authors[0]])
     for one in (genres[2], publishers[1], books[5]):
         one.delete()
-    # Its books stay: what they refer to is hidden.
+    # Its books stay, but the author that they refer to is hidden.
     models.QuerySet(Author).filter(pk=authors[1].pk).update(deleted=books[5].deleted)
 
 

@@ -1,4 +1,4 @@
-"""Managers that refuse every query outside of a scope, and filter by it inside."""
+"""Managers that refuse every query outside a scope, and filter by it inside."""
 
 from __future__ import annotations
 

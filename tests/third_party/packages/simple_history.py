@@ -1,4 +1,4 @@
-"""Each model has another one for its past, reached by a descriptor; and foreign keys that lead to rows as they were."""
+"""Models with a second model for their past, reached by a descriptor, and foreign keys to rows as they were."""
 
 from __future__ import annotations
 

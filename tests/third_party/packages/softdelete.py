@@ -1,4 +1,4 @@
-"""Rows that are deleted stay: managers whose querysets are changed after they were made."""
+"""Deleted rows stay. Managers change their querysets after making them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many-to-many relations in the order in which they were set, which is in the links."""
+"""Many-to-many relations in the order in which they were set. The links store it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A manager that is the field, and prefetches by itself; tags are reached over generic links, or a model's own."""
+"""A manager that is the field, and prefetches by itself. Tags are reached by generic links or a model's own links."""
 
 from __future__ import annotations
 

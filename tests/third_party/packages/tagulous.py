@@ -1,4 +1,4 @@
-"""Fields for tags that are descriptors of their own, with managers of their own."""
+"""Fields for tags, with the package's own descriptors and managers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees by recursive queries: a queryset with a compiler of its own adds depth, path and order to its rows."""
+"""Trees by recursive queries: a queryset with its own compiler adds depth, path and order to its rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees of three kinds, whose managers order their rows, with querysets of their own."""
+"""Trees of three kinds, with managers that order their rows, and their own queryset classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages: a tree, subclasses, relations that are edited with their parent, tags by clusters, and images."""
+"""Pages: a tree, subclasses, relations edited with their parent, tags by clusters, and images."""
 
 from __future__ import annotations
 

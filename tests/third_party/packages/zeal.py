@@ -1,4 +1,4 @@
-"""Errors for relations that are read row by row: descriptors and querysets that are patched to notice it."""
+"""Errors if relations are read row by row: patched descriptors and querysets notice it."""
 
 from __future__ import annotations
 

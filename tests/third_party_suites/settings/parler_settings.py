@@ -1,4 +1,4 @@
-"""Settings for the tests of django-parler, whose sdist has none."""
+"""Settings for the tests of django-parler, because its sdist has none."""
 
 from __future__ import annotations
 
