@@ -92,7 +92,7 @@ TEST(lifetimes, a_callback_may_not_use_the_memo_that_called_it) {
     };
     for (const auto& use : uses) {
         shop.author_rows.before = use;
-        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the memo that had called it");
+        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the memo that called it");
         EXPECT_EQ(0U, shop.authors.stats().size);
     }
     shop.author_rows.before = nullptr;
@@ -103,7 +103,7 @@ TEST(lifetimes, a_callback_may_not_use_the_memo_that_called_it) {
     };
     for (const auto& use : uses_of_links) {
         shop.category_links.before = use;
-        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the links that had called it");
+        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the links that called it");
     }
     shop.category_links.before = [&] { shop.author_rows.fetch(); };
     shop.books.process_chunk(chunk); // another memo is free to be used
@@ -129,7 +129,7 @@ TEST(lifetimes, a_memo_that_leads_back_to_itself_is_detected) {
                             {},
                             parts};
     itself = &memo;
-    EXPECT_MISUSE(static_cast<void>(memo.resolve(ids{5})), "used the memo that had called it");
+    EXPECT_MISUSE(static_cast<void>(memo.resolve(ids{5})), "used the memo that called it");
     EXPECT_EQ(0U, memo.stats().size);
     EXPECT_EQ(0U, last.stats().size);
 }

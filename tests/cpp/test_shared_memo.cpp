@@ -105,7 +105,7 @@ TEST(shared_memo, a_callback_may_not_use_the_memo_that_called_it) {
     };
     for (const auto& use : uses) {
         rows.before = use;
-        EXPECT_MISUSE(books.process_chunk(chunk), "used the memo that had called it");
+        EXPECT_MISUSE(books.process_chunk(chunk), "used the memo that called it");
         EXPECT_EQ(0U, authors.stats().size);
     }
     rows.before = [&] { std::thread([&] { authors.clear(); }).join(); };

@@ -262,7 +262,7 @@ TYPED_TEST_P(adapter, values_that_do_not_fit_are_errors_that_name_the_column) {
     auto no_uuid = this->db.fetch("select id, name from author where id " + this->in_keys,
                                   [](const row_type& from) { return from.template get<mp::uuid>(1); });
     this->expect_parts(this->message_of([&] { static_cast<void>(no_uuid(std::span<const id>(std::array<id, 1>{1}))); }),
-                       {"name is no UUID"});
+                       {"name is not a UUID"});
 }
 
 TYPED_TEST_P(adapter, what_a_mapper_throws_leaves_statement_and_memo_as_they_were) {
