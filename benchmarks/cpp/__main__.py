@@ -1,7 +1,7 @@
 """
-Resolving chunks in C++ against what programs use for it: `make bench-cpp`, or `python -m benchmarks.cpp RESOLVE`.
+Compares resolving chunks in C++ with the usual alternatives: `make bench-cpp`, or `python -m benchmarks.cpp RESOLVE`.
 
-Each workload runs in a process of its own, the contenders' rounds in random order; the best round counts. A contender
+Each workload runs in its own process, with the contenders' rounds in random order; the best round counts. A contender
 that resolves a wrong row ends the run.
 """
 
@@ -32,7 +32,7 @@ class Result:
     One workload.
 
     nanoseconds: Per key, by contender.
-    overhead: Bytes per entry over key and value; None when the memo was not filled, or is no larger than a few chunks.
+    overhead: Bytes per entry beyond key and value; None if the memo was not filled or is no larger than a few chunks.
     """
 
     keys: str
@@ -70,7 +70,7 @@ def run(program: Path, keys: str, stream: str, entries: int, rows: int) -> Resul
 
 
 def mean(ratios: Iterable[float]) -> float:
-    """The geometric one."""
+    """The geometric mean."""
     return math.exp(sum(logs := [math.log(one) for one in ratios]) / len(logs))
 
 
@@ -89,7 +89,7 @@ def table(results: list[Result]) -> str:
 def musts(results: list[Result]) -> list[tuple[bool, str]]:
     lru = [one.ratio(LRU) for one in results]
     large = [one.ratio(LRU) for one in results if one.entries >= 1_000_000]
-    # Where half of the rows fit, the bare map holds twice as many, and nothing is fetched or evicted.
+    # If only half of the rows fit, the bare map holds twice as many and never fetches or evicts.
     bare = [1 / one.ratio(BARE) for one in results if one.rows == 1]
     overheads = [one.overhead for one in results if one.overhead is not None]
     slower = [one.name for one in results if one.ratio(LRU) < 1]

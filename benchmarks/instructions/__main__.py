@@ -1,7 +1,7 @@
 """Counts the instructions of the hot paths and compares them with the baseline: `make bench-check`.
 
-Times are noisy, instructions are not. Those of the database's driver are left out. Beside the sum, the engine's own are
-looked at, which what Django does for a query would hide.
+Times are noisy, instructions are not. Those of the database's driver are left out. Besides the sum, the engine's own
+instructions are compared, since those that Django executes for a query would hide their growth.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 BASELINE = HERE / "baseline.json"
 BUILD = ROOT / "build" / "bench"
 SCALE = 0.02
-# Growth that is not let through.
+# The most growth that passes.
 MOST = 0.05
 
 Counts = dict[str, dict[str, float]]  # by path: instructions per object, in all and in the engine
@@ -34,7 +34,7 @@ Counts = dict[str, dict[str, float]]  # by path: instructions per object, in all
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
-    parser.add_argument("--update", action="store_true", help="make what is counted now the baseline")
+    parser.add_argument("--update", action="store_true", help="make the new counts the baseline")
     parser.add_argument("--baseline", type=Path, default=BASELINE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if shutil.which("valgrind") is None:
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def versions() -> dict[str, str]:
-    """What else the number of instructions depends on."""
+    """What the number of instructions depends on, apart from the code."""
     import django
 
     import django_memoized_prefetch
@@ -84,18 +84,18 @@ def versions() -> dict[str, str]:
 
 def refuse(baselines: list[Any], ours: dict[str, str]) -> NoReturn:
     """Counts of other versions cannot be compared."""
-    lines = ["No baseline is for what is here:"]
+    lines = ["There is no baseline for these versions:"]
     lines += [f"  {name}: {value}" for name, value in ours.items()]
     for one in baselines:
         theirs = one["made with"]
-        lines += ["There is one that differs in:"]
+        lines += ["There is a baseline that differs in:"]
         lines += [f"  {name}: {theirs.get(name)}" for name, value in ours.items() if theirs.get(name) != value]
     lines += ["Use those versions, or count the last good commit here: make bench-check UPDATE=1"]
     sys.exit("\n".join(lines))
 
 
 def compare(baseline: Counts, counts: Counts, *, judge: bool) -> int:
-    """Prints a table; 1 when something is judged to have grown too much."""
+    """Prints a table. Returns 1 if something has grown too much."""
     width = max(map(len, counts))
     print(f"{'instructions':{width}}  {'in all':>8}  {'change':>7}  {'engine':>8}  {'change':>7}")
     grown = []
@@ -157,8 +157,8 @@ def count_hot_paths() -> Counts:
 
 
 def callgrind(directory: Path, command: list[str]) -> tuple[str, dict[str, dict[str, int]]]:
-    """What a program printed, and by name of each count the instructions of each library."""
-    # Sets and dictionaries of strings are laid out by their hashes.
+    """Returns what a program printed and, by the name of each count, the instructions of each library."""
+    # The layout of sets and dictionaries of strings depends on their hashes.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     options = ["--tool=callgrind", "--instr-atstart=no", "--compress-strings=no", "--compress-pos=no"]
     files = directory / "callgrind.out"
@@ -186,7 +186,7 @@ def read_dump(file: Path) -> tuple[str, dict[str, int]]:
     with file.open() as lines:
         for line in lines:
             if line[0].isdigit():
-                # Of a call the whole cost follows, which is that of the functions called.
+                # The inclusive cost of the call follows, which belongs to the functions called.
                 if not inclusive:
                     counts[library] = counts.get(library, 0) + int(line.split()[-1])
                 inclusive = False

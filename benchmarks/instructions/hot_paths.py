@@ -1,4 +1,4 @@
-"""The paths whose instructions are counted, each once: `python -m benchmarks.instructions.hot_paths DATABASE LIBRARY`.
+"""Runs each path whose instructions are counted once: `python -m benchmarks.instructions.hot_paths DATABASE LIBRARY`.
 
 Run under callgrind. Prints, as a line of JSON, how many objects each path processed.
 """
@@ -29,7 +29,7 @@ def main(database: str, library: str) -> None:
     @contextmanager
     def counted(name: str) -> Iterator[None]:
         gc.collect()
-        gc.disable()  # when it runs, depends on everything before
+        gc.disable()  # when it runs depends on everything before
         collect.collect_start()
         yield
         collect.collect_stop(name.encode())
@@ -44,7 +44,7 @@ def main(database: str, library: str) -> None:
 
 
 def uncounted(collect: ctypes.CDLL) -> Any:
-    """The class of cursors that leave out what the driver does."""
+    """The class of cursors whose work in the driver is not counted."""
     from django.db.backends.utils import CursorWrapper
 
     class UncountedCursor(CursorWrapper):
@@ -74,14 +74,14 @@ def uncounted(collect: ctypes.CDLL) -> Any:
 
 
 def paths() -> dict[str, Callable[[Callable[[], Any]], int]]:
-    """By name: what is to be counted in the block that it opens; it returns for how many objects."""
+    """By name: a function that does the counted work in the block it opens, and returns the number of objects."""
     from django.db import connection
 
     from benchmarks.bookshop.models import Book, Category
     from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 
     def process(prefetch: MemoizedPrefetch, objects: list[Any], counted: Any) -> None:
-        """The second half of the objects, when the first has been processed."""
+        """Counts the second half of the objects, after processing the first half."""
         half = len(objects) // 2
         prefetch.process_chunk(objects[:half])
         chunk = objects[half:]
@@ -117,7 +117,7 @@ def paths() -> dict[str, Callable[[Callable[[], Any]], int]]:
         return path
 
     def link_rows(counted: Any) -> int:
-        """So many links that there is little else."""
+        """So many links that little else counts."""
         first = Book.objects.order_by("-pk")[0].pk + 1
         keys = list(Category.objects.order_by("pk").values_list("pk", flat=True)[:LINKS])
         book = Book.objects.get(pk=1)
