@@ -58,7 +58,7 @@ private:
         } else if constexpr (std::integral<Value>) {
             const std::int64_t value = column.getInt64();
             if (!std::in_range<Value>(value)) {
-                fail(column, "does not fit the type it is read as");
+                fail(column, "is out of range for the type it is read as");
             }
             return static_cast<Value>(value);
         } else if constexpr (std::floating_point<Value>) {
