@@ -1,5 +1,5 @@
-// What must not compile, and the one line that says why. `check_refused.cmake` compiles this twice: as it is, every line is
-// right; with -DREFUSED every line behind a comment "refused: ..." has its wrong half, and gives that error and no other.
+// Wrong uses that must not compile, each with the one line that says why. `check_refused.cmake` compiles this twice: as it
+// is, every line is right; with -DREFUSED every line after a comment "refused: ..." is wrong and gives only that error.
 #include "support/shop.hpp"
 
 #include <string>
