@@ -9,8 +9,8 @@
 ///   load_deferred(std::span<const std::size_t> objects)    optional: called once with the objects whose key is not
 ///                             loaded; the pass reads them again afterwards
 ///
-/// Every pass is used in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
-/// tables are as before. A pass pins what it uses until it is destroyed.
+/// Call a pass's functions in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
+/// tables are unchanged. A pass pins what it uses until it is destroyed.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -32,7 +32,7 @@ namespace memoized_prefetch {
 enum class key_state : std::uint8_t {
     null,     ///< the object has no key: no row is attached
     present,  ///< the object has a key
-    attached, ///< the relation was attached before: the object is left alone
+    attached, ///< the relation was attached before: the object is skipped
     deferred, ///< the key has to be loaded first
 };
 
@@ -46,7 +46,7 @@ namespace detail {
 
 inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object's key is null
 
-/// Converts without narrowing. An id of another width can be a key, a price cannot.
+/// Converts without narrowing: a narrower integer can be a key, a floating-point number cannot.
 template <class Given, class Key>
 concept converts_to_key = std::same_as<std::remove_cvref_t<Given>, Key> || requires(Given&& given) {
     Key{std::forward<Given>(given)};
@@ -60,7 +60,7 @@ template <class Keys, class Key>
 inline constexpr bool range_of_keys = false;
 template <std::ranges::forward_range Keys, class Key>
 inline constexpr bool range_of_keys<Keys, Key> = gives_key<std::ranges::range_reference_t<Keys>, Key>;
-/// The key in what a callable returned: a value, or an optional one.
+/// The key that a callable returned, as a value or an optional.
 template <class Key, class Given>
 [[nodiscard]] key_reading<Key> reading_of(Given&& given) {
     if constexpr (converts_to_key<Given, Key>) {
@@ -70,7 +70,7 @@ template <class Key, class Given>
     }
 }
 
-/// Reads every object once. Then it has all deferred keys loaded together and reads their objects a second time.
+/// Reads every object once. Then loads all deferred keys together and reads their objects again.
 /// Calls `take(object, relation, reading)`.
 template <class Key, class Allocator, class Objects, class Take>
 [[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, Take&& take) {
@@ -98,7 +98,7 @@ template <class Key, class Allocator, class Objects, class Take>
             take(object, relation, readings[relation]);
         }
     };
-    if (width == 1) { // without the loops over relations it takes 27 instructions instead of 66
+    if (width == 1) { // skipping the loops over relations takes 27 instructions instead of 66
         for (std::size_t object = 0; object < objects.size(); ++object) {
             objects.read(object, std::span(few_readings).first(1));
             if (few_readings[0].state == key_state::deferred) [[unlikely]] {
@@ -122,8 +122,8 @@ template <class Key, class Allocator, class Objects, class Take>
     }
 }
 
-/// The same for objects with one key each. Adds the keys to a key_set and writes their positions, by object: `null_slot` if
-/// the key is null, `no_slot` if the object is left alone. Returns how many keys the objects asked for.
+/// The same for objects with one key each. Adds the keys to a key_set and writes each object's position in it:
+/// `null_slot` if the key is null, `no_slot` if the object is skipped. Returns how many keys the objects asked for.
 template <class Key, class Allocator, class Objects, class Keys, class Positions>
 std::uint64_t collect_keys(Objects& objects, Keys& keys, Positions& positions) {
     std::uint64_t requests = 0;
