@@ -1,4 +1,4 @@
-"""The one row whose one-to-one refers to the object."""
+"""`ReverseOne`: the row whose one-to-one refers to the object."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ReverseOne(Collection):
         return not equals_as_python(self.relation.field, connections[alias])
 
     def _queryset_class(self, instance: Model) -> None:
-        """The row itself is attached."""
+        """None: the row itself is attached, not a queryset."""
 
     def _fetch(self, level: Level, count: QueryCount, keys: list[Any]) -> Sequence[Any]:
         with count.on(level.alias):

@@ -1,4 +1,4 @@
-"""What relations have in common whose row is found by a key that the object holds."""
+"""`ToOneStep`: base of the relations whose row is found by a key that the object holds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class ToOneStep(Step):
-    """Relations of one chunk to one table are attached together, and share a query."""
+    """A relation to one row, found by a key that the object holds. In a chunk, those to one table share a query."""
 
     is_to_one = is_single = True
-    sets_attribute = False  # instead of the cache of a relation
+    sets_attribute = False  # if True, sets an attribute instead of `fields_cache`
 
     @property
     def place(self) -> Place:
