@@ -1,7 +1,7 @@
-// Several threads resolve chunks in one memo: shared_memo, and beside it what one would write without it, a memo behind a
-// mutex. `hits`: all rows are remembered, so that only the memo works. `fetches`: one key in ten is not, and the database takes
-// a millisecond per call, in which another thread may go on. Keys per second of all threads together; the ratio of two threads
-// to one is the scaling.
+// Several threads resolve chunks in one memo: a shared_memo, compared with the obvious alternative, a memo behind a
+// mutex. `hits`: all rows are remembered, so that only the memo works. `fetches`: one key in ten is not remembered, and
+// the database takes a millisecond per call, during which another thread may run. Reports keys per second of all
+// threads together; the ratio of two threads to one is the scaling.
 #include <benchmark/benchmark.h>
 #include <memoized_prefetch/memoized_prefetch.hpp>
 
@@ -68,7 +68,7 @@ enum workload { hits, fetches };
 
 template <class Memo, workload What>
 void resolve(benchmark::State& state) {
-    static std::unique_ptr<Memo> memo; // of all threads; the loop begins when all of them are there
+    static std::unique_ptr<Memo> memo; // shared by all threads; the loop begins when all of them have arrived
     if (state.thread_index() == 0) {
         memo = std::make_unique<Memo>(What == fetches ? rows_of_database : rows_of);
         for (key first = 0; first < static_cast<key>(entries); first += chunk_size) {
@@ -82,7 +82,7 @@ void resolve(benchmark::State& state) {
     std::mt19937_64 random(static_cast<std::uint64_t>(state.thread_index()) + 2013);
     std::uniform_int_distribution<key> remembered(0, entries - 1);
     std::uniform_int_distribution<key> any(0, entries * 10 / 9 - 1);
-    // A million keys: of fewer, all that are asked for again would be remembered, and nothing be fetched any more.
+    // A million keys: with fewer, all keys would soon be remembered and nothing would be fetched any more.
     std::vector<std::vector<key>> chunks(512, std::vector<key>(chunk_size));
     for (std::vector<key>& chunk : chunks) {
         for (key& one : chunk) {

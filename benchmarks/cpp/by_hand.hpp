@@ -1,5 +1,5 @@
-/// Related rows by hand, as programs get them without this library. Each `attach` sets a member of the objects of a chunk to
-/// the row that their key names, or to null. The rows live at least until the next chunk.
+/// Related rows by hand, as programs get them without this library. Each `attach` sets a member of a chunk's objects to
+/// the row with their key, or to null. The rows live at least until the next chunk.
 #pragma once
 
 #include "rows.hpp"
@@ -28,7 +28,7 @@ const Key* known(const std::optional<Key>& key) {
     return key ? &*key : nullptr;
 }
 
-/// A query for each object: no key is looked at twice.
+/// A query for each object. Keys are not compared.
 template <class Row>
 class one_query_per_row {
 public:
@@ -53,7 +53,7 @@ using fetch = std::function<std::vector<Row>(std::span<const key_of_row<Row>>)>;
 template <class Row>
 using distinct_keys = mp::key_set<key_of_row<Row>>;
 
-/// Rows of the chunk's keys, forgotten with the next chunk.
+/// The rows of the chunk's keys, forgotten at the next chunk.
 template <class Row>
 class rows_of_chunk {
 public:
@@ -104,7 +104,7 @@ private:
     std::vector<key_of_row<Row>> m_missed;
 };
 
-/// The distinct keys of a chunk, and back: the same for both.
+/// Finds a chunk's distinct keys, looks up their rows, and attaches these: the same for both of the above.
 template <class Row, template <class> class Rows>
 class lookup {
 public:

@@ -1,5 +1,5 @@
-/// What keeps rows by key, as a program would write it: each finds a row (a use), adds one that was fetched, and is brought
-/// back to its size when a chunk ends. `resolve_chunk` is the loop around them, the same for all.
+/// Caches of rows by key, as a program would write them. Each finds a row (a use), adds one that was fetched, and is
+/// trimmed to its size when a chunk ends. `chunk_loop` is the loop around them, the same for all.
 #pragma once
 
 #include <memoized_prefetch/memoized_prefetch.hpp>
@@ -105,7 +105,7 @@ using flat_map = absl::flat_hash_map<Key, Value>;
 inline constexpr char list_and_std_name[] = "list + std::unordered_map";
 inline constexpr char list_and_flat_name[] = "list + absl::flat_hash_map";
 
-/// No bound and no order of use: what is fetched stays.
+/// No bound and no order of use: fetched rows stay.
 template <class Key>
 class bare_map {
 public:
@@ -157,7 +157,7 @@ public:
         for (const mp::slot_id position : m_positions) {
             use(m_rows[position]);
         }
-        m_cache.trim(); // now, not before: rows that this chunk uses are not to go
+        m_cache.trim(); // only now: rows that this chunk uses must not go
     }
     std::size_t misses = 0;
 
@@ -189,7 +189,7 @@ private:
     mp::memo<row<Key>, Key> m_rows;
 };
 
-/// What all of them share: finding the distinct keys.
+/// Only what all of them share: finding the distinct keys.
 template <class Key>
 class dedupe_alone {
 public:

@@ -1,4 +1,4 @@
-/// SQLite and PostgreSQL behind one interface, so that a contender is written once: the adapters, and a meter.
+/// SQLite and PostgreSQL behind one interface (the adapters with a meter), so that a contender is written once.
 #pragma once
 
 #include <memoized_prefetch/postgresql.hpp>
@@ -11,7 +11,7 @@ namespace mp = memoized_prefetch;
 
 namespace databases {
 
-/// What was spent on related rows: from the keys as text to the rows as structs.
+/// The cost of related rows, from the keys as text to the rows as structs.
 struct meter {
     std::size_t queries = 0;
     std::chrono::steady_clock::duration fetching{};
@@ -40,7 +40,7 @@ public:
 
 private:
     meter& m_meter;
-    std::shared_ptr<Fetch> m_fetch; // a statement cannot be copied, and a std::function has to be
+    std::shared_ptr<Fetch> m_fetch; // std::function needs a copyable callable, and a statement is not copyable
 };
 
 class sqlite {
@@ -71,7 +71,7 @@ public:
         auto links = mp::sqlite::fetch_links<Source, Target>(m_database, sql);
         return metered_fetch<Source, decltype(links)>(spent, std::move(links));
     }
-    /// Calls `take(row)` for what `sql` gives for many keys.
+    /// Calls `take(row)` for each row that `sql` gives for many keys.
     template <class Key>
     [[nodiscard]] auto for_keys(const std::string& sql) {
         return [this, statement = mp::sqlite::keyed_statement(m_database, sql)](std::span<const Key> asked,
@@ -80,7 +80,7 @@ public:
             statement.run(asked, take);
         };
     }
-    /// Calls `take(row)` for what `sql` gives for one key.
+    /// Calls `take(row)` for each row that `sql` gives for one key.
     [[nodiscard]] auto for_key(const std::string& sql) {
         return [this, statement = mp::sqlite::statement(m_database, sql)](const auto& key, auto&& take) mutable {
             const metered_query query(spent);

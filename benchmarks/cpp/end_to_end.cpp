@@ -1,7 +1,8 @@
-/// A job with a database, by one way to get related rows: end_to_end DATABASE WORKLOAD CONTENDER
+/// A job with a database that gets related rows in one way: end_to_end DATABASE WORKLOAD CONTENDER
 ///
-/// DATABASE: a SQLite file or the URL of a PostgreSQL server, filled by data.py. Prints a line of JSON. All contenders read
-/// the same pages or chunks, decode rows by the same code, and do the same job; the whole run is one transaction.
+/// DATABASE: a SQLite file or the URL of a PostgreSQL server, filled by data.py. Prints a line of JSON. All contenders
+/// read the same pages or chunks, decode rows with the same code, and do the same job. The whole run is one
+/// transaction.
 #include "by_hand.hpp"
 #include "databases.hpp"
 #include "rows.hpp"
@@ -29,7 +30,7 @@ template <class Row, class Database>
 auto one(Database& database) {
     return database.for_key(table<Row>::select + std::string(Database::is_key));
 }
-/// A row of a LEFT JOIN, whose key is in the column `at`.
+/// A row of a LEFT JOIN. Its key is in the column `at`.
 template <class Row, class From>
 std::optional<Row> joined(const From& from, int at) {
     if (!from.template get<std::optional<by_hand::key_of_row<Row>>>(at)) {
@@ -210,7 +211,7 @@ private:
     lookup<BareAirport, Rows> m_airports;
 };
 
-/// A relation to many rows cannot be joined without a flight coming several times: it is fetched for each chunk.
+/// Joining a to-many relation would repeat flights, so that relation is fetched for each chunk.
 template <class Database>
 void flights_join(Database& database, Report& report) {
     using Flown = BareFlight<std::optional>;
@@ -315,7 +316,7 @@ std::uint64_t stream_one(Database& database, const std::vector<std::uint32_t>& k
     });
 }
 
-/// The objects are in no table: it is the keys of a chunk that are joined.
+/// The objects are not in a table, so the keys of a chunk are joined.
 template <class Database>
 std::uint64_t stream_join(Database& database, const std::vector<std::uint32_t>& keys) {
     auto ask = database.template for_keys<std::int64_t>(
@@ -411,7 +412,7 @@ std::uint64_t stream(Database& database, contender which, const std::vector<std:
     return 0;
 }
 
-/// The most memory that this process ever had.
+/// This process's peak memory.
 std::size_t peak_bytes() {
     std::ifstream status("/proc/self/status");
     for (std::string line; std::getline(status, line);) {

@@ -1,9 +1,9 @@
-// Resolving a chunk's keys: dedupe, look up, recency, admit, evict. The rows that a chunk needs are at hand, nothing is
-// queried. One workload a process, so that `python -m benchmarks.cpp` can run all contenders of one interleaved:
+// Resolving a chunk's keys: dedupe, look up, recency, admit, evict. The rows that a chunk needs are in memory; nothing
+// is queried. Each process runs one workload, so that `python -m benchmarks.cpp` can interleave its contenders:
 //
 //   resolve int64|string uniform|zipf0.8|zipf1.0|zipf1.2|scan ENTRIES ROWS [Google Benchmark's options]
 //
-// Every contender first gets as many keys as there are rows, and twice as many as entries, which is not timed.
+// Before timing, every contender gets as many keys as there are rows, and twice as many as entries.
 #include "streams.hpp"
 
 #include <benchmark/benchmark.h>
@@ -30,7 +30,7 @@ std::int64_t key_of(std::size_t number) {
 template <>
 std::string key_of(std::size_t number) {
     const std::string digits = std::to_string(number);
-    return "B" + std::string(9 - digits.size(), '0') + digits; // ten characters, as an ISBN: no allocation of its own
+    return "B" + std::string(9 - digits.size(), '0') + digits; // ten characters, like an ISBN: not on the heap
 }
 std::size_t number_of(std::int64_t key) { return static_cast<std::size_t>(key) - 1; }
 std::size_t number_of(const std::string& key) {
@@ -39,7 +39,7 @@ std::size_t number_of(const std::string& key) {
     return number;
 }
 
-/// One stream over one table, and how far each contender has come with it.
+/// One stream over one table, and each contender's progress in it.
 template <class Key>
 struct workload {
     workload(const std::string& stream, std::size_t its_entries, std::size_t row_count)
@@ -75,7 +75,7 @@ struct workload {
             contender.resolve(std::span<const Key>(chunk), [](const contenders::row<Key>*) {});
         }
     }
-    /// By address: reading the rows would cost all contenders the same, and blur what they differ in.
+    /// Compares addresses: reading the rows would cost all contenders the same and blur the differences.
     [[nodiscard]] std::uintptr_t expected(std::size_t round) const {
         std::uintptr_t sum = 0;
         for (std::size_t at = 0; at < keys_per_round; ++at) {

@@ -1,4 +1,4 @@
-/// The rows of the benchmark with a database: as structs, and how they are selected and read.
+/// The rows of the benchmark with a database: their structs, and how they are selected and read.
 #pragma once
 
 #include "../../examples/cpp/flights.hpp"
@@ -22,7 +22,7 @@ struct Publisher {
     std::int64_t id;
     std::string name, country;
 };
-/// `To`: a pointer, a shared one, or, for a join, the row itself.
+/// `To`: a pointer, a shared pointer, or, for a join, the row itself.
 template <template <class> class To>
 struct Book {
     std::int64_t id, author_id, publisher_id;
@@ -46,7 +46,7 @@ struct Item {
     std::int64_t related_id;
     To<Related> related = {};
 };
-/// By hand, what hangs on rows is in the same place as the rows.
+/// By hand, the rows related to an airport are stored in the same place as the airports.
 struct BareAirport {
     std::string faa, name;
     std::vector<const Airline*> airlines = {};

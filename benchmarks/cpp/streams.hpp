@@ -1,4 +1,4 @@
-/// Streams of keys: which rows a job asks for, in which order. Rows are numbered from 0; a stream gives numbers.
+/// Streams of keys: which rows a job asks for, in which order. A stream gives row numbers, counted from 0.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 
 namespace streams {
 
-/// Numbers below `count` by Zipf's law: the one of rank k comes up in proportion to k^-exponent. By rejection-inversion
-/// (Hoermann and Derflinger 1996), since a table of the sums would not fit the caches with 10^7 ranks.
+/// Numbers below `count` by Zipf's law: rank k has a probability proportional to k^-exponent. Uses rejection-inversion
+/// (Hoermann and Derflinger 1996), since with 10^7 ranks a table of the sums would not fit the caches.
 class zipf {
 public:
     zipf(double exponent, std::size_t count)
@@ -60,7 +60,7 @@ inline std::vector<std::uint32_t> numbers(const std::string& name, std::size_t r
         return stream;
     }
     std::mt19937_64 random(2013);
-    // Which rows are asked for often has nothing to do with their numbers.
+    // How often a row is asked for does not depend on its number.
     std::vector<std::uint32_t> by_rank(rows);
     std::iota(by_rank.begin(), by_rank.end(), 0U);
     std::shuffle(by_rank.begin(), by_rank.end(), random);

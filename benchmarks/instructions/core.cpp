@@ -1,4 +1,4 @@
-// The engine's part without Python: resolving a chunk's keys. Run under callgrind by `python -m benchmarks.instructions`.
+// The engine without Python: resolving a chunk's keys. Run under callgrind by `python -m benchmarks.instructions`.
 #include <memoized_prefetch/memoized_prefetch.hpp>
 #include <valgrind/callgrind.h>
 
@@ -50,13 +50,13 @@ key resolve(memo& table, mp::counters& count, std::span<const key> chunk) {
     return objects.sum;
 }
 
-// Keys by Zipf's law: a few are asked for often, and not all fit.
+// Keys by Zipf's law: a few are asked for often, and not all of them fit.
 std::vector<key> zipf() {
     std::mt19937_64 random(2013);
     std::vector<key> keys(2 * chunks * chunk_size);
     for (key& one : keys) {
         const double part = static_cast<double>(random() >> 11) * 0x1p-53;
-        one = static_cast<key>(std::pow(distinct, part)) * 2'654'435'761; // in an order of no meaning
+        one = static_cast<key>(std::pow(distinct, part)) * 2'654'435'761; // in a meaningless order
     }
     return keys;
 }

@@ -1,4 +1,4 @@
-/// What both flight reports share: the rows as plain structs, and the report per airline, in the words of the Python demo.
+/// What both flight reports share: the rows as plain structs, and the report per airline, worded like the Python demo.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct Flight {
     std::string carrier_id, dest_id;
     std::optional<std::string> plane_id;
     std::shared_ptr<const Airline> airline = {};
-    std::shared_ptr<const Airport> dest = {}; // null for the four airports, and
-    std::shared_ptr<const Plane> plane = {};  // the 721 planes, that are missing in their tables
+    std::shared_ptr<const Airport> dest = {}; // null for the four airports missing in their table
+    std::shared_ptr<const Plane> plane = {};  // null for the 721 planes missing in theirs, and for no plane_id
 };
 
 class Report {
@@ -65,7 +65,7 @@ private:
         std::string name = {};
         std::int64_t flights = 0;
         std::int64_t miles = 0;
-        std::map<std::string, int> built = {}; // tail number -> year, of each plane of which that is known
+        std::map<std::string, int> built = {}; // tail number -> year, if it is known
         std::set<std::string> rivals = {};     // the airlines that fly to one of its destinations
     };
 

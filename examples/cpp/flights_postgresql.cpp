@@ -1,4 +1,4 @@
-/// A report per airline over the flights on PostgreSQL, as `script/demo-cpp --postgres` loads them: flights_postgresql URL
+/// A report per airline over the flights on PostgreSQL, loaded by `script/demo-cpp --postgres`: flights_postgresql URL
 #include "flights.hpp"
 
 #include <memoized_prefetch/memoized_prefetch.hpp>
@@ -26,7 +26,7 @@ void report(PGconn* database) {
                                               return Plane{from.get<std::string>(0), from.get<std::optional<int>>(1)};
                                           }),
                     {.entries = 2'000}};
-    // Links say which airlines belong to an airport, and an airport gets them when it is fetched.
+    // Links say which airlines belong to an airport. An airport gets them when it is fetched.
     mp::links airport_airlines{mp::postgresql::fetch_links<std::string, std::string>(
                                    database, "select airport_id, airline_id from flights_airport_airlines "
                                              "where airport_id = any($1)"),
@@ -41,7 +41,7 @@ void report(PGconn* database) {
                                             }),
                       {},
                       airport_relations};
-    // A prefetcher says what hangs where on a flight.
+    // A prefetcher says which rows to attach to a flight, and where.
     mp::prefetcher<Flight> relations{mp::to_one(airlines, &Flight::carrier_id, &Flight::airline),
                                      mp::to_one(airports, &Flight::dest_id, &Flight::dest),
                                      mp::to_one(planes, &Flight::plane_id, &Flight::plane)};

@@ -1,4 +1,5 @@
-/// No database at all: orders are read from somewhere, and their customers come from a service that looks up many at once.
+/// Without a database: orders are read from somewhere, and their customers come from a service that looks up many at
+/// once.
 ///
 ///   GET /customers?id=3,17,21  ->  [{"id": 3, "name": "Ada"}, {"id": 21, "name": "Grace"}]
 #include <memoized_prefetch/memoized_prefetch.hpp>
@@ -21,10 +22,10 @@ struct Order {
     std::shared_ptr<const Customer> customer = {};
 };
 
-/// Stands for a client of the service; a real one would send the request and parse the answer.
+/// Stands in for a client of the service. A real one would send the request and parse the answer.
 class CustomerService {
 public:
-    /// Any order, and none of those that do not exist: what is not in the answer is remembered as missing.
+    /// Returns the customers that exist, in any order. Those not in the answer are remembered as missing.
     std::vector<Customer> get(std::span<const int> ids) {
         std::string request = "GET /customers?id=";
         std::vector<Customer> answer;
@@ -63,7 +64,7 @@ int main() {
                 relations.process_chunk(chunk);
                 done = true;
             } catch (const std::runtime_error& error) {
-                std::printf("%s; again\n", error.what()); // nothing has changed: the same chunk may be processed again
+                std::printf("%s; again\n", error.what()); // nothing has changed, so process the same chunk again
             }
         }
         for (const Order& order : chunk) {

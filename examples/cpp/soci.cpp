@@ -1,6 +1,6 @@
-/// A fetch callback of one's own, over SOCI: what the adapters do, for a client that has none.
+/// Your own fetch callback over SOCI: does what the adapters do, for a client without an adapter.
 ///
-/// SOCI sends no containers for `in (...)`, but it sends a text, and the keys fit into one: see key_list.hpp.
+/// SOCI cannot send a container for `in (...)`, but it can send a text that contains the keys: see key_list.hpp.
 #include <memoized_prefetch/memoized_prefetch.hpp>
 #include <memoized_prefetch/sql/key_list.hpp>
 
@@ -18,14 +18,14 @@ struct Author {
     std::string name = {};
 };
 
-/// Prepared once, with the variables that it reads and writes; a callback may keep any state.
+/// The statement is prepared once, with the variables that it reads and writes. A callback may keep any state.
 class FetchAuthors {
 public:
     explicit FetchAuthors(soci::session& session)
         : m_statement(
               (session.prepare << "select id, name from author where id in (select value from json_each(:keys))",
                soci::use(m_keys), soci::into(m_row.id), soci::into(m_row.name))) {}
-    // The statement knows where the variables are.
+    // Not copyable: the statement holds the addresses of the variables.
     FetchAuthors(const FetchAuthors&) = delete;
     FetchAuthors& operator=(const FetchAuthors&) = delete;
 

@@ -2,7 +2,7 @@
 ///
 ///   source keys -> [ memory | one call of the fetch callback ] -> target keys in order -> rows of the memo
 ///
-/// A source without links is remembered too. Links refer to their memo, which has to outlive them. They do not move.
+/// A source without links is remembered too. The memo must outlive its links. Links cannot be copied or moved.
 #pragma once
 
 #include <memoized_prefetch/memo.hpp>
@@ -15,15 +15,15 @@ struct links_size {
     std::size_t entries = default_entries;
 };
 
-/// Takes the distinct source keys that are not in memory. Returns a range of pairs, or of anything else that decomposes
-/// into a source key and a target key, in order within each source.
+/// A callback that takes the distinct source keys that are not in memory. It returns a range of pairs, or of anything
+/// else that decomposes into a source key and a target key, with the links of each source in order.
 template <class Fetch, class Source>
 concept fetches_links = std::invocable<Fetch&, std::span<const Source>> &&
     std::ranges::input_range<std::invoke_result_t<Fetch&, std::span<const Source>>>;
 
 namespace detail {
 
-/// The user's fetch callback behind a virtual function, so that its type is forgotten.
+/// The user's fetch callback behind a virtual function, to erase its type.
 template <class Source, class Target>
 class link_reader {
 public:
@@ -44,9 +44,9 @@ public:
         auto&& links = std::invoke(m_fetch, asked);
         for (auto&& link : links) {
             auto&& [source, target] = link;
-            static_assert(
-                converts_to_key<decltype(source)&, Source> && converts_to_key<decltype(target)&, Target>,
-                "memoized_prefetch: a links' fetch callback gives source keys and keys of the memo, in this order");
+            static_assert(converts_to_key<decltype(source)&, Source> && converts_to_key<decltype(target)&, Target>,
+                          "memoized_prefetch: the fetch callback of links must return pairs of a source key and a key "
+                          "of the memo");
             take(Source(source), Target(target));
         }
     }
@@ -72,9 +72,10 @@ template <class Source, class Memo, class Traits = key_traits<Source>>
 class links {
     static_assert(
         !std::same_as<Source, detail::undeduced>,
-        "memoized_prefetch: the source key cannot be told from this callback: let it take std::span<const Source>");
-    static_assert(std::same_as<Source, detail::undeduced> || memo_key<Source, Traits>,
-                  "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
+        "memoized_prefetch: cannot deduce the source key from this callback: let it take std::span<const Source>");
+    static_assert(
+        std::same_as<Source, detail::undeduced> || memo_key<Source, Traits>,
+        "memoized_prefetch: a key must be default-constructible and copyable, with key_traits (std::hash and ==)");
 
 public:
     using source_type = Source;
@@ -115,7 +116,7 @@ public:
         m_table.clear();
     }
 
-    /// Counts sources; `fetched` counts links.
+    /// Keys are sources here; `fetched` counts links.
     [[nodiscard]] memo_stats stats() const noexcept {
         memo_stats result{m_count};
         detail::add_table(result, m_table);
@@ -129,9 +130,8 @@ private:
     template <class Fetch>
     static std::unique_ptr<reader> reader_of(Fetch fetch) {
         constexpr bool fetches = fetches_links<Fetch, Source>;
-        static_assert(
-            fetches,
-            "memoized_prefetch: a links' fetch callback takes std::span<const Source> and gives a range of links");
+        static_assert(fetches, "memoized_prefetch: the fetch callback of links takes std::span<const Source> and "
+                               "returns a range of links");
         if constexpr (fetches) {
             return std::make_unique<detail::link_reader_of<Source, target_type, Fetch>>(std::move(fetch));
         } else {
@@ -141,7 +141,7 @@ private:
 
     void check_not_in_callback() const {
         if (m_in_callback) {
-            detail::logic_violation("memoized_prefetch: a fetch callback used the links that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the links that called it");
         }
     }
     void count(const counters& more) noexcept { m_count += more; }

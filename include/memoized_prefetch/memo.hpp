@@ -1,10 +1,10 @@
-/// memo: the rows of one table. A callback reads them by key, and the memo remembers as many as it may.
+/// memo: remembers rows of one table by key, up to a bound. Your callback fetches the others.
 ///
 ///   keys -> [ memory | one call of the fetch callback ] -> std::shared_ptr<const Row> per key, null: no such row
 ///
-/// Rows are const and shared. A handle keeps its row alive, evicted or not. That a row does not exist is remembered
-/// too. A memo does not move. It has to outlive the links and prefetchers that refer to it, and what `resolve` and
-/// `pin_chunk` returned. One thread at a time may use it; for several see shared_memo.hpp.
+/// Rows are const and shared. A handle keeps its row alive, even after eviction. Keys without a row are remembered too.
+/// A memo cannot be copied or moved. It must outlive the links and prefetchers that refer to it, and the results of
+/// `resolve` and `pin_chunk`. Use it from one thread at a time; for several threads see shared_memo.hpp.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -23,11 +23,11 @@
 
 namespace memoized_prefetch {
 
-/// What a memo did and holds.
+/// What a memo has done, and what it holds.
 struct memo_stats : counters {
-    std::size_t size = 0;            ///< rows and absences that it holds
-    std::size_t largest = 0;         ///< the most that it held between chunks
-    std::size_t bytes = 0;           ///< allocated for the table, without what keys and rows own
+    std::size_t size = 0;            ///< rows and absences held now
+    std::size_t largest = 0;         ///< the most rows and absences held between chunks
+    std::size_t bytes = 0;           ///< allocated for the table, without the memory that keys and rows own
     std::uint64_t fetched_again = 0; ///< fetches of keys that had been evicted; with over a thousand keys, an estimate
 };
 
@@ -45,9 +45,10 @@ void add_table(memo_stats& stats, const Table& table) noexcept {
 template <class Row, class Key, class Traits = key_traits<Key>>
 class memo {
     static_assert(!std::same_as<Row, detail::undeduced>,
-                  "memoized_prefetch: row and key cannot be told from this callable: write memo<Row, Key>{...}");
-    static_assert(std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
-                  "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
+                  "memoized_prefetch: cannot deduce row and key from this callable: write memo<Row, Key>{...}");
+    static_assert(
+        std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
+        "memoized_prefetch: a key must be default-constructible and copyable, with key_traits (std::hash and ==)");
 
 public:
     using row_type = Row;
@@ -57,13 +58,13 @@ public:
     static constexpr bool thread_safe = false;
 
     /// `key_of` returns a row's key. `fetch` takes a `std::span<const Key>` and returns a range of rows, in any order.
-    /// Rows that were not asked for are dropped, and so is the second of two with one key. Keys without a row are
-    /// remembered as missing. If `fetch` throws, the exception reaches the caller and the memo is as before.
+    /// Rows that were not asked for are dropped; of several rows with one key, the first is kept. Keys without a row
+    /// are remembered as missing. If `fetch` throws, the exception reaches the caller and the memo is unchanged.
     template <class KeyOf, class Fetch>
     memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
         : memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
 
-    /// Rows just fetched pass through `nested` once, before they become const and shared.
+    /// Each fetched row passes through `nested` once, before it becomes const and shared.
     template <class KeyOf, class Fetch, class Handles>
     memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
         : memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {}
@@ -78,7 +79,7 @@ public:
         }
     }
 
-    /// The rows for a forward range of keys, or of std::optional of keys.
+    /// The rows for a forward range of keys or of `std::optional` keys, pinned while the result lives.
     template <class Keys>
     pinned_rows<memo> resolve(Keys&& keys) {
         constexpr bool keys_of_memo = detail::range_of_keys<Keys, Key>;
@@ -93,9 +94,9 @@ public:
         }
     }
 
-    /// Takes all rows of the table. Other keys have no row and are not fetched, until `clear` or `invalidate`. Replaces
-    /// what was remembered. Returns false if these are more rows than the memo may hold: then it remembers the first
-    /// ones and fetches other keys as usual. O(rows). If it throws, nothing has changed.
+    /// Replaces the contents by all rows of the table. Until `clear` or `invalidate`, any other key has no row and is
+    /// not fetched. Returns false if the memo cannot hold all rows: it then remembers the first ones and fetches other
+    /// keys as usual. O(rows). If it throws, nothing has changed.
     template <class Rows>
     bool put_all(Rows&& rows) {
         constexpr bool rows_of_memo = range_of_rows<Rows, Row>;
@@ -142,7 +143,7 @@ private:
 
     void check_not_in_callback() const {
         if (m_in_callback) {
-            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that called it");
         }
     }
     void count(const counters& more) noexcept { m_count += more; }

@@ -1,4 +1,4 @@
-/// memo_access: how passes, links and prefetchers reach into a memo. Users cannot.
+/// memo_access: lets passes, links and prefetchers reach a memo's private parts.
 #pragma once
 
 #include <memoized_prefetch/passes/counters.hpp>

@@ -1,5 +1,5 @@
-/// relation: what a prefetcher is made of. `to_one` and `to_many` name a relation of an object: where its rows are, by
-/// which key they are found, and where they are attached.
+/// relation: `to_one` and `to_many` describe a relation of an object to a prefetcher: where its rows are, which key
+/// finds them, and where they are attached.
 #pragma once
 
 #include <memoized_prefetch/detail/mapped_span.hpp>
@@ -15,8 +15,8 @@ namespace memoized_prefetch {
 
 /// The prefetcher attaches `std::shared_ptr<const Row>` only. You may keep them as long as you like.
 struct shared_handles {};
-/// The prefetcher may also attach `const Row*`, valid while what `pin_chunk` returned lives. Not for the rows of a
-/// memo.
+/// The prefetcher may also attach `const Row*`, valid while the result of `pin_chunk` lives. A memo's own rows need
+/// `shared_handles`.
 struct raw_pointers {};
 
 namespace detail {
@@ -31,7 +31,7 @@ template <class Row>
 using target_rows =
     detail::mapped_span<const std::shared_ptr<const Row>*, detail::dereference<std::shared_ptr<const Row>>>;
 
-/// Returns the key that an object holds: a value, or an optional one.
+/// A callable that returns an object's key, as a value or an optional.
 template <class KeyOf, class Object, class Key>
 concept key_of_object = std::invocable<const KeyOf&, const Object&> &&
     detail::gives_key<std::invoke_result_t<const KeyOf&, const Object&>, Key>;
@@ -69,30 +69,30 @@ concept attaches_pointers = requires {
     takes_elements<member_t<Attach, Object>, const Row*>;
 } // namespace detail
 
-/// Takes the row of a to-one relation: a member `std::shared_ptr<const Row>` or `const Row*`, or a callable that takes
-/// the object and one of these.
+/// Where to attach the row of a to-one relation: a member `std::shared_ptr<const Row>` or `const Row*`, or a callable
+/// that takes the object and one of these.
 template <class Attach, class Object, class Row>
 concept attaches_row = detail::attaches_pointer<Attach, Object, Row> ||
                        (std::is_assignable_v<detail::member_t<Attach, Object>&, const std::shared_ptr<const Row>&>&&
                             std::is_class_v<detail::member_t<Attach, Object>>) ||
                        std::invocable<const Attach&, Object&, const std::shared_ptr<const Row>&>;
 
-/// Takes the rows of a to-many relation: a member container of `std::shared_ptr<const Row>` or `const Row*`, or a
-/// callable that takes the object and `target_rows<Row>`.
+/// Where to attach the rows of a to-many relation: a member container of `std::shared_ptr<const Row>` or `const Row*`,
+/// or a callable that takes the object and `target_rows<Row>`.
 template <class Attach, class Object, class Row>
 concept attaches_rows = detail::attaches_pointers<Attach, Object, Row> ||
                         (std::default_initializable<detail::member_t<Attach, Object>>&&
                              detail::takes_elements<detail::member_t<Attach, Object>, std::shared_ptr<const Row>>) ||
                         std::invocable<const Attach&, Object&, target_rows<Row>>;
 
-/// A relation to the row that a key of the object names; see `to_one`.
+/// A relation from an object's key to one row; see `to_one`.
 template <class Memo, class KeyOf, class Attach>
 struct to_one_relation {
     Memo& memo;
     KeyOf key_of;
     Attach attach;
 };
-/// A relation to the rows that links name; see `to_many`.
+/// A relation from an object's key to the rows linked to it; see `to_many`.
 template <class Links, class KeyOf, class Attach>
 struct to_many_relation {
     Links& links;
@@ -108,8 +108,8 @@ template <class Memo, class KeyOf, class Attach>
 template <class Memo, class KeyOf, class Attach>
 void to_one(const Memo&&, KeyOf, Attach) = delete; // a temporary would be destroyed at once
 
-/// `attach` gets the rows that `links` name for the source `key_of(object)`, in the order and with the duplicates of
-/// the links. It gets none if the key is null.
+/// `attach` gets the rows linked to the source `key_of(object)`, in the order and with the duplicates of the links. It
+/// gets no rows if the key is null.
 template <class Links, class KeyOf, class Attach>
 [[nodiscard]] to_many_relation<Links, KeyOf, Attach> to_many(Links& links, KeyOf key_of, Attach attach) {
     return {links, std::move(key_of), std::move(attach)};

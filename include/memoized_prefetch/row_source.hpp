@@ -1,4 +1,4 @@
-/// row_source: where a memo's rows come from. It calls the user's fetch callback, lets fresh rows pass through a
+/// row_source: where a memo's rows come from. It calls the user's fetch callback, passes fresh rows through a
 /// prefetcher, and weighs them.
 #pragma once
 
@@ -27,19 +27,19 @@ struct shared_handles;
 template <class Object, class Handles = shared_handles>
 class prefetcher;
 
-/// How much a memo keeps between chunks. During a chunk it holds all that the chunk needs, even if that is more.
+/// How much a memo keeps between chunks. During a chunk it holds everything that the chunk needs, even if that is more.
 template <class Row>
 struct memo_size {
     /// Rows and absences; `unbounded` for no limit. By default 10,000, or no limit if `bytes` is given.
     std::optional<std::size_t> entries = {};
-    /// The bytes of all rows and of their places in the table. Needs `size_of`.
+    /// The bytes of all rows and of their entries in the table. Needs `size_of`.
     std::size_t bytes = unbounded;
-    /// Returns the bytes of a row and of what it owns. Called once, when the row is remembered.
+    /// Returns the bytes of a row and of what it owns. Called once per row, when it is remembered.
     std::function<std::size_t(const Row&)> size_of = {};
 };
 inline constexpr std::size_t default_entries = 10'000;
 
-/// Returns a row's key: a member pointer or any other callable.
+/// A callable that returns a row's key, such as a member pointer.
 template <class KeyOf, class Row, class Key>
 concept key_of_row = requires(KeyOf& key_of, const Row& row) {
     { std::invoke(key_of, row) } -> std::convertible_to<Key>;
@@ -53,13 +53,13 @@ using element_of =
                        std::ranges::range_reference_t<Range>, std::ranges::range_rvalue_reference_t<Range>>;
 } // namespace detail
 
-/// A range of rows: values, smart pointers to rows, or shared pointers to rows that are const already.
+/// A range of rows: values, smart pointers to rows, or shared pointers to const rows.
 template <class Range, class Row>
 concept range_of_rows = std::ranges::input_range<Range> &&
     (std::convertible_to<detail::element_of<Range>, Row> ||
      std::convertible_to<detail::element_of<Range>, std::shared_ptr<const Row>>);
 
-/// Takes the distinct keys that are not in memory and returns a range of their rows, in any order.
+/// A callback that takes the distinct keys that are not in memory and returns a range of their rows, in any order.
 template <class Fetch, class Row, class Key>
 concept fetches_rows = std::invocable<Fetch&, std::span<const Key>> &&
     range_of_rows<std::invoke_result_t<Fetch&, std::span<const Key>>, Row>;
@@ -81,8 +81,8 @@ protected:
     ~row_preparer() = default;
 };
 
-/// Calls `take(std::shared_ptr<const Row>, Row*)` for every row of a range. The pointer is null if the row is const
-/// already.
+/// Calls `take(std::shared_ptr<const Row>, Row*)` for every row of a range. The `Row*` is null if the range gives const
+/// rows.
 template <class Row, class Range, class Take>
 void share_rows(Range&& rows, Take&& take) {
     using element = element_of<Range>;
@@ -128,8 +128,7 @@ private:
     Result (*m_call)(void*, Arguments...);
 };
 
-/// The user's callables behind virtual functions, so that their types are forgotten. Costs one call per fetch and two
-/// per row.
+/// The user's callables behind virtual functions, to erase their types. Costs one call per fetch and two per row.
 template <class Row, class Key>
 class row_reader {
 public:
@@ -157,7 +156,7 @@ private:
     Fetch m_fetch;
 };
 
-/// Marks that a callback runs. It must not use the memo or the links that called it.
+/// Marks that a callback is running. The callback must not use the memo or links that called it.
 class callback_guard {
 public:
     explicit callback_guard(bool& running) noexcept : m_running(&running) { *m_running = true; }
@@ -169,8 +168,8 @@ private:
     bool* m_running;
 };
 
-/// The reader of a memo's rows, the prefetcher that they pass through, and their weights. The memo makes the row source
-/// of the passes of it; see key_resolution.hpp.
+/// Reads a memo's rows, passes them through its prefetcher and weighs them. The memo builds the row source of its
+/// passes on this; see row_source_traits.hpp.
 template <class Row, class Key>
 class memo_rows {
 public:
@@ -184,7 +183,7 @@ public:
         : memo_rows(reader_of(std::move(of), std::move(callback)), std::move(size), preparer_of(nested)) {
         static_assert(
             gives_fresh_rows<Fetch>(),
-            "memoized_prefetch: rows that pass through a prefetcher are given by value or by pointer to non-const");
+            "memoized_prefetch: rows that pass through a prefetcher are returned by value or by pointer to non-const");
     }
     [[nodiscard]] std::size_t entries() const noexcept {
         return m_size.entries.value_or(m_size.bytes == unbounded ? default_entries : unbounded);
@@ -196,7 +195,7 @@ public:
         std::vector<Row*> fresh;
         auto keep = [&](handle row, Row* raw) {
             if (!row) {
-                return; // a null pointer is no row
+                return; // a null pointer stands for no row
             }
             if (take(std::move(row)) && m_preparer != nullptr) {
                 fresh.push_back(raw);
@@ -218,7 +217,7 @@ public:
         handle row;
         std::size_t weight;
     };
-    /// All rows of a range, ready to be remembered. Of several with one key, the first.
+    /// All rows of a range, ready to be remembered. Of several rows with one key, only the first.
     template <class Traits, class Rows>
     [[nodiscard]] std::vector<whole_row> read_all(Rows&& rows) {
         std::vector<whole_row> all;
@@ -230,7 +229,7 @@ public:
             }
             Key key = m_reader->key_of(*row);
             if (m_preparer != nullptr && raw == nullptr) {
-                logic_violation("memoized_prefetch: rows that pass through a prefetcher must not be const already");
+                logic_violation("memoized_prefetch: rows that pass through a prefetcher must not be const");
             }
             if (seen.add(key) == all.size()) { // otherwise the key has a row already
                 const std::uint32_t tag = memo_table<Key, handle, Traits>::tag_of(key);
@@ -240,7 +239,7 @@ public:
         };
         share_rows<Row>(std::forward<Rows>(rows), keep);
         if (m_preparer != nullptr) {
-            // In parts: the related rows of all may be more than their memo can hold.
+            // In parts: all related rows together may be more than their memo can hold.
             constexpr std::size_t part = 2'000;
             for (std::size_t at = 0; at < fresh.size(); at += part) {
                 m_preparer->prepare(std::span(fresh).subspan(at, std::min(part, fresh.size() - at)));
@@ -257,7 +256,7 @@ private:
         : m_reader(std::move(reader)), m_size(std::move(size)), m_preparer(preparer) {
         if (m_size.bytes != unbounded && !m_size.size_of) {
             logic_violation(
-                "memoized_prefetch: a memo that is bounded by bytes needs size_of, which gives the bytes of a row");
+                "memoized_prefetch: a memo bounded by bytes needs size_of, which returns the bytes of a row");
         }
     }
 
@@ -265,10 +264,11 @@ private:
     static std::unique_ptr<row_reader<Row, Key>> reader_of(KeyOf of, Fetch callback) {
         constexpr bool keyed = key_of_row<KeyOf, Row, Key>;
         static_assert(keyed,
-                      "memoized_prefetch: the first argument of a memo gives the key of a row, as &Row::id does");
+                      "memoized_prefetch: the first argument of a memo returns the key of a row, as &Row::id does");
         constexpr bool fetches = fetches_rows<Fetch, Row, Key>;
-        static_assert(fetches,
-                      "memoized_prefetch: a memo's fetch callback takes std::span<const Key> and gives a range of Row");
+        static_assert(
+            fetches,
+            "memoized_prefetch: a memo's fetch callback takes std::span<const Key> and returns a range of Row");
         if constexpr (keyed && fetches) {
             return std::make_unique<row_reader_of<Row, Key, KeyOf, Fetch>>(std::move(of), std::move(callback));
         } else {
@@ -279,7 +279,7 @@ private:
     static row_preparer<Row>* preparer_of(prefetcher<Row, Handles>& nested) {
         constexpr bool shared = std::same_as<Handles, shared_handles>;
         static_assert(shared,
-                      "memoized_prefetch: rows of a memo outlive every pin: attach std::shared_ptr<const T> to them");
+                      "memoized_prefetch: rows of a memo outlive pins: attach std::shared_ptr<const T> to them");
         if constexpr (shared) {
             return &nested;
         } else {

@@ -8,8 +8,8 @@ namespace {
 
 PyObject* set_name = nullptr; // `__set__`, interned once per process
 
-/// A number that changes with every attribute of a class or its bases, or 0 if it has none at the moment. Look an
-/// attribute up first: that gives the class a version if it has none.
+/// The version of a class, a number that changes with every attribute of the class or its bases; 0 if it has none now.
+/// Look up an attribute first: that gives the class a version.
 unsigned int version_of(PyTypeObject* cls) noexcept {
 #if PY_VERSION_HEX < 0x030D0000
     if (PyType_HasFeature(cls, Py_TPFLAGS_VALID_VERSION_TAG) == 0) {
@@ -19,9 +19,10 @@ unsigned int version_of(PyTypeObject* cls) noexcept {
     return cls->tp_version_tag;
 }
 
-/// What a class says about its instances' attributes, cheap enough to ask for every result. It is the version of the class,
-/// and for each of these names that has a descriptor, the descriptor's class and the version of that. A descriptor's class
-/// may be exchanged, which does not change the version of the class it is in. None if something has no version.
+/// Equal signatures mean that the class treats these attributes of its instances as before. Cheap enough to compute for
+/// every result. It has the version of the class, and for each name with a descriptor, the descriptor's class and the
+/// version of that: a descriptor's class may be exchanged without changing the version of the class that has it. None
+/// if something has no version.
 nb::object class_signature(nb::handle type, nb::handle names) {
     auto* cls = reinterpret_cast<PyTypeObject*>(type.ptr());
     nb::list signature;
@@ -45,9 +46,10 @@ nb::object class_signature(nb::handle type, nb::handle names) {
 
 void bind_class_signature(nb::module_& module) {
     set_name = checked(PyUnicode_InternFromString("__set__")).release();
-    module.def("class_signature", &class_signature, nb::arg("cls"), nb::arg("names"),
-               nb::sig("def class_signature(cls: type, names: Iterable[str]) -> tuple[Any, ...] | None"),
-               "What may change in a class that instances are built of, equal as long as it does not; None: unknown.");
+    module.def(
+        "class_signature", &class_signature, nb::arg("cls"), nb::arg("names"),
+        nb::sig("def class_signature(cls: type, names: Iterable[str]) -> tuple[Any, ...] | None"),
+        "A value that stays equal as long as the class builds instances in the same way; None if that is unknown.");
 }
 
 } // namespace memoized_prefetch::binding

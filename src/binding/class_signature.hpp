@@ -1,4 +1,4 @@
-/// The Python function class_signature: whether a class is still what it was when instances were planned.
+/// The Python function class_signature, which shows whether a class has changed since its instances were planned.
 #pragma once
 
 #include <nanobind/nanobind.h>

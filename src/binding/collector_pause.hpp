@@ -1,5 +1,5 @@
-/// collector_pause: no garbage collection while it lives. For loops that allocate many objects and run no Python code, in
-/// which nothing can become garbage: the collector would look at the new objects again and again, and find nothing.
+/// collector_pause: pauses garbage collection while it lives. For loops that allocate many objects and run no Python
+/// code: the collector would look at the new objects again and again, and find no garbage.
 #pragma once
 
 #include <Python.h>
@@ -15,12 +15,12 @@ public:
             PyGC_Enable();
         }
     }
-#else // Python 3.9 has no such functions, its module has: rows of a large result take 1.3 us each so, and 2.8 without
+#else // Python 3.9 has them in its module only. With the pause, a row of a large result takes 1.3 us, without it 2.8
     explicit collector_pause(bool wanted = true) noexcept {
         if (!wanted) {
             return;
         }
-        // Before anything is paused: resuming must not need memory.
+        // Looked up before the pause: resuming must not need memory.
         PyObject* module = PyImport_ImportModule("gc");
         m_enable = module == nullptr ? nullptr : PyObject_GetAttrString(module, "enable");
         PyObject* is_enabled = m_enable == nullptr ? nullptr : PyObject_CallMethod(module, "isenabled", nullptr);
@@ -31,7 +31,7 @@ public:
         }
         Py_XDECREF(is_enabled);
         Py_XDECREF(module);
-        PyErr_Clear(); // without a pause it is only slower
+        PyErr_Clear(); // without a pause, the loop is only slower
     }
     ~collector_pause() {
         if (m_resume) {

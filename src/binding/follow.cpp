@@ -12,7 +12,7 @@ namespace memoized_prefetch::binding {
 
 namespace {
 
-/// Adds an object to the list unless it was seen before: the same object, never an equal one.
+/// A list that takes each object once, by identity, not equality.
 class distinct_objects {
 public:
     void add(PyObject* object) {
@@ -45,8 +45,8 @@ nb::object follow_to_one(nb::handle objects, nb::str cache_name) {
     return rows.list();
 }
 
-/// Goes on from objects through an attribute as Django does: to the rows of a prefetched collection, to the members of a list,
-/// or to the object that the attribute holds.
+/// Follows an attribute of the objects as Django does: to the rows of a prefetched collection, to the members of a
+/// list, or to the object that the attribute holds.
 nb::object follow_attribute(nb::handle objects, nb::str name, nb::handle does_not_exist) {
     const instance_list instances(objects);
     distinct_objects rows;
@@ -107,7 +107,7 @@ nb::object follow_to_many(nb::handle objects, nb::str cache_name) {
     return rows.list();
 }
 
-/// The objects that a lookup has nothing attached to yet; the sequence itself when that is all of them.
+/// The objects to which a lookup has attached nothing yet; the sequence itself if these are all.
 nb::object not_attached(nb::handle objects, nb::str name, int where) {
     const instance_list instances(objects);
     const own_attribute attribute{object_ref::borrow(name.ptr()), static_cast<place>(where)};
@@ -135,7 +135,7 @@ nb::object not_attached(nb::handle objects, nb::str name, int where) {
     return fresh ? nb::steal(fresh.release()) : nb::borrow(objects);
 }
 
-/// [(value, objects), ...] in first-seen order of what an attribute of the objects holds.
+/// [(value, objects), ...]: the objects by the value of an attribute, in first-seen order.
 nb::list group_by_value(nb::handle objects, nb::str name) {
     const instance_list instances(objects);
     const object_ref groups = checked(PyDict_New());
@@ -154,7 +154,7 @@ nb::list group_by_value(nb::handle objects, nb::str name) {
     return nb::steal<nb::list>(checked(PyDict_Items(groups.get())).release());
 }
 
-/// [(class, instances), ...] in first-seen order; the list itself when there is a single class.
+/// [(class, instances), ...] in first-seen order. If there is a single class, it comes with the sequence itself.
 nb::list group_by_class(nb::handle objects) {
     const instance_list instances(objects);
     nb::list groups;
@@ -181,8 +181,8 @@ nb::list group_by_class(nb::handle objects) {
     return groups;
 }
 
-/// The first value of an attribute that the object before has too, or None. `before` is the value of the object before the
-/// first. A value of None is never the same.
+/// The first value of an attribute that equals the value of the object before, or None. `before` is the value before
+/// that of the first object. None never counts as equal.
 nb::object repeated_neighbour(nb::handle objects, nb::str name, nb::handle before) {
     const instance_list instances(objects);
     object_ref last = object_ref::borrow(before.ptr());
@@ -205,7 +205,7 @@ void bind_follow(nb::module_& module) {
                "The distinct rows attached to the instances.");
     module.def("follow_attribute", &follow_attribute, nb::arg("objects"), nb::arg("name"), nb::arg("does_not_exist"),
                nb::sig("def follow_attribute(objects: Sequence[Any], name: str, does_not_exist: type) -> list[Any]"),
-               "The distinct objects that an attribute of the instances holds, or a list in it.");
+               "The distinct objects that an attribute of the instances holds, directly or in a list.");
     module.def("follow_to_many", &follow_to_many, nb::arg("objects"), nb::arg("cache_name"),
                nb::sig("def follow_to_many(objects: Sequence[Any], cache_name: str) -> list[Any]"),
                "The distinct rows in the instances' prefetched collections.");
@@ -222,8 +222,8 @@ void bind_follow(nb::module_& module) {
     module.def("repeated_neighbour", &repeated_neighbour, nb::arg("objects"), nb::arg("name"),
                nb::arg("before").none() = nb::none(),
                nb::sig("def repeated_neighbour(objects: Sequence[Any], name: str, before: Any = None) -> Any"),
-               "The first value of an attribute that is equal to that of the object before, or to `before` for the "
-               "first; None: no two neighbours have the same.");
+               "The first value of an attribute that equals that of the object before (for the first one: `before`); "
+               "None if no two neighbours have the same value.");
 }
 
 } // namespace memoized_prefetch::binding

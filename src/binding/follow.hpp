@@ -1,4 +1,4 @@
-/// The way from one level of a lookup to the next: what is attached to the objects of a level, and how they are grouped.
+/// Goes from one level of a lookup to the next: collects what is attached to the objects of a level, and groups them.
 #pragma once
 
 #include <nanobind/nanobind.h>

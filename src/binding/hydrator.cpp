@@ -45,7 +45,7 @@ public:
         }
     }
 
-    /// The instances of these rows are appended to `into`: those before a row that fails as well.
+    /// Appends the rows' instances to `into`. If a row fails, the instances before it are there.
     void build(nb::handle rows, nb::list into) {
         const object_ref iterator = checked(PyObject_GetIter(rows.ptr()));
         const collector_pause pause(!runs_python() && PyList_CheckExact(rows.ptr()));
@@ -70,7 +70,7 @@ private:
     object_ref build_one(PyObject* given) {
         object_ref row = object_ref::borrow(given);
         if (!m_converters.empty() || !(PyTuple_Check(given) || PyList_Check(given))) {
-            row = checked(PySequence_List(given)); // as Django's converters make it
+            row = checked(PySequence_List(given)); // a list, as Django's converters make it
             convert(row.get());
         }
         object_ref instance = m_model.build(row.get(), m_context);
@@ -125,7 +125,7 @@ void bind_hydrator(nb::module_& module) {
                      "finish: Callable[[Any, Any], None] | None) -> None"))
         .def("build", &hydrator::build, nb::arg("rows"), nb::arg("into"),
              nb::sig("def build(self, rows: Iterable[Any], into: list[Any]) -> None"),
-             "Appends the rows' instances; those before a row that fails as well.");
+             "Appends the rows' instances; if a row fails, the instances before it are there.");
 }
 
 } // namespace memoized_prefetch::binding

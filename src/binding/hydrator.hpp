@@ -1,4 +1,4 @@
-/// The Python class Hydrator: database rows to Django model instances, without calling Model.__init__ for each.
+/// The Python class Hydrator: turns database rows into Django model instances without calling Model.__init__ for each.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -8,7 +8,7 @@
 
 namespace memoized_prefetch::binding {
 
-/// It is a snapshot, so that nobody else can change the list meanwhile.
+/// A snapshot, so that other code cannot change the list meanwhile.
 class instance_list {
 public:
     explicit instance_list(nb::handle objects) : m_objects(checked(PySequence_Tuple(objects.ptr()))) {}

@@ -1,4 +1,4 @@
-/// Reading and writing the parts of a Django model instance that relations live in.
+/// Reads and writes the parts of a Django model instance that hold relations.
 #pragma once
 
 #include "object_ref.hpp"
@@ -19,9 +19,10 @@ struct names {
 extern names interned;
 void intern_names();
 
-/// Starts to load an instance, then what its attributes are read through, so that a later read does not wait for memory:
-/// rows of a large memo are in no cache, and waiting for them was a third of the time of a warm chunk. Where CPython keeps
-/// the attributes is no API, but a hint may be wrong: elsewhere than expected it only does nothing.
+/// `prefetch_object` starts to load an instance, and `prefetch_attributes` then the place of its attributes, so that a
+/// later read does not wait for memory. Rows of a large memo are not in the CPU's cache, and waiting for them was a
+/// third of the time of a warm chunk. Where CPython keeps attributes is not part of its API, but a wrong guess is
+/// harmless: the hint then has no effect.
 inline void prefetch_object(const PyObject* object) noexcept {
     __builtin_prefetch(object, 1);
     __builtin_prefetch(reinterpret_cast<const char*>(object) - 32); // 3.11, 3.12: pointers before the object
@@ -40,15 +41,15 @@ inline void prefetch_attributes([[maybe_unused]] const PyObject* object) noexcep
 #endif
 }
 
-/// The same for a dict that has been loaded.
+/// The same for the items of a dict that has been loaded.
 inline void prefetch_items(PyObject* dict) noexcept {
     const auto* items = reinterpret_cast<const PyDictObject*>(dict);
     __builtin_prefetch(items->ma_values == nullptr ? static_cast<const void*>(items->ma_keys)
                                                    : static_cast<const void*>(items->ma_values));
 }
 
-/// The object's dict, borrowed, if it has one that is made: CPython 3.11 and later make it when somebody asks for it, which
-/// costs what it takes for as long as the instance lives. Null too where that cannot be told.
+/// The object's dict, borrowed; null if there is none yet, or if that cannot be told. CPython 3.11 and later create the
+/// dict when it is first asked for, and it then takes memory for as long as the instance lives.
 inline PyObject* made_dict([[maybe_unused]] PyObject* object) noexcept {
 #if PY_VERSION_HEX < 0x030B0000
     PyObject** dict = _PyObject_GetDictPtr(object);
@@ -57,7 +58,7 @@ inline PyObject* made_dict([[maybe_unused]] PyObject* object) noexcept {
     if ((Py_TYPE(object)->tp_flags & Py_TPFLAGS_MANAGED_DICT) == 0) {
         return nullptr;
     }
-    // MANAGED_DICT_OFFSET of these versions. The low bit marks a pointer to values without a dict, on 3.12.
+    // -3 is MANAGED_DICT_OFFSET in these versions. On 3.12 the low bit marks a pointer to values without a dict.
     PyObject* dict = reinterpret_cast<PyObject**>(object)[-3];
     return (reinterpret_cast<std::uintptr_t>(dict) & 1U) != 0 ? nullptr : dict;
 #else
@@ -65,7 +66,7 @@ inline PyObject* made_dict([[maybe_unused]] PyObject* object) noexcept {
 #endif
 }
 
-/// The attribute's value, or null when there is none. `__getattr__` of the class may run.
+/// The attribute's value, or null if there is none. The class's `__getattr__` may run.
 inline object_ref optional_attribute(PyObject* object, PyObject* name) {
     PyObject* value = nullptr;
 #if PY_VERSION_HEX >= 0x030D0000
@@ -77,12 +78,12 @@ inline object_ref optional_attribute(PyObject* object, PyObject* name) {
     return object_ref::steal(value);
 }
 
-/// Whether it has a `_state`. Under the name of a `to_attr` there may be anything.
+/// Whether the object has a `_state`. The attribute of a `to_attr` may hold anything.
 inline bool is_instance_of_model(PyObject* object) {
     return static_cast<bool>(optional_attribute(object, interned.state));
 }
 
-/// `state.fields_cache`, which Django's descriptor makes when it is not there. Always a dict.
+/// `state.fields_cache`, which Django's descriptor creates if it is missing. Always a dict.
 inline object_ref fields_cache_of_state(PyObject* object, PyObject* state) {
     object_ref cache = checked(PyObject_GetAttr(state, interned.fields_cache));
     if (!PyDict_Check(cache.get())) {
@@ -98,7 +99,7 @@ inline object_ref fields_cache_of(PyObject* object) {
     return fields_cache_of_state(object, checked(PyObject_GetAttr(object, interned.state)).get());
 }
 
-/// `object._state` where the object's dict is at hand: half the instructions of looking it up through the class.
+/// `object._state`, found in the object's dict with half the instructions of a look-up through the class.
 inline object_ref state_of(PyObject* object, PyObject* dict) {
     PyObject* state = PyDict_GetItemWithError(dict, interned.state);
     if (state != nullptr) {
@@ -112,14 +113,14 @@ inline object_ref state_of(PyObject* object, PyObject* dict) {
 
 /// How the value of a column is read from an instance.
 ///
-/// Most columns are read as attributes: their descriptor has no `__set__`, so that a loaded value is found in the instance
-/// first and a deferred one is fetched by Django. Foreign key columns have a descriptor with `__set__`, written in Python
-/// (149 ns per read); these, and keys that may be deferred, are taken from the instance's dict (53 ns).
+/// Most columns are read as attributes: their descriptor has no `__set__`, so a loaded value is found in the instance
+/// first, and Django fetches a deferred one. Foreign key columns have a descriptor with `__set__`, written in Python
+/// (149 ns per read). These columns, and keys that may be deferred, are read from the instance's dict (53 ns).
 struct column {
     object_ref name;
     bool in_dict = false;
 
-    /// The value, or null when it is deferred (only with `in_dict`).
+    /// The value, or null if it is deferred (only with `in_dict`).
     [[nodiscard]] object_ref read(PyObject* object) const {
         if (!in_dict) {
             return checked(PyObject_GetAttr(object, name.get()));
@@ -134,7 +135,7 @@ struct column {
         }
         return object_ref::borrow(value);
     }
-    /// The value, fetched by Django when it is deferred.
+    /// The value. Django fetches it if it is deferred.
     [[nodiscard]] object_ref load(PyObject* object) const {
         object_ref value = read(object);
         return value ? std::move(value) : checked(PyObject_GetAttr(object, name.get()));

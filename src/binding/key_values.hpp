@@ -9,7 +9,8 @@
 #include <utility>
 
 namespace memoized_prefetch::binding {
-/// A loaded key value as the engine takes it: only None is null.
+
+/// The value as a key for the engine. A null reference means deferred; only None is a null key.
 inline key_reading<py_key> reading_of(object_ref value) {
     if (!value) {
         return {key_state::deferred, {}};
@@ -20,7 +21,7 @@ inline key_reading<py_key> reading_of(object_ref value) {
     return {key_state::present, py_key::of(std::move(value))};
 }
 
-/// The value as a key; through the dict that translates it, if there is one.
+/// The same, with the value translated by a dict, if there is one. A value that the dict lacks is a null key.
 inline key_reading<py_key> reading_of(object_ref value, const object_ref& translated) {
     if (!translated || !value || value.get() == Py_None) {
         return reading_of(std::move(value));

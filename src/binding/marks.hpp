@@ -1,4 +1,4 @@
-/// Marks on instances that their prefetched collections are being looked up, as Django makes them.
+/// Marks instances like Django when it looks up their prefetched collections.
 #pragma once
 
 #include <nanobind/nanobind.h>

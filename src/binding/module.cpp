@@ -14,7 +14,7 @@ namespace binding = memoized_prefetch::binding;
 
 NB_MODULE(engine_of_nanobind, module) {
     module.doc() = "The C++ engine of django_memoized_prefetch. Private: may change in any release.";
-    // What a program still holds when it ends is no leak; the tests count references themselves.
+    // Objects that a program still holds when it ends are not leaks; the tests count references themselves.
     nanobind::set_leak_warnings(false);
     binding::intern_names();
     binding::find_uuid_class();
@@ -27,14 +27,15 @@ NB_MODULE(engine_of_nanobind, module) {
     binding::bind_class_signature(module);
 }
 
-/// nanobind, and what is interned here, belong to one interpreter, and a second one would use the first one's objects, even
-/// when that is gone. So the module's definition is nanobind's with a guard before it: nothing of nanobind has run when it
-/// refuses. It has to be in the module's execution: from Python 3.13 on PyInit runs in the main interpreter for any other. And
-/// interpreters with a GIL of their own are let in until there, as CPython refuses them without saying what to do.
+/// nanobind and the objects interned here belong to one interpreter. A second one would use the first one's objects,
+/// even after the first one has ended. So the module's definition is nanobind's with a guard before it, which refuses
+/// before any code of nanobind has run. The guard must be in the module's execution: from Python 3.13 on, PyInit runs
+/// in the main interpreter for any other. The definition admits interpreters with a GIL of their own as far as the
+/// guard, because CPython would refuse them without saying what to do.
 namespace {
 
 constexpr std::int64_t nobody = -1;
-std::atomic<std::int64_t> owner = nobody; // an interpreter's id, which is never used again
+std::atomic<std::int64_t> owner = nobody; // an interpreter's id; no id is used twice
 constexpr const char* module_key = "django_memoized_prefetch._engine";
 
 /// nanobind's own definition.
@@ -42,7 +43,7 @@ PyModuleDef& of_nanobind() {
     static auto* const definition = reinterpret_cast<PyModuleDef*>(PyInit_engine_of_nanobind());
     return *definition;
 }
-PyObject* registered = nullptr; // the module whose end nanobind has to be told
+PyObject* registered = nullptr; // the module whose end nanobind must be told of
 
 int run_nanobind(PyObject* module) {
     registered = module;
@@ -61,7 +62,7 @@ int execute(PyObject* module) {
     if (!owner.compare_exchange_strong(of_owner, id) && of_owner != id) {
         PyErr_Format(PyExc_ImportError,
                      "django_memoized_prefetch can be used by one Python interpreter per process: this is interpreter "
-                     "%lld, and interpreter %lld has imported it before. Use it in processes instead of in "
+                     "%lld, and interpreter %lld has already imported it. Use processes instead of "
                      "sub-interpreters. With mod_wsgi: give each site a WSGIDaemonProcess and a WSGIProcessGroup of "
                      "its own, and WSGIApplicationGroup %%{GLOBAL}",
                      static_cast<long long>(id), static_cast<long long>(of_owner));
@@ -72,7 +73,7 @@ int execute(PyObject* module) {
         PyErr_SetString(PyExc_ImportError, "django_memoized_prefetch: the interpreter has no dict of its own");
         return -1;
     }
-    // Taken out of sys.modules and imported again, it has the same classes: they are registered once.
+    // A module removed from sys.modules and imported again gets the same classes: they are registered only once.
     if (PyObject* before = PyDict_GetItemString(modules, module_key)) {
         return PyDict_Merge(PyModule_GetDict(module), PyModule_GetDict(before), 0);
     }

@@ -1,5 +1,5 @@
-/// object_ref: one owned reference to a Python object, or null. Copying and dropping it needs the GIL; dropping the last
-/// reference to an object may run any code.
+/// object_ref: one owned reference to a Python object, or null. Copying and dropping it needs the GIL. Dropping the
+/// last reference to an object may run any code.
 #pragma once
 
 #include <Python.h>
@@ -44,7 +44,7 @@ private:
     PyObject* m_object = nullptr;
 };
 
-/// Throws the Python error that is set. Apart from the callers' loops because it is cold.
+/// Throws the Python error that is set. Not inlined, to keep this cold code out of the callers' loops.
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_python_error() { throw nb::python_error(); }
 
 /// A new reference from the C API, or the error that it set.

@@ -1,4 +1,5 @@
-/// Where what a lookup attaches goes when the lookup names an attribute for it, and where Django asks whether it is there.
+/// own_attribute: the attribute that a lookup names for its result (`Prefetch(to_attr=)`), and where Django checks
+/// whether the result is there.
 #pragma once
 
 #include "instances.hpp"
@@ -8,13 +9,13 @@ namespace memoized_prefetch::binding {
 /// Where Django looks whether a relation was attached before.
 enum class place : int { fields_cache, prefetched, attribute, dict };
 
-/// Where what a lookup attaches goes when it names an attribute for it (`Prefetch(to_attr=)`).
+/// The attribute that a lookup names for its result (`Prefetch(to_attr=)`), if it names one.
 struct own_attribute {
-    object_ref name; // null: it goes where Django keeps the relation
+    object_ref name; // null: the result goes where Django keeps the relation
     place asked = place::attribute;
 
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(name); }
-    /// Whether Django asks the attribute whether something was attached before.
+    /// Whether the attribute shows, for Django, that something was attached before.
     [[nodiscard]] bool tells() const noexcept { return name && asked >= place::attribute; }
     /// What was attached before, or null.
     [[nodiscard]] object_ref attached(PyObject* object) const {

@@ -1,4 +1,4 @@
-/// py_allocator: the engine's containers take their memory from Python's allocator, so that tracemalloc sees it and tests
+/// py_allocator: gives the engine's containers memory from Python's allocator, so that tracemalloc sees it and tests
 /// can make each allocation fail. Needs the GIL.
 #pragma once
 

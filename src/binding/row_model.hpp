@@ -28,7 +28,7 @@ struct result_context {
 struct row_field {
     Py_ssize_t position;
     object_ref name;
-    /// Django sets it through ForeignKeyDeferredAttribute, which asks `_state.fields_cache` if the value is not None.
+    /// Django sets it through ForeignKeyDeferredAttribute, which reads `_state.fields_cache` if the value is not None.
     bool foreign_key;
 };
 
@@ -67,9 +67,10 @@ private:
         return PyBaseObject_Type.tp_new(reinterpret_cast<PyTypeObject*>(type), interned.no_arguments, nullptr);
     }
 
-    /// Whether instances start from a copy of a prepared dict, which shares its keys with them. They do where Django's own
-    /// instances have a dict object. Before Python 3.11 all have one, later only those with foreign keys, whose descriptor
-    /// asks for it. On 3.12 a row of six columns takes 0.7 us so, and 4.9 us by Django. Both take 568 bytes with the values.
+    /// Whether instances start from a copy of a prepared dict, which shares its keys with them. They do if Django's own
+    /// instances have a dict object. Before Python 3.11 all have one, later only those with foreign keys, whose
+    /// descriptor asks for it. On 3.12 a row of six columns takes 0.7 us like this, and 4.9 us in Django. Either takes
+    /// 568 bytes, including the values.
     [[nodiscard]] bool copies_dict() const noexcept {
 #if PY_VERSION_HEX >= 0x030D0000
         return false;
@@ -108,16 +109,16 @@ private:
         checked(PyDict_SetItem(dict.get(), interned.state, state));
         set_items(dict.get(), row);
         auto* type = reinterpret_cast<PyTypeObject*>(m_type.get());
-        // By tp_alloc, which on Python 3.11 and 3.12 leaves out the place for attributes that the dict replaces.
+        // tp_alloc, because on Python 3.11 and 3.12 it omits the space for attributes, which the dict replaces.
         object_ref instance = checked(type->tp_alloc(type, 0));
         checked(PyObject_GenericSetDict(instance.get(), dict.get(), nullptr));
         return instance;
     }
 
-    /// The dict of an instance that has all attributes, None each: its keys are the class's shared ones where they fit.
+    /// The dict of an instance that has all attributes, each None. It uses the class's shared keys if they fit.
     ///
-    /// On Python 3.11 and 3.12 a class first leaves room for 30 attributes, 168 bytes more than six need, and takes one
-    /// back with each instance that is made. Copies do not count as such: the room is taken back here.
+    /// On Python 3.11 and 3.12 a class first reserves room for 30 attributes, 168 bytes more than six need, and reduces
+    /// it by one with each new instance. Copies do not count as instances, so the room is reduced here.
     [[nodiscard]] object_ref new_template() const {
         object_ref dict = dict_of_new();
         for (Py_ssize_t before = 0, size = size_of(dict.get()); size != before;
@@ -143,7 +144,7 @@ private:
         return bytes;
     }
 
-    /// `_state` as Model.__init__ and from_db leave it, in that order.
+    /// Completes `_state` as Model.__init__ and from_db do, in that order.
     void finish_state(PyObject* row, PyObject* state, const result_context& context) const {
         for (const row_field& field : m_fields) {
             if (field.foreign_key && differs_from_none(value_at(row, field.position))) {
@@ -159,12 +160,12 @@ private:
         }
     }
 
-    /// As `None != value`, which the descriptor of a foreign key asks: a user's own class may answer anything.
+    /// `None != value`, as the descriptor of a foreign key evaluates it. A user's own class may answer anything.
     [[nodiscard]] static bool differs_from_none(PyObject* value) {
         if (PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HEAPTYPE) == 0) {
             return value != Py_None;
         }
-        const object_ref own = object_ref::borrow(value); // it may take itself out of the row
+        const object_ref own = object_ref::borrow(value); // its comparison may remove it from the row
         const object_ref differs = checked(PyObject_RichCompare(Py_None, value, Py_NE));
         const int is_true = PyObject_IsTrue(differs.get());
         checked(is_true);

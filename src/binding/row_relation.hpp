@@ -1,4 +1,4 @@
-/// row_relation: what select_related reads from the same row as an instance.
+/// row_relation: the related instance that select_related reads from the same row.
 #pragma once
 
 #include "row_model.hpp"
@@ -8,8 +8,8 @@
 
 namespace memoized_prefetch::binding {
 
-/// Stores one instance in another's cache: natively when Django would only write `_state.fields_cache`, by calling Django's
-/// setter otherwise; or does nothing.
+/// Stores one instance in another's cache: natively if Django would only write `_state.fields_cache`, otherwise by
+/// calling Django's setter. Or does nothing.
 class setter {
 public:
     /// `what`: the name in `fields_cache`, or a callable(instance, value), or None.
@@ -35,7 +35,7 @@ private:
     object_ref m_callable;
 };
 
-/// It is an instance of its own, or none.
+/// A related instance of the row, or none.
 class row_relation {
 public:
     /// `plan`: (class, fields, position of the primary key, local setter, remote setter, plans below), or Django's own

@@ -54,7 +54,7 @@ std::optional<std::size_t> bound_of(std::size_t bound) {
     return bound == unbounded ? std::nullopt : std::optional<std::size_t>(bound);
 }
 
-/// None is no bound, and so is a number that is more than there can be.
+/// None means no bound, and so does a number that is too large for a size.
 std::size_t bound_from(nb::handle bound) {
     if (bound.is_none()) {
         return unbounded;
@@ -83,8 +83,8 @@ void set_bound(Table& table, nb::handle bound) {
     table.reclaim();
 }
 
-/// Owned copies of what a table holds, most recently used first. Python containers are only made from these afterwards:
-/// allocating one may collect garbage, which may run code that changes the table.
+/// Owned copies of what a table holds, most recently used first. Make Python containers only afterwards, from these:
+/// allocating one may start garbage collection, which may run code that changes the table.
 struct entry {
     object_ref key;
     object_ref row;
@@ -139,7 +139,8 @@ nb::list rows_of(const py_memo& self, nb::handle limit) {
     return rows;
 }
 
-/// Adds rows that nobody asked for yet, the first one the most recently used, up to the bound. Returns how many were added.
+/// Adds rows up to the bound without their being asked for. The first one becomes the most recently used. Returns how
+/// many were added.
 std::size_t load_rows(py_memo& self, nb::handle rows) {
     const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
     std::size_t added = 0;
@@ -149,7 +150,7 @@ std::size_t load_rows(py_memo& self, nb::handle rows) {
         if (self.rows.find(key) == no_slot) {
             self.rows.reserve_more(1);
             const slot_id slot = self.rows.add_row(std::move(key), object_ref::borrow(row));
-            if (self.rows.leaves(slot)) { // one of many that hash alike: it will be fetched
+            if (self.rows.leaves(slot)) { // one of many that hash alike: it is fetched when needed
                 self.rows.erase(slot);
                 continue;
             }
@@ -205,9 +206,9 @@ nb::tuple usage(const Table& self) {
 
 void replace_row(py_memo& self, nb::handle key, nb::handle old, nb::handle row) {
     const slot_id slot = self.rows.find(py_key::of(object_ref::borrow(key.ptr())));
-    // Another thread may have read the row anew since.
+    // Another thread may have read the row again since then.
     if (slot != no_slot && self.rows.handle(slot).get() == old.ptr()) {
-        const object_ref before = self.rows.exchange(slot, object_ref::borrow(row.ptr())); // released when all is done
+        const object_ref before = self.rows.exchange(slot, object_ref::borrow(row.ptr())); // released at the very end
     }
 }
 
@@ -262,9 +263,10 @@ PyType_Slot links_slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse_l
                              {0, nullptr}};
 
 constexpr const char* usage_doc =
-    "Uses of keys that were not there; of those, of keys that had been evicted, and how many keys that were; the most "
+    "Uses of keys that were not there; how many of these were of evicted keys, and of how many different ones; the "
+    "most "
     "entries kept after a chunk; whether the numbers are exact; bytes allocated, without the objects; and "
-    "[(size, uses), ...]: with that size so many uses more would have been found than with less.";
+    "[(size, uses), ...]: a table of this size would have found `uses` more than one of `size - 1`.";
 
 } // namespace
 
@@ -280,7 +282,7 @@ void bind_tables(nb::module_& module) {
         .def_rw("queries", &counters::queries)
         .def(
             "add_queries", [](counters& self, std::uint64_t count) { self.queries += count; }, nb::arg("count"),
-            "Unlike `queries += count` safe in several threads.");
+            "Adds to `queries`; unlike `+=`, this is safe in several threads.");
 
     nb::class_<py_memo>(module, "Memo", nb::type_slots(memo_slots),
                         "The rows of one table, by the value of one column, most recently used first, at most `bound`.")
@@ -307,16 +309,16 @@ void bind_tables(nb::module_& module) {
         .def("usage", &usage<py_memo>,
              nb::sig("def usage(self) -> tuple[int, int, int, int, bool, int, list[tuple[int, int]]]"), usage_doc)
         .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
-             "Adds rows that were not asked for, the first as the most recently used; returns how many were new.")
+             "Adds rows that were not asked for, the first one as the most recently used; returns how many were new.")
         .def_prop_ro(
             "key_name", [](const py_memo& self) { return nb::borrow<nb::str>(self.key.name.get()); },
             "The attribute that rows are found by.")
         .def("absences", &absences_of, nb::sig("def absences(self) -> list[Any]"), "Keys known to have no row.")
         .def("discard", &discard<py_memo>, nb::arg("keys"), nb::sig("def discard(self, keys: Iterable[Any]) -> None"),
-             "Forgets the entries with these keys; what is being fetched now is not remembered.")
+             "Forgets the entries with these keys; rows that are being fetched now are not remembered.")
         .def("replace", &replace_row, nb::arg("key"), nb::arg("old"), nb::arg("row"),
              nb::sig("def replace(self, key: Any, old: object, row: object) -> None"),
-             "Puts a row in the place of another one, if that is still the key's.")
+             "Replaces the row of a key by another, if it is still `old`.")
         .def("clear", [](py_memo& self) { self.rows.clear(); });
 
     nb::class_<py_links>(
@@ -340,7 +342,7 @@ void bind_tables(nb::module_& module) {
              nb::sig("def usage(self) -> tuple[int, int, int, int, bool, int, list[tuple[int, int]]]"), usage_doc)
         .def("discard", &discard<py_links>, nb::arg("sources"),
              nb::sig("def discard(self, sources: Iterable[Any]) -> None"),
-             "Forgets the links of these sources; what is being fetched now is not remembered.")
+             "Forgets the links of these sources; links that are being fetched now are not remembered.")
         .def("clear", [](py_links& self) { self.links.clear(); });
 }
 

@@ -19,12 +19,12 @@ using links_of_keys = link_table<py_key, py_key, py_key_traits, py_allocator<std
 struct py_memo {
     py_memo(std::size_t bound, object_ref key_name, bool key_in_dict, object_ref pk_name);
 
-    /// Whether a row still is the one with this key: `delete()` and `pk = None; save()` change rows that are shared.
+    /// Whether a row still has this key: `delete()` and `pk = None; save()` change shared rows.
     [[nodiscard]] bool is_row(PyObject* row, const py_key& asked) const;
 
     memo_of_rows rows;
     column key;         // what rows are found by
-    object_ref pk_name; // set when that is not the primary key: None in a row means that it was deleted
+    object_ref pk_name; // set if `key` is not the primary key; a row without a primary key was deleted
 };
 
 struct py_links {

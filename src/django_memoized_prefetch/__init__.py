@@ -1,5 +1,5 @@
 """
-Prefetch related rows for work that streams a large table chunk by chunk, and read each of them once.
+Stream a large table in chunks with its related rows prefetched, reading each related row only once.
 
     for book in memoized(Book.objects.prefetch_related("author")).iterator(chunk_size=2000):
         ...

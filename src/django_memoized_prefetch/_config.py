@@ -1,3 +1,5 @@
+"""`MemoizedPrefetchConfig`: settings for the rows that some lookups lead to."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -11,23 +13,24 @@ from django.db.models.query import ModelIterable
 @dataclasses.dataclass
 class MemoizedPrefetchConfig:
     """
-    Which related table to remember, and which attributes lead to it.
+    Names a related table to remember and the attributes that lead to it.
 
     Args:
-        model: The related model. Its class, or the queryset's, is the class of the rows.
-        attributes: Names of relations, or paths to them (`"author"`, `"book.author"`, `"book__author"`), that lead to
-            `model`: foreign keys, one-to-ones, many-to-manys, or the name before `_id` of a column without a relation.
-        queryset: What rows are read from, for `select_related`, `prefetch_related`, annotations or a filter. It is
-            never evaluated or altered. Rows that it leaves out are None, as with `Prefetch`.
-        prefetch_all: Read the first `lru_cache_size` rows at construction.
-        lru_cache_size: How many rows, and how many sources of a many-to-many, are kept between chunks; None: all.
-        is_many_to_many: Only with the three below. A many-to-many is recognised without any of them.
+        model: The related model. The rows are instances of it, or of the queryset's model.
+        attributes: Names of relations to `model`, or paths to them (`"author"`, `"book.author"`, `"book__author"`):
+            foreign keys, one-to-ones and many-to-manys. For a plain `author_id` column without a relation, write
+            `"author"`.
+        queryset: The queryset that rows are read from, for `select_related`, `prefetch_related`, annotations or a
+            filter. It is never evaluated or changed. Rows that it leaves out become None, as with `Prefetch`.
+        prefetch_all: Read the first `lru_cache_size` rows when the MemoizedPrefetch is made.
+        lru_cache_size: How many rows, and how many sources of a many-to-many, to keep between chunks; None keeps all.
+        is_many_to_many: Needed only with the next three. A many-to-many is recognised without any of the four.
         through_model: The model of the links.
-        source_field: Its field, or column, that holds the key of the chunk's objects.
-        target_field: Its field, or column, that holds the key of `model`.
+        source_field: The field or column of `through_model` that holds the key of the chunk's objects.
+        target_field: The field or column of `through_model` that holds the key of `model`.
 
     Raises:
-        TypeError, ValueError: An argument is not what is described above.
+        TypeError, ValueError: An argument is not as described above.
     """
 
     model: type[models.Model]
@@ -74,16 +77,16 @@ class MemoizedPrefetchConfig:
             msg = f"{where}: queryset must be of {self.model.__name__}, got one of {queryset.model.__name__}."
             raise ValueError(msg)
         if queryset.query.is_sliced and not self.prefetch_all:
-            msg = f"{where}: a sliced queryset cannot be asked for rows; remove the slice or set prefetch_all=True."
+            msg = f"{where}: a sliced queryset cannot be filtered by key; remove the slice or set prefetch_all=True."
             raise ValueError(msg)
 
     @property
     def overrides_queryset(self) -> bool:
-        """Whether a subclass says what rows are read from."""
+        """Whether a subclass overrides `get_queryset`."""
         return type(self).get_queryset is not MemoizedPrefetchConfig.get_queryset
 
     def get_queryset(self) -> models.QuerySet[Any]:
-        """The queryset that rows are read from. Subclasses may override it; it is called for every query."""
+        """The queryset that rows are read from. You may override it in a subclass; it is called for every query."""
         queryset = self.queryset
         if queryset is None:
             queryset = getattr(self.model, "objects", self.model._default_manager).all()
@@ -93,7 +96,7 @@ class MemoizedPrefetchConfig:
 
 
 def check_size(size: Any, where: str) -> None:
-    """Raises unless `size` is a number of rows to keep, or None."""
+    """Raises TypeError or ValueError unless `size` is a positive number of rows to keep, or None."""
     if size is None:
         return
     if isinstance(size, bool) or not isinstance(size, int):

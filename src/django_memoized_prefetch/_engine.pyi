@@ -1,3 +1,5 @@
+# Types of the compiled module that binds the C++ engine to Python.
+
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 

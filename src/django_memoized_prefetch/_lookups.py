@@ -1,4 +1,4 @@
-"""What was asked for, as a frozen tree: configs, lookup strings and Prefetch objects, shared prefixes once."""
+"""Turns configs, lookup strings and Prefetch objects into a frozen tree of lookups that share their prefixes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ._config import MemoizedPrefetchConfig
 from ._queries.sources import unshared
 from ._stock import why_overridden_once
 
-# What Django asks a lookup. Only Django asks a subclass that answers in its own way.
+# What Django calls on a Prefetch object. If a subclass overrides one of these, Django does the lookups.
 _PREFETCH = (
     *("get_current_prefetch_to", "get_current_to_attr", "get_current_queryset", "get_current_querysets", "add_prefix"),
     *("__eq__", "__hash__"),
 )
-CLASH = "lookups ask for different things under one name"
+CLASH = "two lookups conflict over one attribute"
 
 
 class Origin(Enum):
@@ -36,18 +36,19 @@ class Origin(Enum):
 @dataclass(frozen=True, eq=False)
 class Lookup:
     """
-    One relation to attach, at the end of a path: `book`, `book__author`.
+    One relation to attach, at the end of a path such as `book` or `book__author`.
 
-    path: Where it is attached, from the chunk's objects on; `to_attr` takes the place of the relation's name.
-    name: The attribute of the relation.
-    to_attr: The attribute to attach to, when it is another.
-    to_attr_given: A `to_attr` was given, perhaps the relation's own name.
-    order: When Django would come to it: the lookup with the smaller one is first.
-    ends: A lookup ends here, and does not only pass through.
-    config: Says what the rows are read from. None for lookup strings, Prefetch objects and the steps between.
+    path: The attributes from the chunk's objects to the attached rows, with `to_attr` instead of the relation's name.
+    name: The name of the relation.
+    to_attr: The attribute to attach to, if it is not `name`.
+    to_attr_given: Whether a `to_attr` was given; it may be the relation's own name.
+    order: Its position in Django's order. Lookups with a smaller value come first.
+    ends: Whether a given lookup ends here. Otherwise longer ones only pass through.
+    origin: Who asked for it.
+    config: The config that names this path, if any. It says what the rows are read from.
     querysets: Those of a Prefetch or GenericPrefetch object.
-    generic: It is a GenericPrefetch.
-    below: The lookups that continue this path, by the attribute that these attach to.
+    generic: Whether it is a GenericPrefetch.
+    below: The lookups that continue this path, by the attribute that they attach to.
     """
 
     path: str = ""
@@ -64,7 +65,7 @@ class Lookup:
 
     @property
     def through(self) -> str:
-        """The path as the user wrote it: with the relation's name, not that of `to_attr`."""
+        """The path as the user wrote it, ending with the relation's name instead of `to_attr`."""
         path: str = LOOKUP_SEP.join([*self.path.split(LOOKUP_SEP)[:-1], self.name])
         return path
 
@@ -75,17 +76,17 @@ class Lookup:
 
     @property
     def is_only_inner(self) -> bool:
-        """Whether nobody else asked for it."""
+        """Whether only that queryset asked for it."""
         return self.origin is Origin.QUERYSET
 
     @property
     def attribute(self) -> str:
-        """What it attaches to."""
+        """The attribute that it attaches to."""
         return self.to_attr or self.name
 
     @property
     def where(self) -> str:
-        """What an error about this lookup begins with."""
+        """The start of every error message about this lookup."""
         if self.config is None:
             return "MemoizedPrefetch"
         return f"MemoizedPrefetchConfig({self.config.model.__name__}, {self.config.attributes!r})"
@@ -97,14 +98,14 @@ class Lookup:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it says nothing of its own about its rows, nor where they go."""
+        """Whether it chooses neither which rows are read nor where they are attached."""
         config = self.config
         own = config is not None and (config.queryset is not None or config.overrides_queryset)
         return not own and self.querysets is None and not self.to_attr_given and not self.generic
 
     @property
     def source_identity(self) -> tuple[Any, ...] | None:
-        """Lookups with the same one read the same rows. None: those of the manager that Django chooses."""
+        """Lookups with equal identities read the same rows. None stands for the manager that Django chooses."""
         if self.config is not None:
             if self.config.overrides_queryset:
                 return ("config", id(self.config))
@@ -115,7 +116,7 @@ class Lookup:
 
     @cached_property
     def custom_below(self) -> tuple[Any, ...]:
-        """The lookups below that carry a queryset. What they attach to a row must not show in rows of other lookups."""
+        """The lookups below with a queryset or a `to_attr`. What they attach must not show in rows of other lookups."""
         custom: list[Any] = []
         for lookup in self.below.values():
             if lookup.source_identity is not None:
@@ -126,9 +127,9 @@ class Lookup:
         return tuple(sorted(custom, key=repr))
 
     def for_django(self, prefix: int) -> Iterator[Prefetch[Any]]:
-        """What ends here or below as Django takes it, the first `prefix` characters of the path left out."""
+        """The lookups that end here or below, for Django, without the first `prefix` characters of their paths."""
         if self.is_only_inner:
-            return  # it comes with the queryset
+            return  # the queryset brings it along
         start = prefix + len(LOOKUP_SEP) if prefix else 0
         path = self.path[start:].split(LOOKUP_SEP)
         through = LOOKUP_SEP.join([*path[:-1], self.name])
@@ -147,13 +148,13 @@ class Lookup:
 
     def extended(self, inner: Iterable[Any]) -> tuple[Lookup, bool]:
         """
-        The lookup with those of its manager's own queryset below it.
+        A copy of this lookup with those of its manager's own queryset added below.
 
         Args:
-            inner: Lookup strings and Prefetch objects.
+            inner: The lookup strings and Prefetch objects of that queryset.
 
         Returns:
-            The lookup, and whether what was given below it clashes with these.
+            The copy, and whether these conflict with the lookups given below it.
         """
         draft = _Draft.of(self)
         draft.add_all(inner)
@@ -165,10 +166,10 @@ class Tree:
     """
     The lookups of a run.
 
-    root: All lookups are below it.
-    clash: Why only Django can tell what they come to, if that is so.
-    in_order: Some lookup carries a queryset or a `to_attr`: what one attaches may decide what another does, so they are
-        done in Django's order.
+    root: A lookup with an empty path; all others are below it.
+    clash: Why only Django can do these lookups; None if the engine can.
+    in_order: Whether to keep Django's order. True if a lookup has a queryset or a `to_attr`, since what one lookup
+        attaches may then decide what another does.
     """
 
     root: Lookup
@@ -177,7 +178,7 @@ class Tree:
 
 
 def lookup_tree(given: Sequence[Any]) -> Tree:
-    """The tree for the arguments of MemoizedPrefetch."""
+    """Makes the tree for the arguments of MemoizedPrefetch."""
     root = _Draft()
     number = 0
     for argument in given:
@@ -203,7 +204,7 @@ def lookup_tree(given: Sequence[Any]) -> Tree:
 
 
 class _Draft:
-    """A lookup while the tree is made; the attributes are those of Lookup."""
+    """A mutable Lookup while the tree is built, with the same attributes."""
 
     def __init__(self, path: str = "", name: str = "", to_attr: str | None = None, order: tuple[int, ...] = ()) -> None:
         self.path, self.name, self.to_attr, self.order = path, name, to_attr, order
@@ -212,7 +213,7 @@ class _Draft:
         self.config: MemoizedPrefetchConfig | None = None
         self.querysets: tuple[QuerySet[Any], ...] | None = None
         self.below: dict[str, _Draft] = {}
-        self.clash = False  # Django alone knows which of several lookups under this name it does
+        self.clash = False  # several lookups use this name, and Django's rules decide between them
 
     @classmethod
     def of(cls, lookup: Lookup) -> _Draft:
@@ -230,7 +231,7 @@ class _Draft:
         return self.clash or any(draft.clashes() for draft in self.below.values())
 
     def add(self, argument: Any, order: tuple[int, ...], origin: Origin = Origin.GIVEN) -> None:
-        """Adds what continues this path: a lookup string or a Prefetch object."""
+        """Adds a lookup string or Prefetch object that continues this path."""
         prefetch = argument if isinstance(argument, Prefetch) else Prefetch(argument)
         throughs, tos = prefetch.prefetch_through.split(LOOKUP_SEP), prefetch.prefetch_to.split(LOOKUP_SEP)
         draft, is_new = self._descend(throughs, tos, order, origin)
@@ -245,12 +246,12 @@ class _Draft:
             querysets = (prefetch.queryset,)
         if querysets is not None:
             draft.querysets = tuple(queryset for queryset in querysets if queryset is not None)
-        if draft.querysets and not draft.generic:  # each queryset of a GenericPrefetch is followed by its own lookups
+        if draft.querysets and not draft.generic:  # Django does those of a GenericPrefetch's querysets
             draft.add_all(draft.querysets[0]._prefetch_related_lookups)
 
     def add_all(self, inner: Iterable[Any]) -> None:
         """Adds the lookups of the queryset whose rows are attached here."""
-        # Django does them behind the lookup that it came by; those of the last step of its path first.
+        # Django does them after the lookup that brought the queryset; those of the last step of its path first.
         *prefix, step = self.order
         for number, one in enumerate(inner):
             self.add(one, (*prefix, sys.maxsize, -step, number), Origin.QUERYSET)
@@ -260,7 +261,7 @@ class _Draft:
         draft, _ = self._descend(names, names, order, Origin.GIVEN)
         if draft.config is not None and draft.config is not config:
             where = f"MemoizedPrefetchConfig({config.model.__name__})"
-            msg = f"{where}: {attribute!r} is in two configs, also in that of {draft.config.model.__name__}."
+            msg = f"{where}: {attribute!r} is in two configs, the other one for {draft.config.model.__name__}."
             raise ValueError(msg)
         draft.config = config
         if config.queryset is not None and not config.overrides_queryset:
@@ -273,7 +274,7 @@ class _Draft:
         draft, is_new = self, False
         for step, (through, to) in enumerate(zip(throughs, tos)):
             is_new = to not in draft.below
-            # What continues a queryset's lookup belongs to that lookup's rows, whoever asked for them.
+            # A path that continues a queryset's lookup concerns that lookup's rows, whoever asked for them.
             here = origin if draft is self else Origin.GIVEN
             if is_new:
                 path = f"{draft.path}{LOOKUP_SEP}{to}" if draft.path else to
@@ -281,7 +282,7 @@ class _Draft:
                 draft.below[to].origin = here
             draft = draft.below[to]
             if not is_new:
-                draft.clash |= through not in (draft.name, to)  # it may be passed by what it attaches to
+                draft.clash |= through not in (draft.name, to)  # a path may also name its `to_attr`
                 came_with_rows = draft.origin is Origin.QUERYSET
                 draft.clash |= draft.querysets is not None and came_with_rows != (here is Origin.QUERYSET)
                 if came_with_rows and here is Origin.GIVEN:
@@ -290,14 +291,15 @@ class _Draft:
 
 
 def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> Iterator[Prefetch[Any] | str]:
-    """An argument of MemoizedPrefetch for `prefetch_related_objects`, with querysets that Django may give hints."""
+    """An argument of MemoizedPrefetch as lookups for Django, with copied querysets that Django may change."""
     if isinstance(given, MemoizedPrefetchConfig):
         for attribute in given.attributes:
             yield _of_config(given, checked_path(attribute, ""))
     elif isinstance(given, str):
         yield checked_path(given, "")
     else:
-        prefetch: Any = object.__new__(type(given))  # copied as for pickling, its querysets would hold no rows
+        # Not copy.copy(): it uses __getstate__(), which drops the rows of a queryset.
+        prefetch: Any = object.__new__(type(given))
         prefetch.__dict__.update(given.__dict__)
         if hasattr(given, "querysets"):
             prefetch.querysets = [_for_django(queryset) for queryset in given.querysets]
@@ -319,9 +321,9 @@ def _for_django(queryset: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def checked_path(attribute: str, where: str) -> str:
-    """A path with `__` between its names."""
+    """The path with `__` between its names. Raises ValueError if it is not a path of names."""
     path = attribute.replace(".", LOOKUP_SEP)
     if not all(name.isidentifier() for name in path.split(LOOKUP_SEP)):
-        msg = f"{where}: {attribute!r} is no path of attribute names such as 'author', 'book.author' or 'book__author'."
+        msg = f"{where}: {attribute!r} is not a path of names such as 'author', 'book.author' or 'book__author'."
         raise ValueError(msg)
     return path

@@ -1,4 +1,4 @@
-"""`memoized(queryset)`: the same queryset, its rows built by the engine, its lookups remembered across chunks."""
+"""`memoized(queryset)`: the same queryset, with rows built by the engine and lookups remembered across chunks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("django_memoized_prefetch")
 Rows = TypeVar("Rows", bound="QuerySet[Any]")
 Row = TypeVar("Row", bound=Model)
 
-# As Django's iterator() without a chunk_size.
+# Like Django's iterator() without a chunk_size.
 CHUNK_SIZE = 2_000
 
 
@@ -36,28 +36,34 @@ CHUNK_SIZE = 2_000
 def memoized(
     queryset: Rows, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: int | None = 10_000
 ) -> Rows: ...
-@overload  # without stubs for Django, a Manager might be a QuerySet for all that mypy knows
+@overload  # without Django stubs, mypy cannot tell a Manager from a QuerySet
 def memoized(  # type: ignore[overload-cannot-match]
     queryset: Manager[Row], prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: int | None = 10_000
 ) -> QuerySet[Row]: ...
 def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: int | None = 10_000) -> Any:
     """
-    The same queryset, faster: its rows are built natively, and related rows are read once for all chunks.
+    Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks.
 
         for book in memoized(Book.objects.prefetch_related("author")).iterator(chunk_size=2000):
             ...
 
-    Querysets derived from it, by `filter()`, `prefetch_related()`, a slice and so on, share its memory for as long as
-    one of them lives. The memory is a snapshot for one run, as that of a MemoizedPrefetch: make it where the run
-    starts, not at the top of a module. A `list()` of it is one chunk. After `values()` it is an ordinary queryset.
+    Querysets derived from the result (`filter()`, `prefetch_related()`, slices and so on) share its memory, which lives
+    as long as one of them does. Like that of a MemoizedPrefetch, it is a snapshot for one run: call `memoized()` where
+    the run starts, not at module level. `list()` processes all rows as one chunk. After `values()` the result is an
+    ordinary queryset.
 
     Args:
-        queryset: A queryset, which stays as it is, or a manager, for all rows.
-        prefetch: Adds its lookups to those of the queryset, and remembers the rows of both; its `stats()` count both.
-        lru_cache_size: How many rows of each table are kept between chunks; None: all. With `prefetch` its own decides.
+        queryset: A queryset, which is not changed, or a manager, for all its rows.
+        prefetch: Its lookups are added to those of the queryset. It remembers the rows of both, and its `stats()`
+            counts both.
+        lru_cache_size: How many rows of each table to keep between chunks; None keeps all. Ignored if `prefetch` is
+            given, which has its own.
+
+    Returns:
+        A new queryset, which passes for one of the same class.
 
     Raises:
-        TypeError, ValueError: An argument is not what is described above.
+        TypeError, ValueError: An argument is not as described above.
     """
     if isinstance(queryset, BaseManager):
         queryset = queryset.all()
@@ -71,7 +77,7 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
     clone = queryset._chain()
     stock_class = stock_class_of(type(clone))
     if prefetch is not None and (reason := why_not_subclassed(stock_class) or own_attaching(stock_class)):
-        msg = f"memoized: {reason}, and its rows would not come to prefetch; use process_chunk()."
+        msg = f"memoized: {reason}, so its rows would bypass prefetch; use process_chunk()."
         raise ValueError(msg)
     join(clone, SharedMemory(MemoizedPrefetch(lru_cache_size=lru_cache_size) if prefetch is None else prefetch))
     return clone
@@ -79,10 +85,10 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
 
 class SharedMemory:
     """
-    What the querysets of one `memoized()` call share.
+    The memory that the querysets of one `memoized()` call, a family, share.
 
     Args:
-        prefetch: Its lookups are for every chunk of all of them.
+        prefetch: Remembers their rows. Its own lookups are attached to every chunk of every queryset.
     """
 
     def __init__(self, prefetch: MemoizedPrefetch) -> None:
@@ -93,21 +99,21 @@ class SharedMemory:
         return self.prefetch._session
 
     def attach(self, queryset: QuerySet[Any], rows: Sequence[Any]) -> None:
-        """One chunk."""
+        """Attaches the related rows to one chunk of a queryset's rows."""
         self.session.process(rows, tuple(queryset._prefetch_related_lookups))
 
     def __reduce__(self) -> Any:
-        return SharedMemory, (self.prefetch,)  # which is pickled without what it remembers
+        return SharedMemory, (self.prefetch,)  # its pickle leaves the memory out
 
     def __copy__(self) -> SharedMemory:
         return self
 
     def __deepcopy__(self, memo: Any) -> SharedMemory:
-        return self  # a copied queryset is one of the family, as a clone is
+        return self  # a copied queryset joins the family, as a clone does
 
 
 def join(queryset: Any, family: SharedMemory | None) -> None:
-    """Makes a queryset, which nobody else holds yet, one of the family; one that cannot be stays as it is."""
+    """Adds a queryset that nobody else holds yet to the family, unless its class would notice."""
     if family is None or not isinstance(queryset, QuerySet):
         return
     if not hasattr(type(queryset), STOCK_CLASS):
@@ -121,7 +127,7 @@ def join(queryset: Any, family: SharedMemory | None) -> None:
 
 @functools.lru_cache(maxsize=256)
 def memoized_class(stock_class: Any) -> Any:
-    """The private subclass of a queryset class; None when the class would notice."""
+    """The private subclass of a queryset class; None if the class would notice it."""
     name = stock_class.__name__
     reason = why_not_subclassed(stock_class)
     if reason is not None:
@@ -138,10 +144,10 @@ def memoized_class(stock_class: Any) -> Any:
 
 class _Methods:
     """
-    What private subclasses do in their own way. It is none of their bases, and only holds the functions.
+    The methods copied into every private subclass. This class is not a base of theirs.
 
-    Each method takes the place of Django's own and of no other: where the stock class has one of its own, that one
-    runs, and comes by `super()` to Django's.
+    Each method replaces Django's method only. If the stock class overrides it, that override runs, and reaches Django's
+    method with `super()`.
     """
 
     _result_cache: Any
@@ -167,7 +173,7 @@ class _Methods:
         if self._result_cache is None and is_djangos(self, "_fetch_all"):
             self._result_cache = list(rows_of(self))
         above(self)._fetch_all()
-        # Django comes to _prefetch_related_objects() with lookups of the queryset itself only.
+        # Django calls _prefetch_related_objects() only if the queryset itself has lookups.
         if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):
             self._prefetch_related_objects()
 
@@ -235,18 +241,18 @@ class _Methods:
 
 
 def above(queryset: Any) -> Any:
-    """`super()` of the private class."""
+    """What `super()` gives inside the private class."""
     private_class = next(cls for cls in type(queryset).__mro__ if STOCK_CLASS in vars(cls))
     return super(private_class, queryset)
 
 
 def is_djangos(queryset: Any, name: str) -> bool:
-    """Whether the method of that name, of the stock class, is Django's own."""
+    """Whether the stock class uses Django's own method of that name."""
     return why_not_own(getattr(type(queryset), STOCK_CLASS), (name,)) is None
 
 
 def rows_of(queryset: Any, **how: Any) -> Any:
-    """The rows of a queryset, built natively where that is possible."""
+    """The rows of a queryset, built natively if possible."""
     iterable_class = queryset._iterable_class
     if issubclass(iterable_class, ModelIterable):
         reason = why_not_read_as_stock(getattr(type(queryset), STOCK_CLASS))
@@ -257,7 +263,7 @@ def rows_of(queryset: Any, **how: Any) -> Any:
 
 
 def attaching(queryset: Any) -> Callable[[Sequence[Any]], None] | None:
-    """What attaches to rows all that belongs to them; None when that is nothing, or is left to Django."""
+    """A function that attaches all related rows to a chunk; None if there are none, or Django attaches them."""
     family = vars(queryset).get(FAMILY)
     if (
         family is None
@@ -277,14 +283,14 @@ def attach_by_django(lookups: tuple[Any, ...]) -> Callable[[Sequence[Any]], None
 
 
 def reduced(queryset: Any, stock_class: Any, protocol: Any) -> Any:
-    """What the stock class makes of an equal queryset of its own, and the family, which `unpickled` makes it one of."""
+    """The reduction of an equal queryset of the stock class, plus the family that `unpickled` adds it to."""
     twin = object.__new__(stock_class)
     state, own = vars(queryset), vars(twin)
     own.update(state)
     family = own.pop(FAMILY, None)
 
     def fetch_all() -> None:
-        """Django's pickling fetches everything first: the queryset itself does that, the memoized way."""
+        """Django's pickling first fetches all rows: here the memoized queryset does so for its twin."""
         del own["_fetch_all"]
         before = dict(state)
         queryset._fetch_all()
@@ -307,7 +313,7 @@ def reduced(queryset: Any, stock_class: Any, protocol: Any) -> Any:
 
 
 def unpickled(family: SharedMemory | None, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """A new instance, to which its state comes."""
+    """A new queryset in the family; pickle restores its state afterwards."""
     queryset = function(*args)
     join(queryset, family)
     return queryset

@@ -1,4 +1,4 @@
-"""`MemoizedPrefetch`: what users call. The work is done by its session."""
+"""`MemoizedPrefetch`, the public entry point. Its `Session` does the work."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ Row = TypeVar("Row", bound=Model)
 
 class MemoizedPrefetch:
     """
-    Prefetches related rows chunk by chunk and remembers them: a snapshot for one run.
+    Prefetches related rows chunk by chunk and remembers them. Its memory is a snapshot for one run.
 
-    A related row is read once and shared by all chunks. It shows the database as it was at that moment: later writes,
-    of this process or others, and rollbacks are not seen, and what you change in a shared instance shows in later
-    chunks. `invalidate()` forgets rows that changed, `clear()` everything.
+    Each related row is read once and shared by all chunks. It shows the database at that moment: later writes, by this
+    process or others, and rollbacks go unseen. If you change a shared instance, later chunks see the change. Call
+    `invalidate()` to forget rows that changed, `clear()` to forget everything.
 
     Args:
-        lookups: What `prefetch_related` takes, lookup strings such as `"author"` or `"book__author"`, Prefetch and
-            GenericPrefetch objects, and MemoizedPrefetchConfig objects.
-        model: The model of the chunks; with it, all lookups are checked now instead of at the first chunk.
-        lru_cache_size: How many rows of each table are kept between chunks, for lookups without a config of their own;
-            None: all. Memory is bounded by the sum over the tables of this times what hangs on one row.
-        scope: A callable without arguments, asked once per chunk. Chunks for which it returns different values share
-            nothing: for tenants that the connection does not show.
-        invalidate_on_change: Forget rows that this process saves or deletes, and links that it adds or removes, as soon
-            as the next chunk begins. What sends no signal is not seen: `update()`, bulk operations, raw SQL, rows of
-            a many-to-many's automatic table that are saved or deleted as such.
+        lookups: Whatever `prefetch_related` takes (lookup strings such as `"author"` or `"book__author"`, Prefetch and
+            GenericPrefetch objects), and MemoizedPrefetchConfig objects.
+        model: The model of the chunks. If given, all lookups are checked now instead of at the first chunk.
+        lru_cache_size: How many rows of each table to keep between chunks, for lookups without a config; None keeps
+            all. Memory is bounded by this number times the size of a row with all that is attached to it, summed over
+            the tables.
+        scope: A callable without arguments, called once per chunk. Chunks for which it returns different values share
+            nothing. Use it for tenants that the connection does not reveal.
+        invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, and the links
+            that it has added or removed. Changes without a signal are missed: `update()`, bulk operations, raw SQL, and
+            rows of a many-to-many's automatic table that are saved or deleted directly.
 
     Raises:
-        AttributeError, TypeError, ValueError: A lookup does not fit, with what was expected.
+        AttributeError, TypeError, ValueError: A lookup does not fit. The message says what was expected.
 
-    Making one may run queries: those of configs with `prefetch_all=True`.
+    The constructor may run queries: those of configs with `prefetch_all=True`.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class MemoizedPrefetch:
             msg = f"MemoizedPrefetch: model must be a model class, got {model!r}."
             raise TypeError(msg)
         self._lookups = lookups
-        # Copies and pickles keep what was configured, not what is remembered.
+        # Copies and pickles keep the configuration, not the memory.
         self._options = {
             "model": model,
             "lru_cache_size": lru_cache_size,
@@ -85,7 +86,7 @@ class MemoizedPrefetch:
             if config.prefetch_all:
                 self._session.load_now(config)
 
-    # --- the main job
+    # --- processing chunks
 
     @overload
     def process_chunk(self, objects: list[Row]) -> list[Row]: ...
@@ -95,26 +96,26 @@ class MemoizedPrefetch:
     def process_chunk(self, objects: Iterable[Row]) -> Sequence[Row]: ...
     def process_chunk(self, objects: Iterable[Row]) -> Sequence[Row]:
         """
-        Attaches the related rows to the objects, with at most one query per related table for what is not remembered.
+        Attaches the related rows to the objects. Rows not in memory cost at most one query per related table.
 
         Args:
             objects: Model instances. A queryset is evaluated in place, once.
 
         Returns:
-            The list or tuple itself, a queryset's rows, or a list of what an iterable gave.
+            The list or tuple itself, the queryset's rows, or the iterable's items as a list.
 
         Raises:
-            TypeError: One of the objects is no model instance.
+            TypeError: One of the objects is not a model instance.
             AttributeError: A lookup names no relation of these objects.
-            ValueError: A lookup leads elsewhere than its config says, or an unsaved object has a many-to-many.
-            Whatever a query raises; the memory is then as before, and the chunk can be processed again.
+            ValueError: A lookup leads to another model than its config says, or an unsaved object has a many-to-many.
+            Any error of a query. The memory is then as before, and you can process the chunk again.
         """
         rows = rows_of(objects)
         self._session.process(rows)
         return rows
 
     async def aprocess_chunk(self, objects: Iterable[Row]) -> Sequence[Row]:
-        """`process_chunk` in the thread in which Django runs its queries."""
+        """Like `process_chunk`, in the thread in which Django runs its queries."""
         process: Any = self.process_chunk
         chunk: Sequence[Row] = await sync_to_async(process)(objects)
         return chunk
@@ -130,34 +131,34 @@ class MemoizedPrefetch:
         mode: Literal["pages", "cursor"] | None = None,
     ) -> Iterator[list[Row]]:
         """
-        The rows of a queryset in lists, processed, one list at a time in memory.
+        Yields the rows of a queryset in lists, with related rows attached. Only one list is in memory at a time.
 
             for chunk in prefetch.chunks(Book.objects.prefetch_related("author")):
                 for book in chunk: ...
 
-        They are read in pages, `key > last ORDER BY key LIMIT chunk_size + 1`, where that gives the queryset's rows:
-        when it is unordered or ordered by primary key alone, and is no slice, union, DISTINCT, aggregate, extra(),
-        window, lock or join of many rows to one. Each page sees the database of its moment, and no cursor or
-        transaction is open in between. Otherwise one cursor reads them all, as Django's `iterator()`. `stats().streams`
-        says which and why.
+        Rows are read in pages, `key > last ORDER BY key LIMIT chunk_size + 1`, if that gives the queryset's rows. The
+        queryset must be unordered or ordered by primary key alone. It must not be a slice, union, DISTINCT or
+        aggregate, use extra(), a window or a lock, or join several rows to one. Each page sees the database at its own
+        moment, and no cursor or transaction stays open between pages. Otherwise one cursor reads all rows, like
+        Django's `iterator()`. `stats().streams` says which way was taken and why.
 
         Args:
-            queryset: It is not evaluated. What it has of `prefetch_related()` is attached too, and remembered. Of a
-                manager all rows; lists and other iterables are cut into chunks.
-            chunk_size: Rows of one list.
-            after: Start behind the row with this primary key, in the order of the queryset; needs pages.
-            progress: True: draw a bar, with tqdm. A callable: is given a Progress each time that a chunk is done, when
-                the loop comes back for the next one.
-            total: How many rows there are, for the fraction and the time left. Without it they are estimated from
-                integer keys, in pages only; no rows are counted.
-            mode: "pages" or "cursor" forces one.
+            queryset: It is not evaluated. Its own `prefetch_related()` lookups are attached and remembered too. A
+                manager stands for all its rows. Lists and other iterables are cut into chunks.
+            chunk_size: How many rows each list holds; the last may hold fewer.
+            after: Start after the row with this primary key, in the queryset's order. Needs pages.
+            progress: True draws a bar with tqdm. A callable receives a Progress whenever a chunk is done, that is when
+                the loop asks for the next one.
+            total: How many rows there are, for the fraction and the time left. Without it both are estimated from
+                integer keys, if the rows come in key order; no rows are counted.
+            mode: "pages" or "cursor" forces that way of reading.
 
         Raises:
-            ValueError: Pages were asked for, by `mode` or `after`, and something stands against them.
-            TypeError: No queryset or iterable of model instances.
+            ValueError: `mode` or `after` asks for pages, but the queryset cannot be read in pages.
+            TypeError: `queryset` is not a queryset, manager or iterable of model instances.
             ImportError: `progress=True` without tqdm.
 
-        The loop may be left at any time; nothing stays open when the iterator is closed or released.
+        You may leave the loop at any time; nothing stays open once the iterator is closed or released.
         """
         return Stream(self._session, queryset, chunk_size, after, progress, total, mode).read()
 
@@ -172,26 +173,30 @@ class MemoizedPrefetch:
         mode: Literal["pages", "cursor"] | None = None,
     ) -> AsyncIterator[list[Row]]:
         """
-        `chunks` for `async for`: reads, processes and calls `progress` in the thread in which Django runs its queries.
+        Like `chunks`, for `async for`. Django's query thread reads, processes and calls `progress`.
 
-        If you leave the loop early, close it, with `contextlib.aclosing()` for example. Until you or the event loop do
-        so, a cursor may stay open.
+        If you leave the loop early, close the iterator, for example with `contextlib.aclosing()`. Until you or the
+        event loop closes it, a cursor may stay open.
         """
         return read_in_thread(Stream(self._session, queryset, chunk_size, after, progress, total, mode).read())
 
     def clear(self) -> None:
-        """Forgets every remembered row, absence and link. Objects that were attached stay as they are."""
+        """Forgets every remembered row, absence and link. Objects that you already have stay as they are."""
         self._session.clear()
 
     def invalidate(self, model: type[Model], pks: Iterable[Any] | None = None) -> None:
         """
-        Forgets rows, with everything remembered that mentions them; the next chunk reads them again.
+        Forgets rows and everything in memory that refers to them. The next chunk reads them again.
 
-        Objects that were processed before stay as they are, with what is attached to them.
+        Objects processed before stay as they are, with what is attached to them.
 
         Args:
-            model: Whose rows changed.
-            pks: Their primary keys; None: all of the model's rows.
+            model: The model whose rows changed.
+            pks: Their primary keys; None for all of the model's rows.
+
+        Raises:
+            TypeError: `model` is not a model class, or `pks` is not an iterable of primary keys.
+            ValueError: A key is not a valid primary key of the model.
         """
         if not (isinstance(model, type) and issubclass(model, Model) and hasattr(model, "_meta")):
             msg = f"invalidate: model must be a model class, got {model!r}."
@@ -202,7 +207,7 @@ class MemoizedPrefetch:
         self._session.invalidate(model, pks)
 
     def stats(self) -> Stats:
-        """What was asked, remembered and read so far; a snapshot."""
+        """A snapshot of what was requested, found in memory and read so far."""
         return self._session.stats()
 
     @property
@@ -213,7 +218,7 @@ class MemoizedPrefetch:
 
     @property
     def through_model_source_target_cache(self) -> ViewMapping[str]:
-        """The remembered links: the targets of each source, by the name of the through model and its two fields."""
+        """The remembered links: for each through model and its two fields, the targets of each source."""
         self._session.check_process()
         return links_views(self._session)
 
@@ -231,7 +236,7 @@ class MemoizedPrefetch:
 
 
 def _check_unique(configs: Iterable[MemoizedPrefetchConfig]) -> None:
-    """Raises when two configs remember the same rows."""
+    """Raises ValueError if two configs remember the same rows."""
     seen: set[Any] = set()
     for config in configs:
         source = id(config) if config.overrides_queryset else None if config.queryset is None else id(config.queryset)

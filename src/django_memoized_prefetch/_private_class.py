@@ -1,8 +1,8 @@
 """
-Private subclasses of queryset classes.
+Private subclasses of queryset classes: how to make one pass for its stock class, and which classes would notice.
 
-A private subclass looks like the class that it is made of: it has the same name, and `__class__` gives that class.
-Code that makes another instance by `self.__class__()`, or mixes something into one, means the class that it knows.
+A private subclass looks like its stock class: it has the same name, and `__class__` returns the stock class. So code
+that calls `self.__class__()` or builds a mixin class from it gets the class that it expects.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 
 from ._stock import OWN, package_of, static_attribute, why_not_own
 
-# These run on an instance of the stock class.
+# Pickling calls these on an instance of the stock class.
 _PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
-# Bytecode that does nothing, or nothing that matters here.
+# Instructions that do not matter here.
 _FILLERS = ("CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME")
-# What a private class has in common with its stock class; asking for a method or a plain attribute is fine too.
+# Special attributes that a private class shares with its stock class, as it does methods and plain attributes.
 _LOOKS = ("__name__", "__qualname__", "__module__", "__doc__")
 
-# The names that `memoized()` uses: what its querysets share, in an instance; the stock class, in a private class.
+# Attribute names that `memoized()` uses: on an instance for the shared memory, on a private class for its stock class.
 FAMILY, STOCK_CLASS = "_memoized_prefetch_family", "_memoized_prefetch_stock_class"
 
 _CLASS: Any = vars(object)["__class__"]
 
 
 def set_class(instance: Any, cls: type) -> None:
-    """What assigning `__class__` does to an object whose class does not define that name."""
+    """Assigns `__class__`, past any `__class__` property of the old class."""
     _CLASS.__set__(instance, cls)
 
 
 def stock_class_of(queryset_class: Any) -> Any:
-    """The class that `memoized()` made this private class of; itself when it is none."""
+    """The stock class of a private class that `memoized()` made; any other class itself."""
     return vars(queryset_class).get(STOCK_CLASS, queryset_class)
 
 
@@ -45,7 +45,7 @@ def look_like(private_class: Any, stock_class: Any) -> None:
 
 @functools.lru_cache(maxsize=256)
 def why_not_subclassed(cls: Any) -> str | None:
-    """Why the class might notice that an instance is of a private subclass; None when it does not."""
+    """Why the class might notice that an instance has a private subclass; None if it cannot."""
     if type(cls) not in (type, ABCMeta):
         return f"{cls.__name__} has its own metaclass {type(cls).__name__}"
     if package_of(static_attribute(cls, "__init_subclass__")) not in ("", "typing", *OWN):
@@ -58,22 +58,22 @@ def why_not_subclassed(cls: Any) -> str | None:
         for name, attribute in vars(base).items():
             function = getattr(attribute, "fget", None) or getattr(attribute, "func", None) or attribute
             if name not in _PICKLING and isinstance(function, types.FunctionType) and _examines_type(function.__code__):
-                return f"{cls.__name__}.{name} asks for its type"
+                return f"{cls.__name__}.{name} inspects type(self)"
     return None
 
 
 def _examines_type(code: types.CodeType, instance: str | None = None) -> bool:
     """
-    Whether it asks for `type(self)`, and not only for a name or a method of that.
+    Whether the code uses `type(self)` for more than an attribute that both classes share.
 
     Args:
-        instance: The name that its first argument has, where it is a function in another.
+        instance: The name of `self`, for a function nested in a method.
     """
     instance = instance or next(iter(code.co_varnames[: code.co_argcount]), "")
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _FILLERS]
     for at, instruction in enumerate(instructions):
         if instruction.opname == "LOAD_GLOBAL" and instruction.argval == "type":
-            argument, _, behind = instructions[at + 1 : at + 4]  # its call, and what is done with the result
+            argument, _, behind = instructions[at + 1 : at + 4]  # argument, call, use of the result
             takes_attribute = behind.opname in ("LOAD_ATTR", "LOAD_METHOD")
             if argument.argval == instance and not (takes_attribute and _is_shared(behind.argval)):
                 return True

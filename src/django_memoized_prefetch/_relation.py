@@ -1,4 +1,4 @@
-"""What the engine knows of one attribute of a model, and small questions about its fields."""
+"""`Relation`, what the engine knows about one attribute of a model, and helpers for model fields."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from ._stock import static_attribute, why_patched
 @dataclass(frozen=True, eq=False)
 class Relation:
     """
-    One attribute of one model class.
+    One attribute of one model class that a lookup can name.
 
     kind: The class of `_relations/` that attaches it.
-    reason: Why Django has to attach it, when it is left to Django.
-    target: The related model; None when only the objects can tell.
-    key_name: The attribute of the object that its rows are found by.
-    cache_name: What the relation is called in `_state.fields_cache` or `_prefetched_objects_cache`.
-    reverse_name: What the other side is called in the row's `_state.fields_cache`, when it is set.
-    join_name: Of a relation whose rows refer to the object: the attribute that does.
+    reason: Why Django has to attach it; None if the engine can.
+    target: The related model; None if it depends on the object.
+    key_name: The attribute of the object that holds the key of its rows.
+    cache_name: The relation's name in `_state.fields_cache` or `_prefetched_objects_cache`.
+    reverse_name: The name of the other side in the row's `_state.fields_cache`, if Django sets it.
+    join_name: If the rows refer to the object, the attribute of the row that does.
     target_field: The field of the target that the key refers to.
-    field: The field that makes the relation, of a reverse or generic one.
+    field: For a reverse or generic relation, the field that defines it.
+    descriptor: What the model class has under this name.
     """
 
     model: type[Model]
@@ -42,8 +43,8 @@ class Relation:
 
     @property
     def to(self) -> type[Model]:
-        """The related model, of a relation that leads to one."""
-        assert self.target is not None, f"{self.label} leads to no certain model"
+        """The related model; only for relations that lead to one model."""
+        assert self.target is not None, f"{self.label} does not lead to one model"
         return self.target
 
     @property
@@ -52,12 +53,12 @@ class Relation:
 
     @property
     def patched(self) -> str | None:
-        """Who has patched the descriptor's reading, which stays Django's for the engine."""
+        """Which package has patched the descriptor's `__get__`, if any. The engine attaches rows all the same."""
         return None if self.descriptor is None else why_patched(type(self.descriptor), ("__get__",))
 
 
 def link_fields(relation: Relation) -> tuple[type[Model], Field[Any, Any], Field[Any, Any]]:
-    """The through model of a many-to-many, and its fields that lead to the relation's model and to the target."""
+    """The through model of a many-to-many, its foreign key to the relation's model, and that to the target."""
     related, reverse = relation.descriptor.rel, relation.descriptor.reverse
     names = [related.field.m2m_field_name(), related.field.m2m_reverse_field_name()]
     source, target = reversed(names) if reverse else names
@@ -71,14 +72,14 @@ def pk_fields(model: type[Model]) -> list[Field[Any, Any]]:
 
 
 def value_field(field: Any) -> Any:
-    """The field that a field's values are those of: the one that foreign keys lead to in the end."""
+    """The field whose values this field holds: the end of its chain of foreign keys."""
     while field.remote_field is not None:
         field = field.target_field
     return field
 
 
 def cache_name_of(field: Any) -> str:
-    """The key in `fields_cache`. Up to Django 5.0 there is only the method."""
+    """The field's key in `fields_cache`. Up to Django 5.0 there is only the method."""
     try:
         return field.cache_name  # type: ignore[no-any-return]
     except AttributeError:
@@ -86,26 +87,26 @@ def cache_name_of(field: Any) -> str:
 
 
 def is_data_descriptor(model: type[Model], attname: str) -> bool:
-    """Whether reading the column as an attribute runs Python code even when it is loaded."""
+    """Whether reading the attribute runs Python code even if the column is loaded."""
     descriptor = static_attribute(model, attname)
     return descriptor is not None and hasattr(type(descriptor), "__set__")
 
 
 def unrelated_queryset(manager: Any) -> QuerySet[Any]:
-    """What a related manager starts from: the default manager's queryset, whatever is prefetched."""
+    """The queryset that a related manager starts from, the default manager's, even if rows were prefetched."""
     generated: Any = next(base for base in type(manager).__mro__ if "_apply_rel_filters" in base.__dict__)
     queryset: QuerySet[Any] = super(generated, manager).get_queryset()
     return queryset
 
 
 def unknown_attribute(model: type[Model], name: str, where: str, path: str) -> AttributeError:
-    """The error for a name that is nothing, with what it may have meant."""
+    """The error for an unknown name, with a suggestion."""
     names = relation_names(model)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     within = "" if path == name else f" in {path!r}"
     msg = (
-        f"{where}: {name!r}{within} is neither a relation of {model.__name__} nor has a column {name}_id{hint} "
+        f"{where}: {name!r}{within} is not a relation of {model.__name__}, and there is no column {name}_id{hint} "
         f"Relations: {', '.join(names) or 'none'}."
     )
     return AttributeError(msg)

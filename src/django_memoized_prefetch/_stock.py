@@ -1,10 +1,12 @@
 """
-Is this Django's own? The only module that asks.
+Finds out whether code that a prefetch would call is Django's own. No other module decides that.
 
-The engine may do a step in Django's place only where every function that Django would call for it is Django's own: then
-what the step does is known. Subclasses that add methods are fine. Those that override one of the functions on the way
-are left to Django, and so are Django's own classes once another package has patched them. django-seal counts as
-Django's own: what it does is known too, and tested.
+The engine may replace a step of Django only if every function that Django would call there is Django's own: only then
+is it known what the step does. Subclasses may add methods. If a subclass overrides one of the functions, or another
+package has patched a class of Django, the step is left to Django. django-seal counts as Django's own: its behaviour is
+known too, and tested.
+
+The functions `why_not_...` return the reason in words, or None if there is nothing against it.
 """
 
 from __future__ import annotations
@@ -25,24 +27,24 @@ from ._engine import class_signature
 
 OWN = ("django", "seal")
 
-# What Django's prefetch calls of a queryset, or what those functions call; names that a version lacks are skipped.
+# What Django's prefetch calls on a queryset, directly or not. Names that a Django version lacks are skipped.
 _QUERYSET = (
     *("__init__", "__iter__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__", "db", "query"),
     *("_chain", "_clone", "_fetch_all", "_prefetch_related_objects", "_add_hints", "_next_is_sticky", "fetch_mode"),
     *("filter", "_filter_or_exclude", "_filter_or_exclude_inplace", "_not_support_combined_queries", "using", "extra"),
     *("_disable_cloning", "_enable_cloning"),
 )
-# What builds rows: a queryset class with its own gives other rows than its query says.
+# What builds rows. A queryset class that overrides one of these may return other rows than its query says.
 _READING = ("_fetch_all", "_iterator", "iterator", "aiterator", "__iter__", "__aiter__", "__getattribute__")
 _MANAGER = ("get_queryset", "all", "filter", "db_manager", "using", "fetch_mode", "__getattribute__", "__getattr__")
 # Django renamed these with version 5.0.
 PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")
-# What a prefetch calls of the descriptor of a relation to one row.
+# What a prefetch calls on the descriptor of a relation to one row.
 DESCRIPTOR = ("is_cached", "get_queryset", *PREFETCHERS)
-# Of the class that Django makes for a relation, as a subclass of the default manager's. That class's own get_queryset()
-# is called by the engine as by Django.
+# Of the class that Django generates for a relation as a subclass of the default manager's. The engine calls that
+# manager's own get_queryset(), as Django does.
 _RELATED_MANAGER = ("__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
-# Of a field that holds keys: how they are read and asked for, and compared.
+# Of a field that holds keys: how they are read, put in a query and compared.
 _FIELD = (
     *(
         "get_prep_value",
@@ -66,13 +68,13 @@ _FIELD = (
     *("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos"),
     *("related_fields", "local_related_fields", "foreign_related_fields", "target_field", "get_extra_restriction"),
 )
-# Of relations: where what is attached is kept.
+# Of relations: where attached rows are kept.
 _CACHING = ("is_cached", "get_cached_value", "set_cached_value", "cache_name", "get_cache_name")
-# The functions that go from one level of lookups to the next.
+# Django's functions that go from one level of lookups to the next.
 _PREFETCH = ("prefetch_related_objects", "prefetch_one_level", "get_prefetcher")
 
 
-# What classes have that are written in C.
+# The types of attributes implemented in C.
 _OF_THE_INTERPRETER = (
     *(types.BuiltinFunctionType, types.WrapperDescriptorType, types.MethodDescriptorType),
     *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
@@ -84,9 +86,9 @@ _OF_THE_INTERPRETER = (
 
 def package_of(attribute: Any) -> str:
     """
-    The top-level package whose code an attribute of a class runs; "" for what is no Python function.
+    The top-level package whose code a class attribute runs; "" if it runs no Python code.
 
-    Asked of the code's own module: `functools.wraps` lets a wrapper look like what it wraps.
+    The function's globals tell, since `functools.wraps` makes a wrapper claim the module of what it wraps.
     """
     if isinstance(attribute, types.FunctionType):
         return str(attribute.__globals__.get("__name__", "?")).partition(".")[0]
@@ -99,12 +101,12 @@ def package_of(attribute: Any) -> str:
 
 
 def is_own(attribute: Any) -> bool:
-    """Whether the attribute runs no code but Django's and the interpreter's."""
+    """Whether the attribute runs only code of Django and the interpreter."""
     return package_of(attribute) in ("", *OWN)
 
 
 def static_attribute(cls: type, name: str) -> Any:
-    """The attribute as the class has it, without calling a descriptor; None when there is none."""
+    """The class attribute, without calling a descriptor; None if there is none."""
     return _found(cls, name)[1]
 
 
@@ -118,16 +120,16 @@ def _found(cls: type, name: str) -> tuple[type | None, Any]:
 
 def why_not_own(cls: type, names: Iterable[str], custom: str | None = None) -> str | None:
     """
-    The first of these attributes that is not Django's own, in words; None when all are.
+    Which of these attributes is not Django's own, in words; None if all are.
 
     Args:
-        custom: What to say of one that a class outside of Django defines.
+        custom: The text to return if a class outside Django defines one of them.
     """
     return why_patched(cls, names) or why_overridden(cls, names, custom)
 
 
 def why_patched(cls: type, names: Iterable[str]) -> str | None:
-    """Which of these attributes of Django's classes another package has replaced, and which package."""
+    """Which of these attributes another package has patched in a class of Django, and which package."""
     for name in names:
         base, attribute = _found(cls, name)
         if base is not None and _is_own_class(base) and not is_own(attribute):
@@ -136,7 +138,7 @@ def why_patched(cls: type, names: Iterable[str]) -> str | None:
 
 
 def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -> str | None:
-    """Which of these attributes a class outside of Django has of its own."""
+    """Which of these attributes a class outside Django overrides."""
     for name in names:
         base, attribute = _found(cls, name)
         if base is not None and not _is_own_class(base) and not is_own(attribute):
@@ -145,7 +147,7 @@ def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -
 
 
 def why_overridden_once(cls: Any, names: tuple[str, ...]) -> str | None:
-    """The same, found out once for a class: whether Django's classes are patched may change, but not what it has."""
+    """Like `why_overridden`, cached: patches of Django's classes may come later, but a class keeps its overrides."""
     return _overridden(cls, names)
 
 
@@ -162,11 +164,11 @@ def _is_own_class(cls: type) -> bool:
 
 
 def why_not_stock(queryset: QuerySet[Any]) -> str | None:
-    """Why a queryset might do something else with the keys that it is asked for than Django's own does."""
+    """Why asking a queryset for keys might differ from Django's own way."""
     if replaced := vars(queryset).keys() & _METHODS:
         return f"{min(replaced)}() of the queryset was replaced"
     return (
-        why_not_stock_class(queryset.__class__)  # which of a memoized() one is the class that it was made of
+        why_not_stock_class(queryset.__class__)  # for a memoized() queryset, its stock class
         or _why_not_stock_iterable(queryset._iterable_class)
         or _why_not_stock_query(type(queryset.query))
     )
@@ -176,27 +178,27 @@ _METHODS = {name for name in _QUERYSET if not name.startswith("__")} - {"db", "q
 
 
 def why_not_stock_class(queryset_class: Any) -> str | None:
-    """Why asking for keys by this class might differ from asking by Django's QuerySet."""
+    """Why asking this class for keys might differ from asking Django's QuerySet."""
     return why_overridden_once(queryset_class, _QUERYSET) or patches()["QuerySet"]
 
 
 def why_not_read_as_stock(queryset_class: Any) -> str | None:
-    """Why the class may make other rows of its query, or do more with them, than Django's QuerySet."""
+    """Why the class might return other rows for its query than Django's QuerySet, or do more with them."""
     return why_overridden_once(queryset_class, _READING) or patches()["reading"]
 
 
 def own_attaching(queryset_class: Any) -> str | None:
-    """Which method of the class may attach otherwise than Django's."""
+    """Which method of the class might attach lookups differently from Django."""
     return why_not_own(queryset_class, ATTACHING)
 
 
-# A queryset class that has its own way to do one of these keeps it; its lookups are then Django's for every chunk.
+# A queryset class that overrides one of these keeps it, and Django prefetches its lookups for every chunk.
 ATTACHING = ("_iterator", "aiterator", "_prefetch_related_objects")
 
 
 def _why_not_stock_iterable(iterable_class: Any) -> str | None:
     if not issubclass(iterable_class, ModelIterable):
-        return f"the queryset gives no instances but {iterable_class.__name__}"
+        return f"the queryset yields no model instances, its iterable is {iterable_class.__name__}"
     return why_overridden_once(iterable_class, ("__init__", "__iter__"))
 
 
@@ -207,22 +209,22 @@ def _why_not_stock_query(query_class: type) -> str | None:
 
 
 def plain_manager(manager: BaseManager[Any]) -> bool:
-    """Whether the manager's queryset is a bare QuerySet over all rows."""
+    """Whether the manager returns a plain QuerySet of all rows."""
     return manager._queryset_class is QuerySet and has_stock_querysets(manager)
 
 
 def has_stock_querysets(manager: BaseManager[Any]) -> bool:
-    """Whether the manager's queryset is its queryset class over all rows, whatever is asked."""
+    """Whether the manager always returns all rows, in a queryset of its class."""
     return why_overridden_once(type(manager), _MANAGER) is None
 
 
 def why_not_related_manager(manager_class: type[Manager[Any]]) -> str | None:
-    """Why a relation's manager might prefetch otherwise than the one that Django makes for it."""
+    """Why a relation's manager might prefetch differently from the one that Django generates."""
     return why_not_own(manager_class, _RELATED_MANAGER, f"custom related manager {manager_class.__qualname__}")
 
 
 def has_stock_filling(manager_class: type[Manager[Any]]) -> bool:
-    """Whether only Django's generated class and its superclass's BaseManager decide what the manager's queryset is."""
+    """Whether only the class that Django generates and BaseManager define the manager's get_queryset()."""
     definers = [base for base in manager_class.__mro__ if "get_queryset" in base.__dict__]
     return len(definers) == 2 and definers[0] is manager_class and definers[1] is BaseManager
 
@@ -231,11 +233,11 @@ def has_stock_filling(manager_class: type[Manager[Any]]) -> bool:
 
 
 def why_not_column(model: type, attname: str) -> str | None:
-    """Why reading a loaded column as an attribute might give something else than what is stored under its name."""
+    """Why reading a loaded column as an attribute might not return what is in the instance's `__dict__`."""
     descriptor = static_attribute(model, attname)
     cls = type(descriptor)
     if descriptor is None or not hasattr(cls, "__set__"):
-        return None  # what is stored hides it
+        return None  # the value in `__dict__` hides it
     getter = static_attribute(cls, "__get__")
     if getter is static_attribute(DeferredAttribute, "__get__") or package_of(getter) == "seal":
         return why_not_own(DeferredAttribute, ("__get__",))
@@ -243,7 +245,7 @@ def why_not_column(model: type, attname: str) -> str | None:
 
 
 def why_not_key(field: Any) -> str | None:
-    """Why a field's values might be read, written or asked for otherwise than by Django's `column IN (...)`."""
+    """Why a field's values might be read, written or queried differently from Django's `column IN (...)`."""
     while True:
         custom = f"{field.model.__name__}.{field.name}: custom field {type(field).__name__}"
         if (patched := why_patched(type(field), _FIELD)) is not None:
@@ -256,22 +258,22 @@ def why_not_key(field: Any) -> str | None:
             return None
         if why_overridden_once(type(field.remote_field), _CACHING) is not None:
             return custom
-        [field] = field.foreign_related_fields  # whose values it holds
+        [field] = field.foreign_related_fields  # the field whose values it holds
 
 
 # --- relations --------------------------------------------------------------------------------------------------
 
 
 def why_not_attached_by_descriptor(descriptor: Any) -> str | None:
-    """Why writing `fields_cache` might not be all that attaching by this descriptor does; None: it is."""
+    """Why attaching with this descriptor might do more than write to `fields_cache`."""
     cls = type(descriptor)
     custom = f"custom descriptor {cls.__name__}"
-    # A patch of __get__ that keeps what is attached sees every access, whoever attached it.
+    # A patched __get__ is no obstacle: it sees every access, whoever attached the row.
     return why_overridden(cls, ("__get__",), custom) or why_not_own(cls, DESCRIPTOR, custom)
 
 
 def why_not_collection(descriptor: Any) -> str | None:
-    """Why a relation to many might prefetch otherwise than Django's own."""
+    """Why a relation to many might prefetch differently from Django's own."""
     custom = f"custom descriptor {type(descriptor).__name__}"
     return why_overridden(type(descriptor), ("__get__",), custom) or why_not_related_manager(
         descriptor.related_manager_cls
@@ -279,24 +281,24 @@ def why_not_collection(descriptor: Any) -> str | None:
 
 
 def why_not_foreign_key(field: Any) -> str | None:
-    """Why a foreign key might lead to its row by more than the one column that it has."""
+    """Why a foreign key might find its row by more than the value of one column."""
     if len(field.related_fields) != 1:
         return f"{type(field).__name__} has {len(field.related_fields)} columns"
     return why_not_own(type(field), (*_KEYS, *_CACHING), f"custom field {type(field).__name__}")
 
 
 def why_not_many_to_many(field: Any) -> str | None:
-    """Why the query of a many-to-many might find its through table otherwise."""
+    """Why the query of a many-to-many might reach its through table differently from Django's."""
     return why_not_own(type(field), _PATHS, f"custom field {type(field).__name__}")
 
 
 def why_not_generic_key(field: Any) -> str | None:
-    """Why a generic foreign key might find its content type, or be cached, otherwise."""
+    """Why a generic foreign key might find its content type, or cache its row, differently from Django's."""
     return why_not_own(type(field), ("get_content_type", *_CACHING), f"custom field {type(field).__name__}")
 
 
 def is_generic(descriptor: Any, *names: str) -> bool:
-    """By name: the classes can only be imported when contenttypes is installed."""
+    """Whether its class has one of these names. Importing them from contenttypes may fail: it may not be installed."""
     return any(
         base.__name__ in names and base.__module__ == "django.contrib.contenttypes.fields"
         for base in type(descriptor).__mro__
@@ -305,10 +307,11 @@ def is_generic(descriptor: Any, *names: str) -> bool:
 
 def why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
     """
-    Why the keys of a relation might be other values than those that its columns hold.
+    Why the keys of a relation might differ from the values in its columns.
 
     Args:
-        held, asked: The model and field that the objects have their key in, and those that rows are asked for by it.
+        held: The model and field in which the objects hold the key.
+        asked: The model and field by which rows are found for it.
     """
     for model, field in (held, asked):
         if (reason := why_not_column(model, field.attname) or why_not_key(field)) is not None:
@@ -319,7 +322,7 @@ def why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) 
 
 
 _KEYS = ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields")
-# By which a many-to-many's query finds its through table.
+# How a many-to-many's query reaches its through table.
 _PATHS = ("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos")
 _PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
@@ -329,9 +332,9 @@ _PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
 def why_not_stock_prefetch() -> str | None:
     """
-    Which function that all of Django's prefetches go through another package has patched, and which package.
+    Which function that every prefetch of Django calls is patched, and by which package; None if none is.
 
-    Asked for every chunk, so that a patch that comes later is seen too.
+    It is called for every chunk, so that patches applied later are noticed too.
     """
     for name in _PREFETCH:
         function = getattr(query, name)
@@ -341,7 +344,7 @@ def why_not_stock_prefetch() -> str | None:
 
 
 def patches() -> dict[str, str | None]:
-    """What of Django's own querysets and managers is patched; nothing is looked up while nothing has changed."""
+    """What is patched in Django's own querysets and managers; cached until one of them changes."""
     now = stamp()
     if _known["stamp"] != now or None in now:
         queryset, reading = why_patched(QuerySet, _QUERYSET), why_patched(QuerySet, _READING)
@@ -354,13 +357,13 @@ _known: dict[str, Any] = {"stamp": None, "patches": None}
 
 
 def stamp() -> tuple[Any, ...]:
-    """Equal for as long as Django's querysets and managers were not changed; None in it where that is not known."""
-    # BaseManager counts the managers in an attribute of its own, so that its version changes with each.
+    """A value that stays equal until Django's querysets or managers change; with a None in it, they may have."""
+    # BaseManager counts its managers in a class attribute, so its signature would change with every new manager.
     managers = tuple([BaseManager.__dict__.get(name) for name in _MANAGER])
     return (class_signature(QuerySet, ()), class_signature(ModelIterable, ()), managers)
 
 
 def descriptors() -> tuple[Any, ...]:
-    """Equal for as long as Django's descriptors of single relations were not changed."""
+    """A value that stays equal until Django's descriptors of single relations change."""
     classes = (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
     return tuple([cls.__dict__.get(name) for cls in classes for name in ("__get__", *DESCRIPTOR)])

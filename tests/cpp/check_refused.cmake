@@ -1,10 +1,10 @@
 # cmake -DCOMPILER=c++ -DSOURCE=refused.cpp -DINCLUDE=include -P check_refused.cmake
-# Every comment "refused: message" stands for one error with this message, within the few lines below it.
+# Every comment "refused: message" expects one error with this message.
 set(command "${COMPILER}" -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror "-I${INCLUDE}")
 
 execute_process(COMMAND ${command} "${SOURCE}" RESULT_VARIABLE failed ERROR_VARIABLE said)
 if(failed)
-    message(FATAL_ERROR "What is right does not compile:\n${said}")
+    message(FATAL_ERROR "The right uses do not compile:\n${said}")
 endif()
 
 execute_process(COMMAND ${command} -DREFUSED -ferror-limit=0 "${SOURCE}" RESULT_VARIABLE failed ERROR_VARIABLE said)
@@ -39,6 +39,6 @@ list(LENGTH refusals count)
 if(missing OR errors)
     list(JOIN missing "\n  " missing)
     list(JOIN errors "\n  " errors)
-    message(FATAL_ERROR "Expected, and not said:\n  ${missing}\nSaid, and not expected:\n  ${errors}\n\n${said}")
+    message(FATAL_ERROR "Expected, but not reported:\n  ${missing}\nReported, but not expected:\n  ${errors}\n\n${said}")
 endif()
 message(STATUS "${count} wrong uses are refused, each with one error")

@@ -1,4 +1,4 @@
-// A hit allocates nothing, and entries take few bytes. A program of its own: it counts every call of operator new.
+// A hit allocates nothing, and entries take few bytes. A separate program, as it counts every call of operator new.
 #include <memoized_prefetch/memoized_prefetch.hpp>
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ std::vector<std::int64_t> keys_from(std::int64_t first, std::size_t count) {
 }
 } // namespace
 
-// Not inlined: else g++ takes free for a mismatch.
+// Not inlined: otherwise g++ warns that new and free do not match.
 [[gnu::noinline]] void* operator new(std::size_t size) {
     ++allocations;
     if (void* const at = std::malloc(size)) {

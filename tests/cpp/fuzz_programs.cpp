@@ -1,4 +1,4 @@
-// libFuzzer on the programs that the unit tests share: `make fuzz`. The first byte says which kind of memo they use.
+// libFuzzer on the programs that the unit tests share: `make fuzz`. The first byte selects the kind of memo.
 #include "support/random_program.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

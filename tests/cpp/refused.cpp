@@ -1,5 +1,5 @@
-// What must not compile, and the one line that says why. `check_refused.cmake` compiles this twice: as it is, every line is
-// right; with -DREFUSED every line behind a comment "refused: ..." has its wrong half, and gives that error and no other.
+// Wrong uses that must not compile, each with the one line that says why. `check_refused.cmake` compiles this twice: as it
+// is, every line is right; with -DREFUSED every line after a comment "refused: ..." is wrong and gives only that error.
 #include "support/shop.hpp"
 
 #include <string>
@@ -54,23 +54,23 @@ void memos() {
     mp::prefetcher<book, mp::raw_pointers> raw;
     mp::prefetcher<author> nested_in_authors;
     mp::prefetcher<author, mp::raw_pointers> raw_in_authors;
-    // refused: a memo's fetch callback takes std::span<const Key> and gives a range of Row
+    // refused: a memo's fetch callback takes std::span<const Key> and returns a range of Row
     mp::memo{&author::pk, RIGHT(rows_of<author>()) WRONG([](const std::vector<id>&) { return std::vector<author>{}; })};
-    // refused: a memo's fetch callback takes std::span<const Key> and gives a range of Row
+    // refused: a memo's fetch callback takes std::span<const Key> and returns a range of Row
     mp::memo{&author::name, [](std::span<const std::string>) { return std::vector<RIGHT(author) WRONG(book)>{}; }};
-    // refused: the first argument of a memo gives the key of a row, as &Row::id does
+    // refused: the first argument of a memo returns the key of a row, as &Row::id does
     mp::memo<book, id>{RIGHT(&book::pk) WRONG(&book::categories), rows_of<book>()};
-    // refused: row and key cannot be told from this callable: write memo<Row, Key>
+    // refused: cannot deduce row and key from this callable: write memo<Row, Key>
     mp::memo RIGHT(<book, id>){[](const auto& row) { return row.pk; }, rows_of<book>()};
-    // refused: a key is default-constructible, copyable, and has key_traits
+    // refused: a key must be default-constructible and copyable, with key_traits
     using memo_of_keys [[maybe_unused]] = decltype(std::declval<mp::memo<book, RIGHT(hashed) WRONG(unhashed)>>().stats());
-    // refused: rows of a memo outlive every pin: attach std::shared_ptr<const T> to them
+    // refused: rows of a memo outlive pins: attach std::shared_ptr<const T> to them
     mp::memo<book, id>{&book::pk, rows_of<book>(), {}, RIGHT(nested) WRONG(raw)};
-    // refused: rows that pass through a prefetcher are given by value or by pointer to non-const
+    // refused: rows that pass through a prefetcher are returned by value or by pointer to non-const
     mp::memo<book, id>{&book::pk, rows_of<std::shared_ptr<RIGHT(book) WRONG(const book)>>(), {}, nested};
     // refused: deleted
     mp::memo<book, id>{&book::pk, rows_of<book>(), {}, RIGHT(nested) WRONG(mp::prefetcher<book>{})};
-    // refused: rows of a memo outlive every pin: attach std::shared_ptr<const T> to them
+    // refused: rows of a memo outlive pins: attach std::shared_ptr<const T> to them
     mp::shared_memo<author, id>{&author::pk, rows_of<author>(), {}, RIGHT(nested_in_authors) WRONG(raw_in_authors)};
     // refused: deleted
     mp::shared_memo<book, id>{&book::pk, rows_of<book>(), {}, RIGHT(nested) WRONG(mp::prefetcher<book>{})};
@@ -121,7 +121,7 @@ void relations(mp::memo<author, id>& authors, mp::links<id, mp::memo<category, i
     static_cast<void>(mp::to_many(RIGHT(links) WRONG(mp::links<id, mp::memo<category, id>>{some_links(), links.targets()}), &book::pk, &book::categories));
     // refused: deleted
     mp::links<id, mp::memo<category, id>>{some_links(), RIGHT(links.targets()) WRONG(mp::memo{&category::pk, rows_of<category>()})};
-    // refused: a links' fetch callback takes std::span<const Source> and gives a range of links
+    // refused: the fetch callback of links takes std::span<const Source> and returns a range of links
     mp::links<id, mp::memo<category, id>>{RIGHT(some_links()) WRONG([](id) { return 0; }), links.targets()};
 }
 

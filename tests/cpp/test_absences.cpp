@@ -1,4 +1,4 @@
-// "There is no such row" and "it has no links" are remembered, as entries like any other.
+// "No such row" and "no links" are remembered, as ordinary entries.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

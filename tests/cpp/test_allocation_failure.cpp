@@ -1,4 +1,4 @@
-// Every allocation of a chunk fails once in turn. Afterwards the tables are those of before, and the same chunk succeeds.
+// Each allocation of a chunk fails once, in turn. Afterwards the tables are unchanged, and the same chunk succeeds.
 #include "support/bombing_allocator.hpp"
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
@@ -32,7 +32,7 @@ TEST(allocation_failure, leaves_a_memo_as_it_was) {
 
     std::uint64_t failures = 0;
     for (bool failed = true; failed;) {
-        memo_of<author, traits, bombing> memo(40); // anew: what a failed chunk allocated is there for the next one
+        memo_of<author, traits, bombing> memo(40); // new each time: the next chunk can use what a failed one allocated
         std::vector<book> first = many_books(1, 30);
         attach_authors(memo, source, first);
         const auto before = contents(memo);

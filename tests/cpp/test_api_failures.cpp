@@ -1,5 +1,5 @@
-// Every allocation and every call of the user's fails once in turn, in everything that the library's own API does. Afterwards
-// contents, order, pins and counters are those of before, no row is left, and the same once more succeeds.
+// In every operation of the library's own API, each allocation and each user callback fails once, in turn. Afterwards
+// contents, order, pins and counters are unchanged, no row is left over, and repeating the operation succeeds.
 #include "support/failing_new.hpp"
 #include "support/table_contents.hpp"
 
@@ -55,7 +55,7 @@ struct review {
     std::shared_ptr<const book> reviewed = {};
 };
 
-/// Calls `call`, which may throw, before what `then` gives.
+/// Returns a callback that first makes a step, which may throw, and then calls `then`.
 template <class Then>
 auto step_then(Then then) {
     return [then](const auto& argument) {
@@ -64,7 +64,7 @@ auto step_then(Then then) {
     };
 }
 
-/// A bookshop that has been used, so that there is something to lose: all tables are full, and what comes next evicts.
+/// A used bookshop, so that there is something to lose: all tables are full, and the next operation evicts.
 template <template <class, class, class> class Memo>
 struct shop {
     template <class Row>
@@ -151,7 +151,7 @@ struct shop {
             return std::vector{support::contents(entries)};
         }
     }
-    /// All but queries, which were sent whatever became of them.
+    /// All but queries, which were sent even if they failed.
     static auto numbers(const mp::counters& one) {
         return std::vector{one.requests, one.hits, one.misses, one.fetched, one.missing, one.evicted};
     }
@@ -168,7 +168,7 @@ struct shop {
         }
         return result;
     }
-    /// What rows lead to is fetched by chunks of its own, which stay when what is above fails later.
+    /// Rows below these are fetched by separate chunks, whose effects stay if the chunk above fails later.
     auto state_of_rows() { return std::tuple(state(stock), counts(reviews)); }
     auto state_below() {
         return std::tuple(state(authors), state(categories), state(book_categories), counts(books), counts(people),
@@ -219,7 +219,7 @@ std::vector<operation<Memo>> operations() {
         {"resolve",
          [](one_shop& one) {
              keys asked{1, {}, 30, 97};
-             asked.resize(100, 98); // more places, and below more keys, than the memo has room for from before
+             asked.resize(100, 98); // more places here, and more keys below, than the memo has room for so far
              for (id more = 100; more < 150; ++more) {
                  asked.push_back(more);
              }
@@ -243,7 +243,7 @@ std::vector<operation<Memo>> operations() {
     };
 }
 
-/// Makes step after step fail. Some failures are made up for and not reported: the statistics do with less memory.
+/// Makes each step fail, in turn. Some failures are handled and not reported: statistics cope with less memory.
 template <class Tripwire, class Exception, template <class, class, class> class Memo>
 void fail_each(std::uint64_t fewest) {
     for (const operation<Memo>& one : operations<Memo>()) {

@@ -1,4 +1,4 @@
-// The bound holds after each chunk; a chunk gets all it needs, also when that is more; what is used last stays.
+// The bound holds after each chunk. A chunk gets all that it needs, even if that is more. The last used entries stay.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

@@ -1,4 +1,4 @@
-// Rows that refer to their object: in the order in which they were read, each under the objects whose key it holds.
+// Rows that refer to their object: attached in the order in which they were read, to the objects whose key they hold.
 #include "support/bombing_allocator.hpp"
 #include "support/tripwire.hpp"
 #include "support/watched_traits.hpp"
@@ -64,7 +64,7 @@ struct books_of_authors {
     }
 };
 
-/// The table of books, which answers in its own order, with all of `books` whatever was asked.
+/// The table of books. It answers any query with all of `books`, in its own order.
 struct book_source {
     std::vector<handle> books;
     std::vector<std::vector<number>> asked;
@@ -129,7 +129,7 @@ struct collection_pass : ::testing::Test {
 } // namespace
 
 TEST_F(collection_pass, attaches_in_the_order_of_the_rows_with_one_query) {
-    // Books of one author lie between those of others.
+    // The books of different authors are interleaved.
     source.add(30, 2);
     source.add(10, 1);
     source.add(31, 2);

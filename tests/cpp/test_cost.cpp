@@ -1,4 +1,4 @@
-// A hit allocates nothing, and what a chunk costs does not depend on how much is remembered.
+// A hit allocates nothing, and the cost of a chunk does not depend on how much is remembered.
 #include "support/bombing_allocator.hpp"
 #include "support/bookshop.hpp"
 #include "support/watched_traits.hpp"
@@ -56,7 +56,7 @@ cost operator-(const cost& left, const cost& right) {
             std::get<2>(left) - std::get<2>(right)};
 }
 
-/// A memo that is full, and has evicted already: what a long run sees.
+/// Makes the memo full, with evictions, as after a long run.
 void fill(memo& table, std::size_t size) {
     table.reserve_more(size + 4'000);
     for (std::size_t key = 0; key < size; ++key) {
@@ -121,7 +121,7 @@ cost of_a_chunk_of_links(std::size_t size) {
 }
 } // namespace
 
-/// Comparisons of a chunk of this size after many others, all of different keys that hash alike.
+/// The comparisons of a chunk of this size after many others. All keys differ and hash alike.
 std::uint64_t comparisons_of_alike(std::size_t size, std::size_t& entries) {
     traits::collide = true;
     memo table;
@@ -175,10 +175,10 @@ std::uint64_t comparisons_of_alike_links(std::size_t size, std::size_t& entries)
 TEST(cost, of_keys_that_hash_alike_is_bounded_by_the_chunk) {
     for (const std::size_t size : {10U, 50U, 200U}) {
         std::size_t entries = 0;
-        // Each is looked up in the memo, among those missed before it, and when its row comes.
+        // Each key is looked up in the memo, among the keys missed before it, and when its row arrives.
         EXPECT_LE(comparisons_of_alike(size, entries), size * (2 * 17 + 2 * size)) << size;
         EXPECT_EQ(entries, 16U);
-        // And its links' two targets.
+        // The same, plus the two targets of each link source.
         EXPECT_LE(comparisons_of_alike_links(size, entries), 3 * size * (2 * 17 + 4 * size)) << size;
         EXPECT_EQ(entries, 32U);
     }
@@ -239,7 +239,7 @@ TEST(cost, of_a_chunk_does_not_depend_on_the_memo) {
     EXPECT_EQ(std::get<0>(small), std::get<0>(large)) << "hashes";
     EXPECT_EQ(std::get<2>(small), std::get<2>(large)) << "allocations";
     EXPECT_LE(std::get<2>(large), 100U);
-    // Comparisons: one per key found, and those of 32-bit tags that are equal by chance.
+    // Comparisons: one per key found, and some because 32-bit tags are equal by chance.
     EXPECT_LE(std::get<1>(large), std::get<1>(small) + 5);
 }
 

@@ -1,4 +1,4 @@
-// Objects whose key was not loaded: all of them are loaded in one go, and then read again.
+// Objects whose key was not loaded: all keys are loaded at once, and the objects are read again.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

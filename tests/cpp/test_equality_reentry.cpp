@@ -1,4 +1,4 @@
-// A comparison may run any code, as Python's `__eq__` may: it may change the very table, or use the very memo, that is searched.
+// A comparison may run any code, like Python's `__eq__`: it may change or use the very table that is being searched.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 #include "support/watched_traits.hpp"
@@ -73,7 +73,7 @@ TEST_F(equality_reentry, find_survives_a_chunk_after_which_the_table_gives_memor
     };
     EXPECT_EQ(small.find(2), mp::no_slot); // evicted meanwhile
     EXPECT_EQ(small.size(), 2U);
-    EXPECT_LT(during, 1'000'000U); // nodes of 100,000 rows take more
+    EXPECT_LT(during, 1'000'000U); // the nodes of 100,000 rows take more
     EXPECT_TRUE(small.consistent());
 }
 
@@ -160,8 +160,8 @@ TEST_F(equality_reentry, an_abandoned_pass_leaves_nothing_of_a_key_that_left_bet
 }
 
 TEST_F(equality_reentry, rows_declared_out_of_date_by_a_comparison_are_not_admitted) {
-    // The comparison of the row that came with the keys asked for; and the memo's before it is admitted, which are made when
-    // the memo was changed since the keys were looked up.
+    // Two kinds of comparison: of the fetched row with the keys asked for; and in the memo before the row is admitted,
+    // if the memo has changed since the look-up.
     for (const bool the_memos : {false, true}) {
         SCOPED_TRACE(the_memos);
         traits::on_equal = nullptr;

@@ -1,4 +1,4 @@
-// Forgetting: one entry, or everything; and what was fetched before must not come back.
+// Forgetting one entry or everything. Rows fetched before that must not come back.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

@@ -1,4 +1,4 @@
-// Another handle in the place of an entry's: its key, its place in the order and its pins stay.
+// Replacing an entry's handle: its key, its place in the order and its pins stay.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

@@ -1,4 +1,4 @@
-// What a fetch may give: rows not asked for, rows twice, rows that have gone stale since, rows under an equal but other key.
+// What a fetch may return: rows not asked for, rows twice, rows gone stale since, rows with an equal but different key.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 
@@ -56,7 +56,7 @@ TEST(fetched_rows, that_went_stale_are_fetched_again) {
     attach_authors(memo, source, first);
     first[1].by.row->deleted = true; // the user deleted a shared row
     first[2].by.row->deleted = true;
-    source.rows.erase(3); // and this one is gone from the database as well
+    source.rows.erase(3); // and this row is gone from the database as well
     std::vector<book> books = books_by({1, 2, 3});
     mp::counters count[2];
     attach_authors(memo, source, books, count);
@@ -88,7 +88,7 @@ TEST(fetched_rows, that_went_stale_stay_dropped_when_the_chunk_fails) {
 }
 
 namespace {
-/// Text that is one key whatever its case, as in a case-insensitive column.
+/// Text keys that ignore case, as in a case-insensitive column.
 struct caseless {
     static std::string folded(std::string text) {
         std::transform(text.begin(), text.end(), text.begin(),

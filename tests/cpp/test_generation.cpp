@@ -1,4 +1,4 @@
-// Rows that were declared out of date while they were being fetched serve their chunk and are not remembered.
+// Rows that were invalidated while they were being fetched serve their chunk and are not remembered.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

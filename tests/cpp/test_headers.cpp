@@ -1,5 +1,5 @@
-// The core includes the standard library and itself, and nothing else; no header at all, adapters included, knows Python.
-// Headers include their own layer and those below it, and no two include each other.
+// The core includes only the standard library and itself. No header, not even an adapter's, includes Python's.
+// Headers include only their own layer and those below it, and never each other.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 const fs::path root = fs::path(__FILE__).parent_path() / "../../include/memoized_prefetch";
 
-/// By header, as one includes it: what it includes.
+/// By header, as written in an include: what it includes.
 std::map<std::string, std::vector<std::string>> includes() {
     const std::regex include(R"(^\s*#\s*include\s*(\S+).*)");
     std::map<std::string, std::vector<std::string>> result;
@@ -38,7 +38,7 @@ bool is_adapter(const std::string& header) {
     return header.ends_with("/sqlite.hpp>") || header.ends_with("/postgresql.hpp>");
 }
 
-/// The lowest one is 0. The short names at the top belong to the highest: they forward to `shared` and `sql`.
+/// The lowest layer is 0. The short names in the top folder are in the highest: they forward to `shared` and `sql`.
 int layer_of(const std::string& header) {
     const std::vector<std::string> folders{"detail/", "tables/", "passes/"};
     for (std::size_t layer = 0; layer < folders.size(); ++layer) {

@@ -1,4 +1,4 @@
-// The hash index on its own: everything that was put in is found, nothing else, whatever was taken out in between.
+// The hash index alone: it finds everything that was inserted and nothing else, whatever was erased in between.
 #include "support/bombing_allocator.hpp"
 
 #include <memoized_prefetch/tables/key_index.hpp>
@@ -89,7 +89,7 @@ TEST(key_index, tells_when_many_begin_at_one_cell) {
     plain_index tested;
     tested.reserve(40'000);
     const auto crowded = [&](std::uint32_t tag, slot_id id) { return tested.crowded(tag, tested.insert(tag, id)); };
-    for (slot_id id = 0; id < plain_index::farthest; ++id) { // their upper bits are those that tell the home
+    for (slot_id id = 0; id < plain_index::farthest; ++id) { // the upper bits determine the home
         EXPECT_FALSE(crowded(8 * id, id));
         ASSERT_EQ(tested.prefetch(8 * id), 0U);
     }

@@ -1,4 +1,4 @@
-// Who keeps what alive, and what is refused. The rules that the compiler checks are in tests/cpp/refused.
+// Who keeps what alive, and what is refused. The rules that the compiler checks are in tests/cpp/refused.cpp.
 #include "support/shop.hpp"
 
 #include <gtest/gtest.h>
@@ -25,11 +25,11 @@ using shared_author_memo = mp::shared_memo<author, id>;
 static_assert(!copies_or_moves<author_memo> && !copies_or_moves<shared_author_memo> &&
               !copies_or_moves<category_links> && !copies_or_moves<mp::prefetcher<book>> &&
               !copies_or_moves<mp::pinned_rows<author_memo>>);
-// A pinned chunk may be handed on; there is one of it.
+// A pinned chunk can be moved, but not copied.
 static_assert(std::is_move_constructible_v<mp::pinned_chunk<book>> &&
               !std::is_copy_constructible_v<mp::pinned_chunk<book>> &&
               !std::is_move_assignable_v<mp::pinned_chunk<book>>);
-// What is shared cannot be changed.
+// Shared rows cannot be changed.
 using resolved_authors = mp::pinned_rows<author_memo>;
 static_assert(std::same_as<const author*, decltype(std::declval<const resolved_authors&>()[0])> &&
               std::same_as<std::shared_ptr<const author>, decltype(std::declval<const resolved_authors&>().handle(0))>);
@@ -55,7 +55,7 @@ TEST(lifetimes, raw_pointers_are_valid_while_the_chunk_is_pinned) {
     std::vector<raw_book> chunk{{100, 1}, {200, 2}, {300, 3}};
     {
         auto pinned = books.pin_chunk(chunk);
-        authors.clear(); // forgets them, and yet
+        authors.clear(); // forgets them, but the pinned rows live
         EXPECT_EQ("Woolf", chunk[0].author->name);
         EXPECT_EQ("Svevo", chunk[2].author->name);
         EXPECT_EQ(10, chunk[0].categories[1]->pk);
@@ -92,7 +92,7 @@ TEST(lifetimes, a_callback_may_not_use_the_memo_that_called_it) {
     };
     for (const auto& use : uses) {
         shop.author_rows.before = use;
-        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the memo that had called it");
+        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the memo that called it");
         EXPECT_EQ(0U, shop.authors.stats().size);
     }
     shop.author_rows.before = nullptr;
@@ -103,10 +103,10 @@ TEST(lifetimes, a_callback_may_not_use_the_memo_that_called_it) {
     };
     for (const auto& use : uses_of_links) {
         shop.category_links.before = use;
-        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the links that had called it");
+        EXPECT_MISUSE(shop.books.process_chunk(chunk), "used the links that called it");
     }
     shop.category_links.before = [&] { shop.author_rows.fetch(); };
-    shop.books.process_chunk(chunk); // another memo is free to be used
+    shop.books.process_chunk(chunk); // other memos may be used
     EXPECT_EQ("Woolf", chunk[0].author->name);
 }
 
@@ -129,7 +129,7 @@ TEST(lifetimes, a_memo_that_leads_back_to_itself_is_detected) {
                             {},
                             parts};
     itself = &memo;
-    EXPECT_MISUSE(static_cast<void>(memo.resolve(ids{5})), "used the memo that had called it");
+    EXPECT_MISUSE(static_cast<void>(memo.resolve(ids{5})), "used the memo that called it");
     EXPECT_EQ(0U, memo.stats().size);
     EXPECT_EQ(0U, last.stats().size);
 }

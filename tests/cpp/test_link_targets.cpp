@@ -1,4 +1,4 @@
-// The targets of a source: their order, their duplicates, and the compaction of what evicted sources leave.
+// The targets of a source: their order, their duplicates, and the compaction of the gaps that evicted sources leave.
 #include "support/table_contents.hpp"
 
 #include <gtest/gtest.h>

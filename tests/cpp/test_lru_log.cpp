@@ -1,4 +1,4 @@
-// The LRU log against a list.
+// Compares the LRU log with a list.
 #include <memoized_prefetch/tables/lru_log.hpp>
 
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ struct ordered {
     entries kept{};
     std::list<slot_id> naive{}; // oldest first
 
-    /// Uses it in the log alone: finding it in the list takes long. Returns how many entries were moved.
+    /// Uses an entry in the log only, since finding it in the list is slow. Returns how many entries were moved.
     std::size_t use_in_log(slot_id entry) {
         if (const auto known = kept.places.find(entry); known != kept.places.end()) {
             order.leave(known->second);
@@ -48,7 +48,7 @@ struct ordered {
         use_in_log(entry);
         naive.push_back(entry);
     }
-    /// A chunk uses these: all leave, then all are written again.
+    /// A chunk uses these entries: all leave, then all are appended again.
     void use_chunk(std::vector<slot_id> chunk) {
         for (const slot_id entry : chunk) {
             if (kept.places.contains(entry)) {
@@ -145,7 +145,7 @@ TEST(lru_log, takes_back_the_places_at_its_end_that_were_left) {
     both.order.take_back();
     both.check();
     both.use(7);
-    EXPECT_EQ(both.kept.places.at(7), 60U); // 50 is still no place to write to: it lies before others
+    EXPECT_EQ(both.kept.places.at(7), 60U); // not 50, which is free but lies before other places
     for (const slot_id entry : both.forwards()) {
         both.drop(entry);
     }

@@ -1,4 +1,4 @@
-// Several chunks at once on one memo: side by side, or one within the query of the other.
+// Several chunks at once on one memo: side by side, or one during the query of another.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

@@ -1,4 +1,4 @@
-// What a running chunk uses stays, whatever the bound, and the bound holds again when the chunk ends, however it ends.
+// A running chunk's entries stay, whatever the bound. When the chunk ends, in any way, the bound holds again.
 #include "support/table_contents.hpp"
 
 #include <memoized_prefetch/tables/pinned.hpp>

@@ -111,7 +111,7 @@ TEST(prefetcher, takes_spans_lists_pointers_and_smart_pointers) {
 }
 
 namespace {
-class order { // a type that was there before: private members, getters and setters
+class order { // an existing type with private members, getters and setters
 public:
     explicit order(std::string customer) : m_customer(std::move(customer)) {}
     [[nodiscard]] const std::string& customer() const noexcept { return m_customer; }

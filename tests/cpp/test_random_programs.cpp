@@ -1,5 +1,5 @@
-// Random programs over the library's own API against the naive memos. On a failure rapidcheck prints the seed and the smallest
-// program that fails; RC_PARAMS="seed=..." repeats it.
+// Compares random programs over the library's own API with the naive memos. On a failure rapidcheck prints the seed and
+// the smallest program that fails; RC_PARAMS="seed=..." repeats it.
 #include "support/corpus.hpp"
 #include "support/random_program.hpp"
 

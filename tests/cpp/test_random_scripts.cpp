@@ -1,5 +1,5 @@
-// Random scripts of chunks, erasures, bounds and changes, against the naive tables. On a failure rapidcheck prints the seed
-// and the smallest script that fails; RC_PARAMS="seed=..." repeats it.
+// Compares random scripts of chunks, erasures, bounds and changes with the naive tables. On a failure rapidcheck prints
+// the seed and the smallest script that fails; RC_PARAMS="seed=..." repeats it.
 #include "support/corpus.hpp"
 #include "support/random_script.hpp"
 

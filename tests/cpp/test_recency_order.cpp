@@ -1,4 +1,4 @@
-// Most recently used first, and the least recently used go when the bound is exceeded.
+// Entries are ordered by last use; the least recently used ones go when the bound is exceeded.
 #include "support/table_contents.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Every call from the engine to its user runs other code once in turn: another chunk on the same tables, or a clearing of
-// them. The chunk in which that happens gets what it asked for, and the tables stay whole.
+// During each call from the engine to its user, in turn, other code runs: another chunk on the same tables, or a
+// clearing of them. The interrupted chunk gets what it asked for, and the tables stay consistent.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 #include "support/watched_traits.hpp"

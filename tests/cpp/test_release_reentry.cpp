@@ -1,4 +1,5 @@
-// Letting go of a value may run any code, as Python's `__del__` may: it finds the table whole, and may use and change it.
+// Releasing a value may run any code, like Python's `__del__`. It finds the table consistent, and may use and change
+// it.
 #include "support/table_contents.hpp"
 
 #include <memoized_prefetch/tables/pinned.hpp>
@@ -37,7 +38,7 @@ struct release_reentry : ::testing::Test {
         table.reserve_more(1);
         return table.add_row(key, std::make_shared<const last_words>(std::move(words)));
     }
-    /// A row that takes down its key, checks the table, and then does something to it.
+    /// A row that, on its release, records its key, checks the table, and then does something to it.
     slot_id put_meddler(int key, std::function<void()> meddle = {}) {
         return put(key, [this, key, meddle = std::move(meddle)] {
             heard.push_back(key);
@@ -54,7 +55,7 @@ struct release_reentry : ::testing::Test {
 
 TEST_F(release_reentry, while_evicting) {
     for (int key = 0; key < 50; ++key) {
-        // Each adds another that grows the array, evicts one more, and clears up after itself.
+        // Each release adds entries, which grow the array, evicts one more, and cleans up.
         put_meddler(key, [this, key] {
             for (int more = 0; more < 20; ++more) {
                 put(1'000 + key * 20 + more);

@@ -1,4 +1,4 @@
-// One pass over the uses tells what a table of every size would have found: as tables of these sizes do find.
+// One pass over the uses tells what a table of any size would have found. Compared with what such tables find.
 #include "support/bombing_allocator.hpp"
 
 #include <memoized_prefetch/memoized_prefetch.hpp>
@@ -22,10 +22,10 @@ using key = std::int64_t;
 
 namespace {
 
-/// What one pass of a chunk uses, each key once, in the order of the uses.
+/// The keys that one pass of a chunk uses, each once, in the order of use.
 using pass_keys = std::vector<key>;
 
-/// A table as simple as can be: a list, newest first.
+/// The simplest table: a list, newest first.
 class naive_table {
 public:
     explicit naive_table(std::size_t bound) : m_bound(bound) {}
@@ -218,7 +218,7 @@ std::uint64_t run(key_memo& table, const std::vector<key>& stream, std::size_t c
     return count.misses;
 }
 
-/// Fetches of a table of another size, as a run at this one tells.
+/// The fetches of a table of another size, predicted from a run with this one.
 std::uint64_t predicted(const key_memo& table, std::size_t size) {
     const std::uint64_t now = found_by(table.distances(), table.bound());
     return table.fetched() + now - found_by(table.distances(), size);

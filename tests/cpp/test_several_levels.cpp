@@ -1,4 +1,4 @@
-// Nested relations are passes one after the other: the rows of one level are the objects of the next.
+// Nested relations are successive passes: the rows of one level are the objects of the next.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

@@ -1,4 +1,4 @@
-// Relations that lead to one table share a pass: one query for all of them, and each its own counters.
+// Relations to one table share a pass: one query for all of them, but separate counters.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

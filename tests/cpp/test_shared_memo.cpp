@@ -1,4 +1,4 @@
-// The interface that shared_memo has in common with memo, and what several threads see. Run under ThreadSanitizer too.
+// The interface that shared_memo shares with memo, and its use by several threads. Also run under ThreadSanitizer.
 #include "support/shop.hpp"
 #include "support/watched_traits.hpp"
 
@@ -15,7 +15,7 @@ using ids = std::vector<id>;
 using queries = std::vector<ids>;
 
 namespace {
-/// Threads that go on together once `count` of them have arrived.
+/// Where threads wait until `count` of them have arrived.
 class meeting {
 public:
     explicit meeting(int count) : m_missing(count) {}
@@ -105,11 +105,11 @@ TEST(shared_memo, a_callback_may_not_use_the_memo_that_called_it) {
     };
     for (const auto& use : uses) {
         rows.before = use;
-        EXPECT_MISUSE(books.process_chunk(chunk), "used the memo that had called it");
+        EXPECT_MISUSE(books.process_chunk(chunk), "used the memo that called it");
         EXPECT_EQ(0U, authors.stats().size);
     }
     rows.before = [&] { std::thread([&] { authors.clear(); }).join(); };
-    books.process_chunk(chunk); // another thread is free to
+    books.process_chunk(chunk); // another thread may use it
     EXPECT_EQ("Woolf", chunk[0].author->name);
     EXPECT_EQ(0U, authors.stats().size) << "what was cleared while it was fetched serves this chunk only";
 }
@@ -135,7 +135,8 @@ TEST(shared_memo, is_as_it_was_when_a_chunk_fails_after_its_rows_were_fetched) {
 }
 
 TEST(shared_memo, keeps_what_others_added_anew_when_a_chunk_fails) {
-    // An absence, and a row that every fetch gives the same handle to: by their values they are what the chunk had added.
+    // An absence, and a row for which every fetch returns the same handle: their values equal those that the chunk
+    // added.
     const std::vector<std::shared_ptr<const author>> all{std::make_shared<const author>(author{1, "Woolf"})};
     queries asked;
     mp::shared_memo<author, id> authors{&author::pk, [&](std::span<const id> keys) {
@@ -176,7 +177,7 @@ TEST(shared_memo, keeps_what_others_added_anew_when_a_chunk_fails) {
 TEST(shared_memo, put_all_of_more_than_fits_keeps_the_first) {
     table<author> rows{{3}};
     const auto row_bytes = [](const author& row) { return row.name.size(); };
-    // Sixteen shards with room for one short name each; the long ones come first.
+    // Sixteen shards, each with room for one short name. The long names come first.
     mp::shared_memo authors{&author::pk, rows.fetch(), {.bytes = 16 * 100, .size_of = row_bytes}};
     std::vector<author> all;
     for (id key = 0; key < 64; ++key) {
@@ -205,7 +206,7 @@ TEST(shared_memo, a_row_that_is_invalidated_while_it_is_looked_up_is_fetched) {
     while (shard(last) <= shard(0)) {
         ++last;
     }
-    // While the look-up is at 0, whose shard it holds; that of `last` is the other thread's to take.
+    // While the look-up is at 0 and holds the lock of its shard, another thread can lock the shard of `last`.
     traits::on_equal = [&] { std::thread([&] { authors.invalidate(last); }).join(); };
     EXPECT_NE(nullptr, authors.resolve(ids{0, last})[1]) << "all rows were known, but are not any more";
     EXPECT_EQ((queries{{last}}), rows.queries);
@@ -227,7 +228,7 @@ TEST(shared_memo, two_threads_that_miss_one_key_fetch_it_once) {
     std::atomic<int> fetches = 0;
     mp::shared_memo authors{&author::pk, [&](std::span<const id> keys) {
                                 ++fetches;
-                                // The other thread asks for these keys, too, while they are being fetched.
+                                // Meanwhile the other thread asks for the same keys.
                                 both_ask.arrive();
                                 std::this_thread::sleep_for(std::chrono::milliseconds(20));
                                 return std::vector<author>{{keys[0], "fetched"}};

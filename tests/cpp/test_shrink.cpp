@@ -1,4 +1,4 @@
-// A chunk that is much larger than its table leaves the table small.
+// A chunk much larger than its table leaves the table small.
 #include "support/bombing_allocator.hpp"
 #include "support/table_contents.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 constexpr int huge = 100'000;
 using memo = memo_table<int, std::shared_ptr<int>, key_traits<int>, support::bombing_allocator<std::byte>>;
 
-/// Every third row is absent. Does not end the pins.
+/// Adds pinned entries. Every third row is absent.
 void add_many(memo& table, pinned<memo>& pins) {
     table.reserve_more(huge);
     pins.reserve_more(huge);

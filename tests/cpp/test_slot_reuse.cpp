@@ -1,4 +1,4 @@
-// Memory does not grow with what passed through: the places of what left are used again.
+// Memory does not grow with the number of entries over time: slots of entries that left are reused.
 #include "support/table_contents.hpp"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The core takes no locks: a memo belongs to one thread, or its user guards it. Meant to be run under ThreadSanitizer too.
+// The core takes no locks: a memo belongs to one thread, or its user guards it. Also for ThreadSanitizer.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 
@@ -25,7 +25,7 @@ void expect_attached(const std::vector<book>& books) {
     }
 }
 
-/// A source that lets others at the memo while it waits for the database, as a thread gives up Python's GIL.
+/// A source that releases the memo's lock while it waits for the database, as a thread releases Python's GIL.
 struct waiting_source : row_source<author> {
     std::mutex& guard;
     explicit waiting_source(std::mutex& its_guard) : row_source(authors_numbered_to(250)), guard(its_guard) {}

@@ -1,5 +1,5 @@
-// Every call from the engine to its user fails once in turn. Afterwards the tables and the counters are those of before,
-// and the same chunk succeeds.
+// Each call from the engine to its user fails once, in turn. Afterwards the tables and the counters are unchanged, and
+// the same chunk succeeds.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 #include "support/watched_traits.hpp"

@@ -1,4 +1,4 @@
-// Rows that links lead to: in the order of the links, with their duplicates.
+// Linked rows: in the order of the links, with duplicates.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 
@@ -43,7 +43,7 @@ struct to_many_pass : ::testing::Test {
 } // namespace
 
 TEST_F(to_many_pass, attaches_in_order_with_duplicates_and_makes_two_queries) {
-    // Links of one book lie between those of others.
+    // The links of different books are interleaved.
     between.links = {{1, 3}, {2, 5}, {1, 1}, {2, 3}, {1, 3}, {3, 9}};
     const std::vector<book> books = process({2, 1, 4});
     EXPECT_EQ(of(books[0]), (std::vector<id>{5, 3}));

@@ -1,4 +1,4 @@
-// Rows that the objects' own keys name: fetched once, attached to every object that asked.
+// Rows found by the objects' own keys: fetched once, attached to every object that asked.
 #include "support/bookshop.hpp"
 #include "support/table_contents.hpp"
 

@@ -73,7 +73,7 @@ def test_a_path_that_is_not_counted_any_more_is_named(capsys: pytest.CaptureFixt
 
 def test_counts_of_other_versions_are_refused() -> None:
     ours = {"Python": "3.12.1", "Django": "6.1"}
-    with pytest.raises(SystemExit, match=r"There is one that differs in:\s+Django: 5\.2\s+Use"):
+    with pytest.raises(SystemExit, match=r"There is a baseline that differs in:\s+Django: 5\.2\s+Use"):
         refuse([{"made with": {"Python": "3.12.1", "Django": "5.2"}}], ours)
 
 
@@ -109,5 +109,5 @@ def test_jobs_with_a_database_are_judged(memo: dict[str, float], code: list[bool
 def test_jobs_with_other_results_are_refused(other: str) -> None:
     results: end_to_end.Results = {}
     end_to_end.add(results, "sqlite", "flights", "in", ran(1.0, report="UA 2 flights\n"))
-    with pytest.raises(SystemExit, match="the job of memo had another result"):
+    with pytest.raises(SystemExit, match="the job of memo had a different result"):
         end_to_end.add(results, "sqlite", "flights", "memo", other)

@@ -158,10 +158,10 @@ def test_imported_again_by_the_same_interpreter_it_has_the_same_classes() -> Non
         ("cpython;3.9", [], None),
         ("cpython;3.14", [], None),
         ("cpython;3.15", ["-DMEMOIZED_PREFETCH_UNTESTED_PYTHON=ON"], None),
-        ("pypy;3.11", [], "needs CPython, and {python} is pypy 3.11"),
-        ("graalpy;3.12", [], "needs CPython, and {python} is graalpy 3.12"),
-        ("cpython;3.8", [], "needs CPython 3.9 or later, and {python} is 3.8"),
-        ("cpython;3.15", [], "knows CPython 3.9 to 3.14, and {python} is 3.15"),
+        ("pypy;3.11", [], "needs CPython, but {python} is pypy 3.11"),
+        ("graalpy;3.12", [], "needs CPython, but {python} is graalpy 3.12"),
+        ("cpython;3.8", [], "needs CPython 3.9 or later, but {python} is 3.8"),
+        ("cpython;3.15", [], "supports CPython 3.9 to 3.14, but {python} is 3.15"),
     ],
 )
 def test_the_build_says_what_it_needs(

@@ -218,15 +218,15 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "join over to-many": (
         lambda: Book.objects.filter(reviews__rating__gte=0).order_by("pk"),
-        "it joins bookshop_review, which may have many rows for one",
+        "it joins bookshop_review, which may have several rows per object",
     ),
     "join over many-to-many": (
         lambda: Book.objects.filter(categories__isnull=False).order_by("pk"),
-        "it joins bookshop_book_categories, which may have many rows for one",
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "annotation over to-many": (
         lambda: Book.objects.annotate(category=F("categories__name")).order_by("pk", "category"),
-        "it joins bookshop_book_categories, which may have many rows for one",
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "filtered relation to many": (
         lambda: (
@@ -234,15 +234,15 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
             .filter(good__isnull=False)
             .order_by("pk")
         ),
-        "it joins bookshop_review, which may have many rows for one",
+        "it joins bookshop_review, which may have several rows per object",
     ),
     "join over a generic relation": (
         lambda: City.objects.filter(notes__rank__gte=0).order_by("pk"),
-        "it joins everything_note, which may have many rows for one",
+        "it joins everything_note, which may have several rows per object",
     ),
     "many-to-many manager": (
         lambda: Category.objects.get(pk=FIRST_KEY).books.order_by("pk"),
-        "it joins bookshop_book_categories, which may have many rows for one",
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "own class": (lambda: Traced.objects.order_by("pk"), "TracedQuerySet has its own __init__()"),
     "own iterable": (lambda: of_labelled_rows(Book.objects.order_by("pk")), "LabelledIterable has its own __iter__()"),
@@ -351,7 +351,7 @@ def test_distinct_on(all_rows: None) -> None:
 def test_key_without_an_order(all_rows: None) -> None:
     with mock.patch.object(type(Country._meta.pk), "get_lookup", return_value=None):
         rows, how = stream(Country.objects.all())
-    assert how == "by one cursor: the database does not order code"
+    assert how == "by one cursor: the database cannot compare code"
     assert len(rows) == 8
 
 
@@ -359,7 +359,7 @@ def test_annotation_that_gives_several_rows(bookshop: Bookshop) -> None:
     several = Value(1)
     several.set_returning = True
     rows, how = stream(Book.objects.annotate(several=several))
-    assert how == "by one cursor: an annotation may give several rows for one"
+    assert how == "by one cursor: an annotation may return several rows per object"
     assert len(rows) == 12
 
 
@@ -456,7 +456,7 @@ def test_a_key_that_comes_again_is_an_error(bookshop: Bookshop) -> None:
     chunks = MemoizedPrefetch().chunks(Country.objects.all(), 2)
     with mock.patch.object(Country._meta.pk, "get_lookup", return_value=GreaterThanOrEqual):
         next(chunks)
-        with pytest.raises(ValueError, match="the database gave the row 'b' behind itself; use mode=\"cursor\""):
+        with pytest.raises(ValueError, match="the database returned row 'b' after itself; use mode=\"cursor\""):
             next(chunks)
 
 

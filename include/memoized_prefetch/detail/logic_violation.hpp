@@ -1,5 +1,5 @@
-/// logic_violation: what happens if a rule of the library is broken. It throws std::logic_error; without exceptions it
-/// ends the process with the message.
+/// logic_violation: reports that a rule of the library was broken. Throws std::logic_error; without exceptions it
+/// prints the message and ends the process.
 #pragma once
 
 #include <cstdio>
@@ -8,7 +8,7 @@
 
 namespace memoized_prefetch::detail {
 
-/// Ends the process where nothing may be thrown: a destructor found that somebody would go on to read freed memory.
+/// Ends the process where nothing may be thrown: in a destructor after which freed memory would be read.
 [[noreturn, gnu::cold, gnu::noinline]] inline void fatal(const char* what) noexcept {
     static_cast<void>(std::fprintf(stderr, "%s\n", what)); // a failure to print changes nothing: abort follows
     std::abort();

@@ -1,5 +1,5 @@
-/// mapped_span: a random-access range that shows the elements of a span through a function. clang 14 cannot do this
-/// with std::views.
+/// mapped_span: a random-access range that applies a function to the elements of a span. std::views cannot do this with
+/// clang 14.
 #pragma once
 
 #include <compare>

@@ -12,15 +12,15 @@
 
 namespace memoized_prefetch::detail {
 
-/// What a mapper makes of an adapter's row, and the key of that.
+/// What a mapper returns for an adapter's row, and the key of that.
 template <class Map, class Source>
 using page_row = std::remove_cvref_t<std::invoke_result_t<Map&, const Source&>>;
 template <class Map, class Source, class KeyOf>
 using page_key = std::remove_cvref_t<std::invoke_result_t<KeyOf&, const page_row<Map, Source>&>>;
 
-/// An input range of `std::vector<Row>&`, none of them empty. A page is gone when the next one is read; you may move
-/// from it. `Read`: `read(const Key* after, std::vector<Row>& page)` appends the `size` rows after that key; after
-/// null, the first ones.
+/// An input range of `std::vector<Row>&`, none of them empty. A page is valid until the next one is read; you may move
+/// from it. `Read`: `read(const Key* after, std::vector<Row>& page)` appends the next `size` rows after that key, or
+/// the first ones if it is null.
 template <class Row, class Key, class KeyOf, class Read>
 class page_range {
 public:

@@ -6,7 +6,7 @@
 
 namespace memoized_prefetch::detail {
 
-/// Stands for what cannot be deduced: the callable is generic or overloaded.
+/// Stands for a type that cannot be deduced, because the callable is generic or overloaded.
 struct undeduced {
     undeduced() = delete;
 };

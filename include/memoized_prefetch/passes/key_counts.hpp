@@ -1,5 +1,4 @@
-/// key_counts: for which relation a key of a chunk counts. Several relations may ask for one key; the first one counts
-/// it.
+/// key_counts: counts a chunk's keys by relation. If several relations ask for one key, it counts for the first one.
 ///
 /// `first_relations`: by key, the relation that asked first. Keys beyond its end count for relation 0, so that it stays
 /// empty while there is only one relation.
@@ -14,8 +13,8 @@
 
 namespace memoized_prefetch::detail {
 
-/// Notes who asked first for all of the `size` keys but the first `known`. `positions`: the keys just asked for.
-/// `relations`: by key asked for, or one for all.
+/// Records which relation asked first for each of the `size` keys but the first `known`. `positions`: the keys just
+/// asked for. `relations`: one per key asked for, or one for all.
 template <class Array>
 void note_relations(Array& first_relations, std::size_t known, std::size_t size,
                     std::span<const std::uint32_t> relations, std::span<slot_id* const> positions) {

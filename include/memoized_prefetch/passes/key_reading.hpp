@@ -7,14 +7,14 @@
 ///   read(i, std::span<key_reading<Key>>)    reads the keys of object i, one per relation (other passes: one key)
 ///   attach(i, ...)            see the passes
 ///
-/// Every pass is used in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
-/// tables are as before. A pass pins what it uses until it is destroyed.
+/// Call a pass's functions in the order collect, resolve, attach, commit. If an exception ends it before `commit`, the
+/// tables are unchanged. A pass pins what it uses until it is destroyed.
 ///
 /// Objects may have keys that are not loaded. `collect(objects, &deferred)` writes their numbers to `deferred`. Load
 /// their keys, all at once, and call `collect_loaded` before `resolve`.
 ///
-/// `resolve` calls the sources. A caller that has to run the queries itself takes its three steps instead: `missing`
-/// gives the keys to fetch; if there are any, `take` takes each row that was fetched, and `admit` ends the fetch.
+/// `resolve` calls the sources. A caller that runs the queries itself calls three steps instead: `missing` returns the
+/// keys to fetch, `take` takes each fetched row, and `admit` ends the fetch.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -36,7 +36,7 @@ namespace memoized_prefetch {
 enum class key_state : std::uint8_t {
     null,     ///< the object has no key: no row is attached
     present,  ///< the object has a key
-    attached, ///< the relation was attached before: the object is left alone
+    attached, ///< the relation was attached before: the object is skipped
     deferred, ///< the key is not loaded
 };
 
@@ -50,7 +50,7 @@ namespace detail {
 
 inline constexpr slot_id null_slot = no_slot - 1; // in place of a position: the object's key is null
 
-/// Converts without narrowing. An id of another width can be a key, a price cannot.
+/// Converts without narrowing: a narrower integer can be a key, a floating-point number cannot.
 template <class Given, class Key>
 concept converts_to_key = std::same_as<std::remove_cvref_t<Given>, Key> || requires(Given&& given) {
     Key{std::forward<Given>(given)};
@@ -64,7 +64,7 @@ template <class Keys, class Key>
 inline constexpr bool range_of_keys = false;
 template <std::ranges::forward_range Keys, class Key>
 inline constexpr bool range_of_keys<Keys, Key> = gives_key<std::ranges::range_reference_t<Keys>, Key>;
-/// The key in what a callable returned: a value, or an optional one.
+/// The key that a callable returned, as a value or an optional.
 template <class Key, class Given>
 [[nodiscard]] key_reading<Key> reading_of(Given&& given) {
     if constexpr (converts_to_key<Given, Key>) {
@@ -95,7 +95,7 @@ template <class Key, class Allocator, class Objects, class Numbers, class Deferr
         }
         deferred->push_back(object);
     };
-    if (width == 1) { // without the loops over relations it takes 27 instructions instead of 66
+    if (width == 1) { // skipping the loops over relations takes 27 instructions instead of 66
         for (const std::size_t object : which) {
             objects.read(object, std::span(few_readings).first(1));
             if (few_readings[0].state == key_state::deferred) [[unlikely]] {
@@ -122,8 +122,8 @@ template <class Key, class Allocator, class Objects, class Numbers, class Deferr
     }
 }
 
-/// The same for objects with one key each. Adds the keys to a key_set and writes their positions, by object:
-/// `null_slot` if the key is null, `no_slot` if the object is left alone. Returns how many keys the objects asked for.
+/// The same for objects with one key each. Adds the keys to a key_set and writes each object's position in it:
+/// `null_slot` if the key is null, `no_slot` if the object is skipped. Returns how many keys the objects asked for.
 template <class Key, class Allocator, class Objects, class Numbers, class Deferred, class Keys, class Positions>
 std::uint64_t collect_keys(Objects& objects, const Numbers& which, Deferred* deferred, Keys& keys,
                            Positions& positions) {

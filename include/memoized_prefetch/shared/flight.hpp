@@ -29,7 +29,7 @@ public:
         m_changed.wait(lock, [&] { return m_state != state::flying; });
         return m_state == state::landed;
     }
-    /// Only the owner may use them until the flight has landed.
+    /// Until the flight has landed, only its owner may use the rows.
     [[nodiscard]] std::vector<Handle>& rows() noexcept { return m_rows; }
 
 private:
@@ -40,7 +40,7 @@ private:
     state m_state = state::flying;
 };
 
-/// A fetch callback that is running in this thread. Frames of one thread are nested.
+/// Marks that a fetch callback is running in this thread. Frames of one thread are nested.
 class callback_frame {
 public:
     explicit callback_frame(const void* table) noexcept : m_table(table), m_outer(innermost()) { innermost() = this; }

@@ -1,17 +1,17 @@
-/// shared_memo: a memo that several threads use at once.
+/// shared_memo: a memo that several threads may use at once.
 ///
 ///   key -> shard [ mutex | memo_table | keys that are being fetched -> flight ]
 ///
 /// A *flight* is one running call of the fetch callback. A thread that misses a key in flight waits for that flight and
-/// takes its row, so a key is fetched once. If the flight fails, the thread fetches for itself. No lock is held while a
-/// callback, a row's destructor or a wait runs. A thread waits only after its own flight has landed, so no two wait for
-/// each other.
+/// takes its row, so a key is fetched once. If the flight fails, the thread fetches the key itself. No lock is held
+/// during a callback, a row's destructor or a wait. A thread waits only after its own flight has landed, so no two
+/// threads wait for each other.
 ///
 /// The interface is that of `memo`, with these differences:
-///  - Each thread has its own prefetchers, or shares those that lead to shared memos only.
-///  - Pins of the user keep nothing in the memo, since rows are given out as shared handles. Only what a running chunk
-///    added stays until the chunk ends.
-///  - The bound is divided among the shards. A memo of fewer than 2,048 entries has one.
+///  - Each thread has its own prefetchers. Threads may share a prefetcher that leads to shared memos only.
+///  - A user's pins hold shared handles and keep no entries in the memo. Only entries that a running chunk added stay
+///    until it ends.
+///  - The bound is divided among the shards. A memo of fewer than 2,048 entries has one shard.
 #pragma once
 
 #include <memoized_prefetch/prefetcher.hpp>
@@ -29,14 +29,15 @@
 
 namespace memoized_prefetch {
 
-/// Several threads may call every function at once, and the memo calls its callbacks so. Hashing and comparing keys
-/// must not throw.
+/// Several threads may call any functions at once, and callbacks may run in several threads at once. Hashing and
+/// comparing keys must not throw.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class shared_memo {
     static_assert(!std::same_as<Row, detail::undeduced>,
-                  "memoized_prefetch: row and key cannot be told from this callable: write shared_memo<Row, Key>{...}");
-    static_assert(std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
-                  "memoized_prefetch: a key is default-constructible, copyable, and has key_traits (std::hash and ==)");
+                  "memoized_prefetch: cannot deduce row and key from this callable: write shared_memo<Row, Key>{...}");
+    static_assert(
+        std::same_as<Key, detail::undeduced> || memo_key<Key, Traits>,
+        "memoized_prefetch: a key must be default-constructible and copyable, with key_traits (std::hash and ==)");
 
 public:
     using row_type = Row;
@@ -45,17 +46,17 @@ public:
     using table_type = detail::shared_table<Key, handle_type, Traits>;
     static constexpr bool thread_safe = true;
 
-    /// Like those of `memo`. The callbacks may run in several threads at once.
+    /// Parameters as for `memo`. The callbacks may run in several threads at once.
     template <class KeyOf, class Fetch>
     shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size = {})
         : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size))) {}
-    /// `nested` must lead to shared memos only.
+    /// `nested` must lead to shared memos only; otherwise throws std::logic_error.
     template <class KeyOf, class Fetch, class Handles>
     shared_memo(KeyOf key_of, Fetch fetch, memo_size<Row> size, prefetcher<Row, Handles>& nested)
         : shared_memo(rows_type(std::move(key_of), std::move(fetch), std::move(size), nested)) {
         if (!nested.thread_safe()) {
             detail::logic_violation(
-                "memoized_prefetch: rows of a shared_memo pass through a prefetcher to a memo that is not shared");
+                "memoized_prefetch: the prefetcher of a shared_memo's rows must lead to shared memos only");
         }
     }
     template <class KeyOf, class Fetch, class Handles>
@@ -80,7 +81,7 @@ public:
         }
     }
 
-    /// Like `memo::put_all`. Also returns false if all rows would fit but those of one shard do not.
+    /// Like `memo::put_all`. Also returns false if the rows of one shard do not fit it, even if all would fit the memo.
     template <class Rows>
     bool put_all(Rows&& rows) {
         static_assert(range_of_rows<Rows, Row>, "memoized_prefetch: put_all takes a range of this memo's rows");
@@ -93,7 +94,7 @@ public:
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
             locks.emplace_back(m_table[at].mutex); // every thread locks in this order
         }
-        std::vector<bool> fits; // the first rows of each shard: once one does not fit, no later one does
+        std::vector<bool> fits; // true for the first rows of each shard; after one that does not fit, none does
         fits.reserve(all.size());
         for (const auto& one : all) {
             const std::size_t at = m_table.shard_of(one.tag);
@@ -166,7 +167,7 @@ private:
 
     void check_not_in_callback() const {
         if (detail::callback_frame::within(&m_table)) {
-            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that had called it");
+            detail::logic_violation("memoized_prefetch: a fetch callback used the memo that called it");
         }
     }
     void count(const counters& more) noexcept {

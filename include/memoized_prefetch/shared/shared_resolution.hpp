@@ -1,8 +1,8 @@
-/// shared_resolution: from keys to rows in a table that other threads change at the same time; see key_resolution.hpp.
+/// shared_resolution: resolves keys in a table that other threads change at the same time; see key_resolution.hpp.
 ///
-/// It takes handles instead of pins. Only what it adds is pinned until it is committed, so that the slot is no other
-/// entry's if the entry has to be taken out again. The value cannot tell entries apart: all absences are alike, and a
-/// callback may give one handle twice.
+/// It holds handles instead of pins. It pins only the entries that it adds, until the commit: a rollback must remove
+/// exactly these, so no slot of them may be reused meanwhile. Values do not identify entries: all absences are equal,
+/// and a callback may return one handle twice.
 #pragma once
 
 #include <memoized_prefetch/passes/key_resolution.hpp>
@@ -46,9 +46,9 @@ public:
         }
         note_relations(m_buffers.relations, known, size(), relations, positions);
     }
-    static constexpr std::size_t most_asked = 16; ///< keys at once
+    static constexpr std::size_t most_asked = 16; ///< the most keys per call of `ask`
     void reserve(std::size_t count) { m_keys.reserve(count); }
-    /// Working memory that the passes share with this.
+    /// Working memory, shared with the passes.
     [[nodiscard]] auto& buffers() noexcept { return m_buffers; }
     [[nodiscard]] std::size_t size() const noexcept { return m_keys.size(); }
     [[nodiscard]] const key_type& key(slot_id position) const noexcept { return m_keys[position]; }
@@ -101,7 +101,7 @@ public:
             [&](slot_id position) { return static_cast<bool>(m_handles[position]); }, count);
         m_committed = true;
     }
-    /// Takes out what `resolve` added. Other threads that used it meanwhile have their own handles.
+    /// Removes what `resolve` added. Threads that used these entries meanwhile have their own handles.
     void roll_back() noexcept {
         each_shard(m_added, [&](auto& part, std::unique_lock<std::mutex>& lock, std::span<const slot_id> positions) {
             for (const slot_id position : positions) {
@@ -144,7 +144,8 @@ private:
         }
     }
 
-    /// The keys that this chunk fetches. They leave the table of keys in flight when it lands, however the fetch ends.
+    /// The flight of the keys that this chunk fetches. It always lands, even if the fetch fails, and then removes them
+    /// from the keys in flight.
     class own_flight {
     public:
         own_flight(shared_resolution& rows, const vector_of<slot_id>& mine)
@@ -219,7 +220,7 @@ private:
                 const auto found = part.flying.find(m_keys[position]);
                 if (found != part.flying.end()) {
                     theirs.push_back({position, found->second});
-                } else if (!source.knows_all()) { // asked under the lock: `invalidate` takes it back under the lock
+                } else if (!source.knows_all()) { // read under the lock under which `invalidate` resets it
                     part.flying.emplace(m_keys[position], typename Table::place_in_flight{
                                                               flying.get(), static_cast<slot_id>(mine.size())});
                     mine.push_back(position); // within the capacity
@@ -262,7 +263,7 @@ private:
             at += positions.size();
             part.table.reserve_more(positions.size());
             if (part.table.generation() != m_generations[m_table.shard_of(m_tags[positions[0]])]) {
-                return; // declared out of date since it was asked for: use it for this chunk only
+                return; // invalidated since the look-up: this chunk alone may use it
             }
             for (std::size_t one = 0; one < positions.size(); ++one) {
                 const slot_id position = positions[one];

@@ -1,5 +1,5 @@
-/// shared_table: the table of a shared memo, in shards. A shard is a table with a mutex and the keys that are being
-/// fetched.
+/// shared_table: the table of a shared memo, divided into shards. Each shard has a table, a mutex, and the keys that
+/// are being fetched.
 #pragma once
 
 #include <memoized_prefetch/shared/flight.hpp>
@@ -33,7 +33,7 @@ public:
     struct equal_keys {
         bool operator()(const Key& left, const Key& right) const { return Traits::equal(left, right); }
     };
-    struct alignas(64) shard { // each on cache lines of its own
+    struct alignas(64) shard { // on cache lines of its own
         std::mutex mutex;
         memo_table<Key, Handle, Traits> table;
         std::unordered_map<Key, place_in_flight, hash_key, equal_keys> flying;
@@ -54,16 +54,16 @@ public:
     [[nodiscard]] static std::uint32_t tag_of(const Key& key) { return memo_table<Key, Handle, Traits>::tag_of(key); }
     [[nodiscard]] std::size_t shards() const noexcept { return m_count; }
     [[nodiscard]] shard& operator[](std::size_t at) const noexcept { return m_shards[at]; }
-    /// Chosen by bits of the tag that an index uses last: it uses the upper ones and the lowest three.
+    /// Uses the tag bits that a growing index uses last: it begins with the upper bits and the lowest three.
     [[nodiscard]] std::size_t shard_of(std::uint32_t tag) const noexcept { return tag >> 3U & (m_count - 1); }
 
-    /// Ends a change of a shard whose lock is held: trims it, and drops the handles that left it without the lock.
+    /// Trims a shard whose lock is held, and drops the evicted handles without the lock.
     static std::size_t trim(shard& part, std::unique_lock<std::mutex>& lock) noexcept {
         const std::size_t evicted = part.table.trim();
         release(part, lock);
         return evicted;
     }
-    /// Drops the handles that left a shard. Its lock is held, but not while a handle is dropped.
+    /// Drops the handles that left a shard. The shard's lock is held, except while handles are dropped.
     static void release(shard& part, std::unique_lock<std::mutex>& lock) noexcept {
         std::array<Handle, 32> gone;
         for (;;) {

@@ -1,10 +1,10 @@
-/// key_list: any number of keys as one parameter of a statement. So the statement stays the same and is prepared once:
+/// key_list: any number of keys as one parameter of a statement, so that the statement is prepared only once:
 ///
 ///   SQLite:      where id in (select value from json_each(?))     json_array(keys)      [1,2]  ["a","b"]
 ///   PostgreSQL:  where id = any($1)                               array_literal(keys)   {1,2}  {"a","b"}
 ///
-/// The adapters use these functions; use them in callbacks over other clients too. O(length of the text).
-/// A key with a NUL character is a std::logic_error.
+/// The adapters use these functions, and your callbacks over other clients can too. O(length of the text).
+/// They throw std::logic_error if a key contains a NUL character.
 #pragma once
 
 #include <memoized_prefetch/detail/logic_violation.hpp>
@@ -36,16 +36,16 @@ template <sql_key Key, class Quote>
             std::array<char, std::numeric_limits<Key>::digits10 + 3>
                 digits; // NOLINT(*-member-init): written before read
             const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), key).ptr;
-            // Not by two pointers: built as C++23 by clang 14, libstdc++ 12 then copies the whole list, 20 s for
-            // 100,000 keys.
+            // Not append(first, last): in C++23 with clang 14, libstdc++ 12 then copies the whole list, which takes
+            // 20 s for 100,000 keys.
             list.append(digits.data(), static_cast<std::size_t>(end - digits.data()));
         } else if constexpr (std::same_as<Key, uuid>) {
             quote(list, key.text());
         } else {
-            // SQLite's JSON would end the text there, and the row would be remembered as missing. PostgreSQL has no
-            // such text.
+            // SQLite's JSON would end the text at the NUL, and the row would be remembered as missing. PostgreSQL
+            // cannot store such a text.
             if (key.find('\0') != std::string::npos) {
-                logic_violation("memoized_prefetch: a text with a NUL in it cannot be sent as a key");
+                logic_violation("memoized_prefetch: a key must not contain a NUL character");
             }
             quote(list, key);
         }
@@ -55,8 +55,8 @@ template <sql_key Key, class Quote>
 
 } // namespace detail
 
-/// A JSON array. UUIDs are written with hyphens; for a column of 32 digits: `select replace(value, '-', '') from
-/// json_each(?)`.
+/// A JSON array. UUIDs are written with hyphens; for a column of 32 digits use
+/// `select replace(value, '-', '') from json_each(?)`.
 template <sql_key Key>
 [[nodiscard]] std::string json_array(std::span<const Key> keys) {
     return detail::joined(keys, '[', ']', [](std::string& list, const std::string& text) {
@@ -78,7 +78,7 @@ template <sql_key Key>
     });
 }
 
-/// A PostgreSQL array in its text form. The server takes its type from where the parameter stands.
+/// A PostgreSQL array in its text form. The server infers its type from the statement.
 template <sql_key Key>
 [[nodiscard]] std::string array_literal(std::span<const Key> keys) {
     return detail::joined(keys, '{', '}', [](std::string& list, const std::string& text) {

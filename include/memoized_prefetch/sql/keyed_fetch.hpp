@@ -1,10 +1,10 @@
-/// keyed_fetch: what the adapters of all databases have in common: fetch callbacks and pages over statements of theirs.
+/// keyed_fetch: what the adapters of all databases share: fetch callbacks and pages over an adapter's statements.
 ///
-/// An adapter provides a `Statement`, movable, made of a connection and SQL, with
-///   row_type                                     what its mappers are given
-///   parameter                                    the first parameter as one writes it: "?"
+/// An adapter provides a movable `Statement`, constructed from a connection and SQL, with
+///   row_type                                     what mappers take
+///   parameter                                    the first parameter as written in SQL: "?"
 ///   run_page(const Key* after, take)             calls take(const row_type&) per row; `after`: the parameter or null
-/// and a `Keyed`, a statement whose only parameter are the keys, with row_type and `run(std::span<const Key>, take)`.
+/// and a `Keyed`, a statement with the keys as its only parameter, with row_type and `run(std::span<const Key>, take)`.
 #pragma once
 
 #include <memoized_prefetch/detail/page_range.hpp>

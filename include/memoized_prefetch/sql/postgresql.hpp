@@ -1,4 +1,4 @@
-/// Fetch callbacks over PostgreSQL, by libpq (link pq).
+/// Fetch callbacks over PostgreSQL, using libpq (link pq).
 ///
 ///   mp::memo authors{&Author::id,
 ///                    mp::postgresql::fetch(connection, "select id, name from author where id = any($1)",
@@ -6,15 +6,15 @@
 ///                                              return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
 ///                                          })};
 ///
-/// The keys are sent as one parameter, an array. So a statement is prepared once, when the callback is made. Keys are
-/// integers, `std::string` or `uuid`. The `PGconn*` has to outlive the callback, and one thread at a time may use it.
-/// Fetches run in the transaction that is open on it, or each in its own.
-/// Errors are `postgresql::error` with the SQLSTATE. Their text ends with the statement and the number of keys. Needs
+/// All keys are sent as one array parameter, so a statement is prepared once, when the callback is constructed. Keys
+/// are integers, `std::string` or `uuid`. The `PGconn*` must outlive the callback; use it from one thread at a time.
+/// Fetches run in the transaction that is open on the connection, or else each in its own.
+/// Failures throw `postgresql::error` with the SQLSTATE. Its text ends with the statement and the number of keys. Needs
 /// exceptions.
 ///
 /// Why libpq and not libpqxx: a libpqxx connection has one transaction object at a time, which every fetch would need,
-/// and its versions 6 and 7 have different ones. libpq is below every client and has not changed for long. A callback
-/// over libpqxx is short, with `array_literal(keys)` of key_list.hpp as its parameter.
+/// and it differs between versions 6 and 7. libpq is below every client and has long been stable. A callback over
+/// libpqxx is short: its parameter is `array_literal(keys)` of key_list.hpp.
 #pragma once
 
 #include <memoized_prefetch/sql/keyed_fetch.hpp>
@@ -35,18 +35,18 @@
 
 namespace memoized_prefetch::postgresql {
 
-/// What the server or the connection refused.
+/// An error of the server or the connection, or a value that could not be read as the type asked for.
 class error : public std::runtime_error {
 public:
     error(const std::string& what, std::string sqlstate) : std::runtime_error(what), m_sqlstate(std::move(sqlstate)) {}
-    /// Five characters; empty when it is not the server's error.
+    /// Five characters; empty if the error does not come from the server.
     [[nodiscard]] const std::string& sqlstate() const noexcept { return m_sqlstate; }
 
 private:
     std::string m_sqlstate;
 };
 
-/// A row of a result, as mappers see it. It is gone when the mapper returns.
+/// A row of a result, as mappers see it. Valid until the mapper returns.
 class row {
 public:
     row(const PGresult& result, int number) noexcept : m_result(&result), m_number(number) {}
@@ -69,7 +69,7 @@ private:
             throw error("there is no column " + std::to_string(column), "");
         }
         if (PQgetisnull(m_result, m_number, column) != 0) {
-            fail(column, "is null, and not read as a std::optional");
+            fail(column, "is null: read it as a std::optional");
         }
         const std::string_view text(PQgetvalue(m_result, m_number, column),
                                     static_cast<std::size_t>(PQgetlength(m_result, m_number, column)));
@@ -79,14 +79,15 @@ private:
             return text == "t";
         } else if constexpr (std::same_as<Value, uuid>) {
             const auto value = uuid::parse(text);
-            return value ? *value : fail<uuid>(column, "is no UUID");
+            return value ? *value : fail<uuid>(column, "is not a UUID");
         } else {
             static_assert(std::integral<Value> || std::floating_point<Value>,
                           "memoized_prefetch: read this type as std::string_view");
             Value value{};
             const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value);
-            return wrong == std::errc() && end == text.data() + text.size() ? value
-                                                                            : fail<Value>(column, "is no such number");
+            return wrong == std::errc() && end == text.data() + text.size()
+                       ? value
+                       : fail<Value>(column, "is not a number of the type it is read as");
         }
     }
     template <class Value = void>
@@ -98,7 +99,7 @@ private:
     int m_number;
 };
 
-/// A statement that was prepared once. Its errors name it.
+/// A prepared statement. Its errors quote the SQL.
 class statement {
 public:
     using row_type = row;
@@ -116,15 +117,16 @@ public:
     statement(const statement&) = delete;
     statement& operator=(const statement&) = delete;
     statement& operator=(statement&&) = delete;
-    /// The server drops the statement, or if a transaction has failed, drops it with the connection.
+    /// Deallocates the statement. In a failed transaction the server refuses that and keeps it until the connection
+    /// ends.
     ~statement() {
         if (m_connection != nullptr) {
             PQclear(PQexec(m_connection, ("deallocate " + m_name).c_str()));
         }
     }
 
-    /// `text`: the parameter; null for a statement without one. `take` gets each `row`. `for_what` ends the text of an
-    /// error.
+    /// `text`: the parameter; null for a statement without one. `take` gets each `row`. `for_what` is appended to the
+    /// text of an error.
     template <class Take>
     void run(const std::string& for_what, const std::string* text, Take&& take) {
         const char* const value = text == nullptr ? nullptr : text->c_str();
@@ -155,7 +157,7 @@ public:
         }
         run("; a page", after == nullptr ? nullptr : &text, take);
     }
-    /// Whether the parameter is an array, as the server understands the statement.
+    /// Whether the server infers an array as the type of the parameter.
     [[nodiscard]] bool takes_array() const {
         const auto described = checked(PQdescribePrepared(m_connection, m_name.c_str()), "");
         if (PQnparams(described.get()) != 1) {
@@ -199,9 +201,9 @@ public:
     using row_type = row;
 
     keyed_statement(PGconn* connection, std::string sql) : m_statement(connection, std::move(sql)) {
-        // `= $1` and `in ($1)` would find no row, and all keys would be remembered as missing.
+        // With `= $1` or `in ($1)` no row would be found, and all keys would be remembered as missing.
         if (!m_statement.takes_array()) {
-            throw error("the keys are one array: write = any($1); in: " + m_statement.sql(), "");
+            throw error("the keys are sent as one array: write = any($1); in: " + m_statement.sql(), "");
         }
     }
     template <sql_key Key, class Take>
@@ -214,26 +216,26 @@ private:
     statement m_statement;
 };
 
-/// A memo's fetch callback. `sql` selects rows by `= any($1)`, in any order; `map` makes a row of the memo of a `const
-/// row&`.
+/// A memo's fetch callback. `sql` selects rows by `= any($1)`, in any order. `map` takes a `const row&` and returns a
+/// row of the memo.
 template <class Map>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto fetch(PGconn* connection, std::string sql, Map map) {
     return detail::row_fetch(keyed_statement(connection, std::move(sql)), std::move(map));
 }
 
-/// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each
-/// source.
+/// A links' fetch callback. `sql` selects source key and target key, in this order, by source keys as above. The rows
+/// of each source must be ordered.
 template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
 [[nodiscard]] auto fetch_links(PGconn* connection, std::string sql) {
     return detail::link_fetch<keyed_statement, Source, Target>(keyed_statement(connection, std::move(sql)));
 }
 
-/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next. `sql`:
-/// a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
-/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that
-/// stopped. Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not,
-/// none twice. Text is ordered by the column's collation.
+/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
+/// `sql`: a select without `order by` and `limit`. `key`: the name of one of its columns, unique, not null and indexed;
+/// `key_of` returns its value for a row. `size`: rows per page. `start`: begin after this key, to resume a run.
+/// Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may or may not be seen, but
+/// none is seen twice. Text is ordered by the column's collation.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(PGconn* connection, const std::string& sql, const std::string& key, Map map, KeyOf key_of,

@@ -1,4 +1,4 @@
-/// Fetch callbacks over SQLite, by SQLiteCpp (3.2 or newer; link SQLiteCpp and sqlite3).
+/// Fetch callbacks over SQLite, using SQLiteCpp (3.2 or newer; link SQLiteCpp and sqlite3).
 ///
 ///   SQLite::Database database("library.db");
 ///   mp::memo authors{&Author::id,
@@ -8,10 +8,10 @@
 ///                                          return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
 ///                                      })};
 ///
-/// The keys are sent as one parameter, a JSON array. So a statement is prepared once, when the callback is made. Keys
-/// are integers, `std::string` or `uuid`. The connection has to outlive the callback, and one thread at a time may use
-/// it. Errors are `SQLite::Exception` with SQLite's code. Their text ends with the statement and the number of keys.
-/// Needs exceptions, as SQLiteCpp does.
+/// All keys are sent as one parameter, a JSON array, so a statement is prepared once, when the callback is constructed.
+/// Keys are integers, `std::string` or `uuid`. The connection must outlive the callback; use it from one thread at a
+/// time. Failures throw `SQLite::Exception` with SQLite's code. Its text ends with the statement and the number of
+/// keys. Needs exceptions, as SQLiteCpp does.
 #pragma once
 
 #include <memoized_prefetch/sql/keyed_fetch.hpp>
@@ -29,7 +29,7 @@
 
 namespace memoized_prefetch::sqlite {
 
-/// The current row of a statement, as mappers see it. It is gone when the mapper returns.
+/// The current row of a statement, as mappers see it. Valid until the mapper returns.
 class row {
 public:
     explicit row(SQLite::Statement& statement) noexcept : m_statement(&statement) {}
@@ -40,7 +40,7 @@ public:
     [[nodiscard]] Value get(int column) const {
         return read(m_statement->getColumn(column), static_cast<Value*>(nullptr));
     }
-    /// For what `get` does not know, such as a BLOB.
+    /// For types that `get` cannot read, such as a BLOB.
     [[nodiscard]] SQLite::Column column(int column) const { return m_statement->getColumn(column); }
 
 private:
@@ -51,14 +51,14 @@ private:
     template <class Value>
     static Value read(const SQLite::Column& column, Value*) {
         if (column.isNull()) {
-            fail(column, "is null, and not read as a std::optional");
+            fail(column, "is null: read it as a std::optional");
         }
         if constexpr (std::same_as<Value, bool>) {
             return column.getInt64() != 0;
         } else if constexpr (std::integral<Value>) {
             const std::int64_t value = column.getInt64();
             if (!std::in_range<Value>(value)) {
-                fail(column, "is too large for the type it is read as");
+                fail(column, "is out of range for the type it is read as");
             }
             return static_cast<Value>(value);
         } else if constexpr (std::floating_point<Value>) {
@@ -66,7 +66,7 @@ private:
         } else if constexpr (std::same_as<Value, uuid>) {
             const auto value = uuid::parse(column.getString());
             if (!value) {
-                fail(column, "is no UUID");
+                fail(column, "is not a UUID");
             }
             return *value;
         } else {
@@ -81,7 +81,7 @@ private:
     SQLite::Statement* m_statement;
 };
 
-/// A statement that was prepared once. Its errors name it.
+/// A prepared statement. Its errors quote the SQL.
 class statement {
 public:
     using row_type = row;
@@ -91,7 +91,7 @@ public:
         explained("", [&] { m_statement = std::make_unique<SQLite::Statement>(database, m_sql); });
     }
 
-    /// `bind` sets the parameters, `take` gets each `row`. `for_what` ends the text of an error.
+    /// `bind` sets the parameters, `take` gets each `row`. `for_what` is appended to the text of an error.
     template <class Bind, class Take>
     void run(const std::string& for_what, Bind&& bind, Take&& take) {
         explained(for_what, [&] {
@@ -122,14 +122,14 @@ public:
     }
 
 private:
-    /// Ends the read transaction of the statement, also when the mapper threw.
+    /// Ends the read transaction of the statement, even if the mapper throws.
     struct at_end {
         SQLite::Statement& statement;
         explicit at_end(SQLite::Statement& of) noexcept : statement(of) {}
         at_end(const at_end&) = delete;
         at_end& operator=(const at_end&) = delete;
         ~at_end() {
-            static_cast<void>(statement.tryReset()); // fails with the code of the step, which was thrown already
+            static_cast<void>(statement.tryReset()); // repeats the step's error, which was already thrown
         }
     };
     template <class Function>
@@ -142,7 +142,7 @@ private:
     }
 
     std::string m_sql;
-    std::unique_ptr<SQLite::Statement> m_statement; // stays where it is when the callback is moved
+    std::unique_ptr<SQLite::Statement> m_statement; // keeps its address when the callback is moved
 };
 
 /// A statement with the keys as its only parameter.
@@ -151,10 +151,11 @@ public:
     using row_type = row;
 
     keyed_statement(SQLite::Database& database, const std::string& sql) : m_statement(database, sql) {
-        // `in (?)` would find no row, and all keys would be remembered as missing.
+        // With `in (?)` no row would be found, and all keys would be remembered as missing.
         if (sql.find("json_each") == std::string::npos) {
             throw SQLite::Exception(
-                "the keys are one JSON array: write in (select value from json_each(?)); in: " + sql, SQLITE_MISUSE);
+                "the keys are sent as one JSON array: write in (select value from json_each(?)); in: " + sql,
+                SQLITE_MISUSE);
         }
     }
     template <sql_key Key, class Take>
@@ -169,26 +170,26 @@ private:
     statement m_statement;
 };
 
-/// A memo's fetch callback. `sql` selects rows by `in (select value from json_each(?))`, in any order; `map` makes a
-/// row of the memo of a `const row&`.
+/// A memo's fetch callback. `sql` selects rows by `in (select value from json_each(?))`, in any order. `map` takes a
+/// `const row&` and returns a row of the memo.
 template <class Map>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto fetch(SQLite::Database& database, const std::string& sql, Map map) {
     return detail::row_fetch(keyed_statement(database, sql), std::move(map));
 }
 
-/// A links' fetch callback. `sql` selects a source key and a target key, by source keys as above, ordered within each
-/// source.
+/// A links' fetch callback. `sql` selects source key and target key, in this order, by source keys as above. The rows
+/// of each source must be ordered.
 template <sql_key Source = std::int64_t, sql_key Target = std::int64_t>
 [[nodiscard]] auto fetch_links(SQLite::Database& database, const std::string& sql) {
     return detail::link_fetch<keyed_statement, Source, Target>(keyed_statement(database, sql));
 }
 
-/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next. `sql`:
-/// a select without `order by` and `limit`. `key`: the name of one of its columns, unique and not null, with an index;
-/// `key_of` gives it for a row. `size`: rows per page. `start`: the key after which to start, to go on with a run that
-/// stopped. Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may be seen or not,
-/// none twice.
+/// The rows of `sql` in pages ordered by key: an input range of `std::vector<Row>&`, each valid until the next.
+/// `sql`: a select without `order by` and `limit`. `key`: the name of one of its columns, unique, not null and indexed;
+/// `key_of` returns its value for a row. `size`: rows per page. `start`: begin after this key, to resume a run.
+/// Each page is a statement of its own, run to its end. Rows inserted or deleted meanwhile may or may not be seen, but
+/// none is seen twice.
 template <class Map, class KeyOf>
 requires std::invocable<Map&, const row&>
 [[nodiscard]] auto pages(SQLite::Database& database, const std::string& sql, const std::string& key, Map map,

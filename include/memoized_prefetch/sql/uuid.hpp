@@ -17,8 +17,7 @@ namespace memoized_prefetch {
 struct uuid {
     std::array<std::uint8_t, 16> bytes = {};
 
-    /// Reads 32 hexadecimal digits of either case, with or without hyphens anywhere between them. Nothing if `text` is
-    /// not that.
+    /// Parses 32 hexadecimal digits of either case. Hyphens are ignored. Returns nullopt for any other text.
     [[nodiscard]] static std::optional<uuid> parse(std::string_view text) noexcept {
         uuid result;
         std::size_t digits = 0;
@@ -58,7 +57,7 @@ struct uuid {
 
 template <>
 struct key_traits<uuid> {
-    // Both halves count: UUIDs that start with the time differ mostly at the end.
+    // Uses both halves: UUIDs that start with a timestamp differ mostly at the end.
     static std::uint64_t hash(const uuid& key) noexcept {
         const auto halves = std::bit_cast<std::array<std::uint64_t, 2>>(key.bytes);
         return halves[0] * 0x9E3779B97F4A7C15U ^ std::rotl(halves[1], 32);

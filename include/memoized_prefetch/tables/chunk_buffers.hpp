@@ -1,7 +1,7 @@
-/// chunk_buffers: the arrays that one chunk needs beside the tables. The table keeps them from one chunk to the next.
+/// chunk_buffers: the working arrays of one chunk. The table keeps them from one chunk to the next.
 ///
-/// Otherwise a chunk would allocate a dozen arrays of its size, and a hit is to allocate nothing. Between chunks they
-/// are empty. Those of a chunk with more than `most_kept` keys are not kept.
+/// Otherwise a chunk would allocate a dozen arrays of its size, but a hit must allocate nothing. Between chunks the
+/// arrays are empty. Those of a chunk with more than `most_kept` keys are freed.
 #pragma once
 
 #include <memoized_prefetch/tables/key_set.hpp>
@@ -15,8 +15,8 @@
 
 namespace memoized_prefetch {
 
-/// Where a key that a chunk asks for was found: at an entry of the table, or not at all. A key that was missed has a
-/// number instead, its position among the missed keys.
+/// Where a key of a chunk was found: the slot of its entry in the table. A missed key has a number instead, its
+/// position among the missed keys.
 class key_place {
 public:
     key_place() = default;
@@ -24,9 +24,9 @@ public:
     [[nodiscard]] static key_place missed(slot_id number) noexcept { return key_place(missed_bit + number); }
 
     [[nodiscard]] bool is_missed() const noexcept { return m_value >= missed_bit; }
-    /// The entry. If the key was missed, no table has such a slot.
+    /// The entry's slot; for a missed key, a slot that no table has.
     [[nodiscard]] slot_id slot() const noexcept { return m_value; }
-    /// The number of a key that was missed.
+    /// The number of a missed key.
     [[nodiscard]] slot_id number() const noexcept { return m_value - missed_bit; }
 
 private:
@@ -61,14 +61,14 @@ struct chunk_buffers {
     array_of<slot_id> added;              // entries
     array_of<slot_id> order;              // entries, most recently used first
     array_of<std::uint8_t> unused;        // by distinct key
-    key_index<Allocator> entries;         // to their positions, where they have no numbers
+    key_index<Allocator> entries;         // to positions, for a chunk that must not number entries
     array_of<slot_id> positions;          // by object and relation: the key
     array_of<const Handle*> rows;         // by object and relation: what is attached
     vector_of<group> groups;
     vector_of<std::uint64_t> requests; // by relation
 
-    /// Works out `order`: `value(position)` of each position in `uses`, the one used last first. Positions from `count`
-    /// on are no keys and are passed over; `value(count)` has to be defined.
+    /// Fills `order` with `value(position)` for each distinct position in `uses`, the one used last first. Skips
+    /// positions from `count` on, which are not keys; `value(count)` must be defined.
     template <class Value>
     void order_by_last_use(std::size_t count, std::span<const slot_id> uses, Value&& value) {
         order.clear();
@@ -80,7 +80,7 @@ struct chunk_buffers {
         slot_id* const last = order.data();
         std::size_t used = 0;
         for (std::size_t at = uses.size(); at-- > 0;) {
-            // Without a branch on whether the position was seen, which nothing foretells. With one, a use took 11
+            // No branch on whether the position was seen, since it would be unpredictable: with it, a use took 11
             // cycles here.
             const std::size_t position = std::min<std::size_t>(uses[at], count);
             last[used] = value(position);

@@ -12,8 +12,8 @@
 /// An equality may run foreign code that changes the index being searched: a Python `__eq__` that processes another
 /// chunk. `find` notices this by the version and starts again, as CPython's dict does.
 ///
-/// Somebody who chooses the keys may make them share one tag, or give them neighbouring homes. A search then passes all
-/// of them. `crowded` detects this, so that a table which outlives its chunk can let go of what it added there.
+/// Whoever chooses the keys can make them share one tag, or have neighbouring homes. A search then passes all of them.
+/// `crowded` detects this, so that a table can drop the entries it added there when the chunk ends.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +40,7 @@ class key_index {
     using cell_vector = std::vector<cell, typename std::allocator_traits<Allocator>::template rebind_alloc<cell>>;
 
 public:
-    /// The part of a hash that the index needs. Owners keep it: taking a key out must not hash it again, which may
+    /// The part of a hash that the index needs. Owners store it: removing a key must not hash it again, which may
     /// throw.
     ///
     /// The hash of an integer is the integer, in C++ and in Python. Consecutive keys are often asked for together, so
@@ -72,7 +72,7 @@ public:
             }
             const bool same = equal(here.id);
             if (m_version != seen) {
-                goto restart; // the cell just compared may be another one by now
+                goto restart; // the cell just compared may have changed
             }
             if (same) {
                 return here.id;
@@ -82,18 +82,18 @@ public:
 
     /// The cell where the search for a tag begins. Starts to load it. Valid until the index changes.
     [[nodiscard]] std::size_t prefetch(std::uint32_t tag) const noexcept {
-        const std::size_t home = home_of(tag) & m_mask; // masked for the index without cells
+        const std::size_t home = home_of(tag) & m_mask; // masked for an index without cells
         __builtin_prefetch(m_cells.data() + home);
         return home;
     }
-    /// The first id under `tag`. It is nearly always the one that `find` finds: two keys share a tag once in four
-    /// billion pairs.
+    /// The first id under `tag`. It is nearly always the one that `find` returns: one in four billion pairs of keys
+    /// shares a tag.
     [[nodiscard]] slot_id candidate(std::uint32_t tag, std::size_t home) const noexcept {
         if (m_cells.empty()) {
             return no_slot;
         }
         cell here = m_cells[home];
-        // One branch on where the search ends, none on how: whether a key is there cannot be predicted.
+        // One branch on where the search ends, none on its outcome: whether a key is there is unpredictable.
         while ((unsigned{here.id == no_slot} | unsigned{here.tag == tag}) == 0U) {
             home = next(home);
             here = m_cells[home];
@@ -109,14 +109,14 @@ public:
         rebuild(std::bit_ceil(std::max<std::size_t>(count + count / 3 + 2, 8)));
     }
 
-    /// So many ids of one tag are normal. Four billion random keys have no more, and ten million evenly spaced ones
-    /// three.
+    /// Up to this many ids of one tag are normal: four billion random keys have no more, ten million evenly spaced ones
+    /// have three.
     static constexpr std::size_t most_alike = 16;
-    /// So many cells are passed at most before the place counts as crowded. That takes as long as fetching a row.
-    /// Random keys pass some hundreds at most.
+    /// A place counts as crowded when reaching it passes this many cells, which takes as long as fetching a row. Random
+    /// keys pass a few hundred at most.
     static constexpr std::size_t farthest = 8'192;
 
-    /// Adds an id that is not there yet. Needs the room of `reserve`. Returns its place.
+    /// Adds a new id. Needs room from `reserve`. Returns its place.
     std::size_t insert(std::uint32_t tag, slot_id id) noexcept {
         assert((m_count + 1) * 4 <= m_cells.size() * 3 + 3);
         ++m_count;
@@ -162,7 +162,7 @@ public:
         ++m_version;
     }
 
-    /// Takes the ids of another index in place of these.
+    /// Replaces the ids by those of another index.
     void replace(key_index&& by) noexcept {
         const std::uint64_t version = m_version + by.m_version;
         *this = std::move(by);
@@ -212,7 +212,7 @@ private:
     }
 
     cell_vector m_cells;
-    std::size_t m_mask = 0; // cells less one
+    std::size_t m_mask = 0; // number of cells minus one
     std::size_t m_count = 0;
     std::uint64_t m_version = 0;
     unsigned m_shift = 29;

@@ -67,12 +67,12 @@ public:
 
     /// Replaces the key at `position` by one that is equal to it.
     void replace(slot_id position, Key key) noexcept { std::swap(m_keys[position], key); }
-    /// Moves the key at `position` out. After that the set may only be cleared.
+    /// Moves the key at `position` out. Afterwards only `clear` may be called.
     [[nodiscard]] Key take(slot_id position) noexcept { return std::move(m_keys[position]); }
 
-    /// Takes all keys out and keeps the room.
+    /// Removes all keys and keeps the room.
     void clear() noexcept {
-        constexpr std::size_t few = 16; // with more cells per key, emptying the keys' own cells is less work
+        constexpr std::size_t few = 16; // with more cells per key, emptying only the keys' own cells is less work
         if (m_index.bytes() > few * sizeof(std::uint64_t) * m_keys.size()) {
             for (slot_id position = 0; position < m_keys.size(); ++position) {
                 m_index.erase(m_tags[position], position);

@@ -11,8 +11,8 @@ template <class Key>
 struct key_traits {
     static std::uint64_t hash(const Key& key) requires requires { std::hash<Key>{}(key); }
     { return static_cast<std::uint64_t>(std::hash<Key>{}(key)); }
-    /// `stored` lies in a table. If comparing runs code that may change tables, do not touch `stored` after that. A
-    /// function that is `noexcept` promises not to run such code.
+    /// `stored` lies in a table. If the comparison runs code that may change tables, do not touch `stored` after that.
+    /// By being `noexcept`, the function promises not to run such code.
     static bool equal(const Key& stored, const Key& asked) noexcept(noexcept(stored == asked)) requires requires {
         stored == asked;
     }

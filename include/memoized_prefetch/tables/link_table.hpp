@@ -32,7 +32,7 @@ public:
     link_table& operator=(const link_table&) = delete;
     ~link_table() { base::clear(); }
 
-    /// The targets of a source; valid until the table is used for anything but reading.
+    /// The targets of a source, valid until the table changes.
     [[nodiscard]] std::span<const Target> targets(slot_id slot) const noexcept {
         const link_range range = base::payload(slot);
         return {m_targets.data() + range.begin, range.count};
@@ -48,7 +48,7 @@ public:
         }
     }
 
-    /// Adds a source without targets that is not there; `add_target` then appends to it, until the next `add_source`.
+    /// Adds a new source without targets. `add_target` then appends to it, until the next `add_source`.
     slot_id add_source(Source source, std::uint32_t tag) noexcept {
         return base::add(std::move(source), tag, {m_targets.size(), 0});
     }
@@ -64,7 +64,7 @@ public:
 
     [[nodiscard]] std::size_t bytes() const noexcept { return base::bytes() + m_targets.capacity() * sizeof(Target); }
 
-    /// Target keys stored, and how many of the array's places are gaps.
+    /// The number of target keys stored, and of gaps in the array.
     [[nodiscard]] std::size_t stored() const noexcept { return m_targets.size() - m_gaps; }
     [[nodiscard]] std::size_t gaps() const noexcept { return m_gaps; }
 
@@ -87,7 +87,7 @@ public:
 
 private:
     void release_payload(slot_id slot) noexcept {
-        // One target at a time, its place given up before it is destroyed: that may run code which compacts the array.
+        // One target at a time. Its place is given up first: destroying it may run code that compacts the array.
         while (base::payload(slot).count > 0) {
             link_range& range = base::payload(slot);
             --range.count;
@@ -107,7 +107,7 @@ private:
             }
             range.begin = begin;
         });
-        m_targets.swap(fresh); // what is destroyed here has been moved from
+        m_targets.swap(fresh); // destroys only moved-from keys
         m_gaps = 0;
     }
 

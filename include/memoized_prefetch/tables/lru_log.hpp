@@ -3,20 +3,20 @@
 ///   m_places, oldest first:  [ 7 | 3 | . | 9 | . | . | 3' ...    entries; each is where its last use was written
 ///   m_live, a bit a place:     1   0   0   1   0   0   1         `m_next` is the first free place
 ///
-/// A use leaves the entry's place and takes the next one. When seven eighths of the places are taken, a sweep begins. With
-/// every fourth use it moves the live entries of the next 64 places to the front, in order. When it has reached the end,
-/// all entries are in front:
+/// A use gives up the entry's place and takes the next one. When seven eighths of the places are taken, a sweep begins.
+/// With every fourth use it moves the live entries of the next 64 places to the front, in order. When it has reached
+/// the end, all entries are in front:
 ///
 ///   0 ... end           swept, without gaps
 ///   64 * from ...       still to be swept         no place between the two is live
 ///
-/// So a use costs O(1), each time, and about as many entries are moved as are used. A sweep that begins at three quarters
-/// and goes half as fast is slower, and so is one without `take_back`: resolving a key then took 77 ns instead of 69 in a
-/// million entries asked for at random, and 112 instead of 91 in a scan of twice as many rows.
+/// So every single use costs O(1), and about as many entries are moved as are used. A sweep that begins at three
+/// quarters and goes half as fast is slower, and so is one without `take_back`: resolving a key then took 77 ns instead
+/// of 69 in a million entries asked for at random, and 112 instead of 91 in a scan of twice as many rows.
 ///
-/// Why not a doubly linked list: the log knows ahead which entries are next to be evicted, so their memory can be loaded
-/// at once. A list finds them one after another. With a million entries of two million rows asked for at random, resolving
-/// a key took 250 ns by the log and 320 to 410 by the list. Elsewhere there was no difference beyond noise.
+/// Why not a doubly linked list: the log knows which entries will be evicted next, so their memory can be loaded all at
+/// once. A list finds them one after another. With a million entries of two million rows asked for at random, resolving
+/// a key took 250 ns with the log and 320 to 410 with the list. Elsewhere there was no difference beyond noise.
 #pragma once
 
 #include <memoized_prefetch/tables/bit_words.hpp>
@@ -50,7 +50,7 @@ public:
             return;
         }
         const std::size_t words = std::max(places, capacity() + capacity() / 8) / word_bits + 1;
-        m_places.reserve(words * word_bits); // exactly, as resizing might double the room
+        m_places.reserve(words * word_bits); // exact: resizing might double the room
         m_live.reserve(words);
         m_places.resize(words * word_bits);
         m_live.resize(words); // last, as its size is the capacity
@@ -60,8 +60,8 @@ public:
         return m_places.capacity() * sizeof(slot_id) + m_live.capacity() * sizeof(word);
     }
 
-    /// Writes the entry as the newest one. `entries.move(entry, place)` is called for each entry that a sweep moves, and
-    /// `entries.load(entry)` some time before.
+    /// Appends the entry as the newest one. Calls `entries.move(entry, place)` for each entry that a sweep moves, and
+    /// `entries.load(entry)` some time before, to prefetch it.
     template <class Entries>
     place_id append(slot_id entry, Entries&& entries) noexcept {
         if (m_next % uses_per_word == 0 && (m_sweep || m_next >= capacity() / 8 * 7)) {
@@ -77,10 +77,10 @@ public:
         assert(is_live(place));
         detail::clear_bit(m_live, place);
     }
-    /// Frees the newest places, as far as all of them were left. So entries that were just added, and that leave to be
-    /// written again, do not use up two places.
+    /// Frees the newest places, up to the last live one. So entries that were just added and are now appended again do
+    /// not use up two places.
     void take_back() noexcept {
-        const std::size_t first = m_sweep ? m_sweep->from : 0; // a sweep has passed what is before
+        const std::size_t first = m_sweep ? m_sweep->from : 0; // a sweep has passed the words before
         std::size_t words = (m_next + word_bits - 1) / word_bits;
         while (words > first && m_live[words - 1] == 0) {
             --words;
@@ -95,7 +95,7 @@ public:
     [[nodiscard]] bool is_live(place_id place) const noexcept {
         return place < m_next && detail::has_bit(m_live, place);
     }
-    /// The first live place, and the live places next to a place in both directions; `nowhere` behind the ends.
+    /// The first live place, and the nearest live places on both sides of a place; `nowhere` beyond the ends.
     [[nodiscard]] place_id oldest() noexcept {
         const place_id first = from(m_oldest);
         m_oldest = first == nowhere ? m_next : first;
@@ -130,8 +130,8 @@ private:
     static constexpr std::size_t uses_per_word = 4;
 
     [[nodiscard]] std::size_t capacity() const noexcept { return m_live.size() * word_bits; }
-    /// Sweeps one word. Looping over the set bits of a word avoids a branch per place, which nothing could predict: with
-    /// such branches resolving a key took half as long again.
+    /// Sweeps one word. Looping over its set bits avoids an unpredictable branch per place: with such branches,
+    /// resolving a key took half as long again.
     template <class Entries>
     [[gnu::noinline]] void sweep(Entries& entries) noexcept {
         if (!m_sweep) {
@@ -182,13 +182,13 @@ private:
     /// A sweep that is under way.
     struct sweep_state {
         std::size_t from; // the next word to be swept
-        place_id end;     // behind the places already swept
+        place_id end;     // of the places already swept
     };
 
     vector_of<slot_id> m_places;
-    vector_of<word> m_live; // no bit is set from m_next on
+    vector_of<word> m_live; // from m_next on, no bit is set
     place_id m_next = 0;
-    place_id m_oldest = 0; // no place before is live
+    place_id m_oldest = 0; // no place before this one is live
     std::optional<sweep_state> m_sweep;
 };
 

@@ -24,8 +24,7 @@ public:
     memo_table& operator=(const memo_table&) = delete;
     ~memo_table() { base::clear(); }
 
-    /// Adds the row under its key, or an absence. The key is not there yet, `tag` is its `tag_of`, and `reserve_more`
-    /// made room.
+    /// Adds a row, or an absence, under a new key. `tag` is the key's `tag_of`. Needs room from `reserve_more`.
     slot_id add_row(Key key, std::uint32_t tag, Handle handle) noexcept {
         return base::add(std::move(key), tag, std::move(handle));
     }
@@ -44,7 +43,7 @@ public:
     [[nodiscard]] const Handle& handle(slot_id slot) const noexcept { return base::payload(slot); }
     [[nodiscard]] bool is_absent(slot_id slot) const noexcept { return base::nodes()[slot].absent; }
 
-    /// Replaces an entry's handle and hands the old one back, for the caller to drop.
+    /// Replaces an entry's handle and returns the old one, for the caller to drop.
     [[nodiscard]] Handle exchange(slot_id slot, Handle handle) noexcept {
         base::nodes()[slot].absent = !static_cast<bool>(handle);
         return std::exchange(base::payload(slot), std::move(handle));
@@ -61,9 +60,9 @@ public:
         return base::nodes().visit([&](const auto& entry) { return visit(entry.key, entry.payload); });
     }
 
-    /// Empty working memory for a chunk. Chunks that run at once each have their own.
+    /// Empty working memory for a chunk. Chunks that run at the same time each have their own.
     [[nodiscard]] buffers_type take_buffers() noexcept { return std::exchange(m_buffers, {}); }
-    /// Keeps it for the next chunk.
+    /// Keeps working memory for the next chunk.
     void keep_buffers(buffers_type buffers) noexcept {
         const std::size_t room = buffers.places.capacity();
         if (m_buffers.places.capacity() < room && room <= most_kept + 1) {

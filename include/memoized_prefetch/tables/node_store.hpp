@@ -1,10 +1,10 @@
-/// node_store: the nodes of a table. They stay where they are, and are used again once their entry has gone. Only
+/// node_store: the nodes of a table. They keep their addresses, and are reused once their entry is gone. Only
 /// recency_table::shrink moves them, to another store, while no chunk runs.
 ///
 ///   vacant --take--> living --> detached --> retired --reclaim_one--> releasing --> vacant
 ///
-/// A retired node still holds its key and payload. `reclaim_one` destroys those of one node, after both were moved out:
-/// destroying them may run any code, which may use the table and finds it whole.
+/// A retired node still holds its key and payload. `reclaim_one` moves them out of one node and destroys them. That may
+/// run any code, which may use the table: it is consistent at that moment.
 #pragma once
 
 #include <memoized_prefetch/tables/key_index.hpp>
@@ -28,9 +28,8 @@ struct table_node {
     std::uint32_t tag = 0;
     std::uint32_t number = 0; // given by a chunk, plus one; see recency_table::take_numbers
     std::uint32_t pins : 27 = 0;
-    bool leaves : 1 = false; // with its last pin
-    bool absent : 1 =
-        false; // there is no such row: for memo_table, where a bool of its own would take as much as a pointer
+    bool leaves : 1 = false; // when its last pin ends
+    bool absent : 1 = false; // no such row: for memo_table; a separate bool would take as much as a pointer
     node_state state : 3 = node_state::vacant;
 };
 

@@ -1,5 +1,5 @@
-/// pinned: the entries of a table that one chunk needs. They stay pinned while this lives; when it goes, however it
-/// goes, the table is trimmed to its bound.
+/// pinned: pins the entries of a table that one chunk needs. Its destructor ends the pins and trims the table to its
+/// bound.
 #pragma once
 
 #include <memoized_prefetch/tables/recency_table.hpp>
@@ -30,12 +30,12 @@ public:
 
     /// Makes room for `count` more pins.
     void reserve_more(std::size_t count) { m_slots.reserve(m_slots.size() + count); }
-    /// Needs the room of `reserve_more`.
+    /// Needs room from `reserve_more`.
     void add(slot_id slot) noexcept {
         m_slots.append(slot);
         m_table->pin(slot);
     }
-    /// An entry that was pinned already, by who has this. Needs the room as well.
+    /// Takes over a pin that the caller has already made. Needs room as well.
     void add_pinned(slot_id slot) noexcept { m_slots.append(slot); }
     [[nodiscard]] Table& table() const noexcept { return *m_table; }
 

@@ -5,19 +5,19 @@
 ///                                            |
 ///   m_order: oldest ... newest  <------------+                         of the living ones
 ///
-/// Invariants, outside of the functions below:
+/// Invariants, whenever none of the functions below is running:
 ///  - a `living` node is in the index and in the order, and m_size counts them;
 ///  - a `detached` node is in neither: it was erased while pinned. It keeps its value until its last pin goes, then it
 ///    retires;
 ///  - a `retired` node waits for `reclaim`, which destroys keys and values; see node_store;
 ///  - more than `bound()` entries live only while chunks pin them, until `trim`;
-///  - an entry that was added where the index was crowded lives no longer than its pins. So a search compares with 16
-///    keys and passes 8,192 cells at most, beside those of running chunks, even if somebody chooses keys that all hash
-///    alike.
+///  - an entry that was added where the index was crowded lives no longer than its pins. So a search compares at most
+///    16 keys and passes at most 8,192 cells, apart from those of running chunks, even if somebody chooses keys that
+///    all hash alike.
 ///
 /// Costs: find, add, use, pin, erase and the eviction of one entry are O(1); trim also passes the pinned entries that
-/// are older than what it evicts. Only `reserve_more` allocates, and `use` and `loaded` for `distances`, which do
-/// without if they cannot.
+/// are older than what it evicts. Only `reserve_more` allocates, and for `distances` also `use`, `fetched` and
+/// `loaded`, which tolerate a failure.
 ///
 /// `Derived` provides `void release_payload(slot_id) noexcept`, which takes the payload of a retired node out and
 /// destroys it.
@@ -49,8 +49,8 @@ class pinned;
 
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
-/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this. It would be much to
-/// keep then, and allocating it anew costs little beside the chunk itself.
+/// A chunk's working memory is kept for the next one, unless the chunk had more keys than this. Then it would be much
+/// to keep, and allocating it again costs little compared with the chunk itself.
 inline constexpr std::size_t most_kept = 16'384;
 
 template <class Derived, class Key, class Payload, class Traits, class Allocator>
@@ -66,14 +66,15 @@ public:
     recency_table(recency_table&&) = delete;
     recency_table& operator=(recency_table&&) = delete;
 
-    /// Entries living in the table, absences and pinned ones included.
+    /// Living entries, including absences and pinned ones.
     [[nodiscard]] std::size_t size() const noexcept { return m_size; }
     /// The size that `trim` re-establishes; `unbounded` for none.
     [[nodiscard]] std::size_t bound() const noexcept { return m_bound; }
     /// Takes effect at the next `trim`.
     void set_bound(std::size_t bound) noexcept { m_bound = bound; }
 
-    /// Bounds the sum of the entries' weights too. Before the first entry; from then on every one is to be weighed.
+    /// Also bounds the sum of the entries' weights. Call it before the first entry is added, and then weigh every
+    /// entry.
     void set_weight_bound(std::size_t bound) noexcept { m_weight_bound = bound; }
     [[nodiscard]] std::size_t weight_bound() const noexcept { return m_weight_bound; }
     [[nodiscard]] bool weighs() const noexcept { return m_weight_bound != unbounded; }
@@ -90,7 +91,7 @@ public:
 
     /// Changes when entries are added or leave: a search that ran foreign code compares it.
     [[nodiscard]] std::uint64_t version() const noexcept { return m_index.version(); }
-    /// Changes when what was remembered is declared out of date: rows fetched before must not be admitted.
+    /// Changes when entries are invalidated: rows whose fetch began before that must not be admitted.
     [[nodiscard]] std::uint64_t generation() const noexcept { return m_generation; }
     void next_generation() noexcept { ++m_generation; }
 
@@ -115,7 +116,7 @@ public:
     /// Whether the entry lives no longer than its pins.
     [[nodiscard]] bool leaves(slot_id slot) const noexcept { return m_nodes[slot].leaves; }
     [[nodiscard]] std::uint32_t pins(slot_id slot) const noexcept { return m_nodes[slot].pins; }
-    /// The neighbours in the order of use; `no_slot` behind the ends.
+    /// The neighbours in the order of use; `no_slot` beyond the ends.
     [[nodiscard]] slot_id newest() const noexcept { return entry_at(m_order.newest()); }
     [[nodiscard]] slot_id older(slot_id slot) const noexcept { return entry_at(m_order.older(m_nodes[slot].place)); }
 
@@ -123,9 +124,9 @@ public:
     [[nodiscard]] std::size_t bytes() const noexcept {
         return m_nodes.bytes() + m_weights.capacity() * sizeof(std::size_t) + m_index.bytes() + m_order.bytes();
     }
-    /// From now on `distances` learns of every use. Otherwise it only knows which keys were fetched again, and a hit
-    /// costs nothing for it. In a table of a thousand entries that takes 10 cycles per use, a fifth of the instructions
-    /// of a key.
+    /// From now on `distances` records every use. In a table of a thousand entries that takes 10 cycles per use, a
+    /// fifth of the instructions of a key. Otherwise it only knows which keys were fetched again, and a hit costs
+    /// nothing.
     void measure_distances() noexcept { m_distances.measure(); }
     /// The miss-ratio curve: what tables of other sizes would have fetched.
     [[nodiscard]] const reuse_distances<Allocator>& distances() const noexcept { return m_distances; }
@@ -134,15 +135,14 @@ public:
     /// The most entries that `trim` ever left. With this bound the table would have held the same.
     [[nodiscard]] std::size_t largest() const noexcept { return m_largest; }
 
-    /// A chunk used these entries, the last one first: the first becomes the most recently used one. Passes over what
-    /// is no entry.
+    /// A chunk used these entries; the first one becomes the most recently used. Slots without an entry are skipped.
     void use(std::span<const slot_id> newest_first) noexcept {
         if (m_distances.measures()) {
             for (std::size_t left = newest_first.size(); left-- > 0;) {
                 measure(newest_first[left]);
             }
         }
-        // All leave before the first one is appended again. So entries that the chunk has added do not take two places.
+        // All leave the log before the first one is appended, so that entries the chunk added do not take two places.
         for (const slot_id slot : newest_first) {
             if (is_entry(slot) && m_nodes[slot].place != m_order.nowhere) {
                 m_order.leave(std::exchange(m_nodes[slot].place, m_order.nowhere));
@@ -152,7 +152,7 @@ public:
         for (std::size_t left = newest_first.size(); left-- > 0;) {
             const slot_id slot = newest_first[left];
             if (is_entry(slot)) {
-                if (m_nodes[slot].place != m_order.nowhere) { // the entry is there twice
+                if (m_nodes[slot].place != m_order.nowhere) { // the entry is in the list twice
                     m_order.leave(m_nodes[slot].place);
                 }
                 m_nodes[slot].place = m_order.append(slot, ordered{*this});
@@ -160,7 +160,7 @@ public:
         }
     }
     void use(slot_id slot) noexcept { use({&slot, 1}); }
-    /// The chunk that is about to use the entry has fetched it. `no_slot`: its row was not added.
+    /// The chunk fetched the entry and is about to use it. `no_slot`: its row was not added.
     void fetched(slot_id slot) noexcept {
         ++m_fetched;
         if (slot == no_slot) {
@@ -170,14 +170,14 @@ public:
             m_distances.fetch(tag);
         }
     }
-    /// The entry was added without being asked for. It stays even where the index is crowded.
+    /// The entry was added without being asked for. It stays, even where the index is crowded.
     void loaded(slot_id slot) noexcept {
         m_nodes[slot].leaves = false;
         if (m_distances.takes(m_nodes[slot].tag)) {
             m_distances.load(m_nodes[slot].tag);
         }
     }
-    /// Takes out an entry that is out of date; see `erase`.
+    /// Erases an entry that is out of date; see `erase`.
     void forget(slot_id slot) noexcept {
         m_distances.forget(m_nodes[slot].tag);
         erase(slot);
@@ -192,21 +192,21 @@ public:
         }
     }
 
-    /// Whether the chunk may number entries. One running chunk may at a time; it drops its numbers and then gives that
-    /// back.
+    /// Whether the caller's chunk may number entries. One running chunk at a time may. At its end it drops its numbers
+    /// and calls `give_numbers_back`.
     [[nodiscard]] bool take_numbers() noexcept { return !std::exchange(m_numbers_taken, true); }
     void give_numbers_back() noexcept { m_numbers_taken = false; }
     void drop_number(slot_id slot) noexcept { m_nodes[slot].number = 0; }
 
     /// A pinned entry stays, whatever the bound. Its value stays even if it is erased.
     void pin(slot_id slot) noexcept { pin(m_nodes[slot], 1); }
-    /// The same for a node that `find_all` gave; `times` may be 0.
+    /// The same for a node from `find_all`; `times` may be 0.
     template <class Node>
     static void pin(Node& entry, std::uint32_t times) noexcept {
-        entry.pins = (entry.pins + times) & 0x7FF'FFFFU; // all of its bits
+        entry.pins = (entry.pins + times) & 0x7FF'FFFFU; // all 27 bits
     }
 
-    /// Ends one pin. Follow with `trim` and `reclaim`: entries that become free only retire here.
+    /// Ends one pin. Call `trim` and `reclaim` afterwards: entries that become free only retire here.
     void unpin(slot_id slot) noexcept {
         node& entry = m_nodes[slot];
         assert(entry.pins > 0);
@@ -215,7 +215,7 @@ public:
         }
     }
 
-    /// Takes an entry out of the table. Its value waits for `reclaim`, and before that for its last pin to end.
+    /// Removes an entry from the table. `reclaim` destroys its value, after its last pin has ended.
     void erase(slot_id slot) noexcept {
         node& entry = m_nodes[slot];
         assert(entry.state == node_state::living);
@@ -232,7 +232,7 @@ public:
         }
     }
 
-    /// Evicts the least recently used entries that nobody pins until the bound holds, if it can. Returns how many.
+    /// Evicts the least recently used unpinned entries until the bound holds, if possible. Returns how many.
     std::size_t trim() noexcept {
         std::size_t evicted = 0;
         std::array<slot_id, 16> oldest; // NOLINT(*-member-init): written before read
@@ -258,12 +258,12 @@ public:
         return evicted;
     }
 
-    /// Forgets everything; pinned values live on until their pins end.
+    /// Forgets everything. Pinned values live until their pins end.
     void clear() noexcept {
         forget_all();
         reclaim();
     }
-    /// The same, but leaves it to `reclaim` to destroy the values.
+    /// The same, but `reclaim` has to destroy the values.
     void forget_all() noexcept {
         next_generation();
         m_distances.forget_all();
@@ -272,7 +272,7 @@ public:
         }
     }
 
-    /// Destroys what was evicted and erased. Destructors may run foreign code; the table is whole all the while.
+    /// Destroys evicted and erased values. Destructors may run foreign code; the table is consistent all the while.
     void reclaim() noexcept {
         while (m_nodes.reclaim_one([&](slot_id slot) { static_cast<Derived*>(this)->release_payload(slot); })) {
         }
@@ -288,8 +288,9 @@ public:
         }
     }
 
-    /// Gives memory back after a chunk that was much larger than the table. Moves entries to other slots, so nobody may hold
-    /// slots: does nothing while a chunk runs or an entry is being released. If it cannot allocate, the table stays large.
+    /// Frees memory after a chunk that was much larger than the table. Moves entries to other slots, so nobody may hold
+    /// slots: does nothing while a chunk runs or an entry is being released. If it cannot allocate, the table stays
+    /// large.
     void shrink() noexcept {
         constexpr std::size_t kept = 4 * most_kept;
         if (m_nodes.size() > std::max(kept, 4 * m_size) && m_passes == 0 && m_nodes.size() == m_size + m_nodes.vacant())
@@ -305,7 +306,7 @@ public:
         }
     }
 
-    /// Every invariant above, checked in O(size). For tests and debugging.
+    /// Checks every invariant above in O(size). For tests and debugging.
     [[nodiscard]] bool consistent() const {
         std::size_t listed = 0;
         for (slot_id slot = newest(); slot != no_slot; slot = older(slot)) {
@@ -335,8 +336,7 @@ protected:
     explicit recency_table(std::size_t bound) noexcept : m_bound(bound) {}
     ~recency_table() = default;
 
-    /// Adds an entry under a key that is not there. It becomes the most recently used one. Needs the room of
-    /// `reserve_more`.
+    /// Adds an entry under a new key. It becomes the most recently used one. Needs room from `reserve_more`.
     slot_id add(Key key, std::uint32_t tag, Payload payload, bool is_absent = false) noexcept {
         const slot_id slot = m_nodes.take();
         node& entry = m_nodes[slot];
@@ -389,7 +389,7 @@ private:
         m_nodes.swap(nodes);
         m_weights.swap(weights);
     }
-    /// Of entries that no sweep moves, as the log is at most half full.
+    /// For a log that is at most half full, so that no sweep moves entries.
     struct unmoved {
         void load(slot_id) const noexcept {}
         void move(slot_id, std::uint32_t) const noexcept {}
@@ -418,7 +418,7 @@ private:
     reuse_distances<Allocator> m_distances;
     node_store<Key, Payload, Allocator> m_nodes;
     std::vector<std::size_t, typename std::allocator_traits<Allocator>::template rebind_alloc<std::size_t>> m_weights;
-    slot_array m_spare_pins; // for the next one of `pinned`
+    slot_array m_spare_pins; // for the next `pinned`
     std::size_t m_size = 0;
     std::size_t m_bound;
     std::size_t m_weight = 0;

@@ -1,30 +1,29 @@
-/// reuse_distances: the miss-ratio curve, that is what a bounded table would have fetched had it been larger or
-/// smaller.
+/// reuse_distances: the miss-ratio curve: what a bounded table would have fetched if it had been larger or smaller.
 ///
-/// A table evicts its least recently used entries. So of all keys ever used, in the order of their last use, a table of
-/// n entries holds the first n. One pass over the uses therefore tells for every n what the table would have found
-/// (Mattson's stack algorithm). The *reuse distance* of a use is the place of its key in that order when the chunk
-/// began: tables of at least that size find it. All keys of a chunk are compared with one order, since nothing is
-/// evicted before the chunk ends. A second use in the chunk is found by tables of all sizes.
+/// A table evicts its least recently used entries. So if all keys ever used are ordered by their last use, newest
+/// first, a table of n entries holds the first n. One pass over the uses therefore tells for every n what the table
+/// would have found (Mattson's stack algorithm). The *reuse distance* of a use is the place of its key in that order
+/// when the chunk began: tables of at least that size find it. All keys of a chunk are compared with one order, since
+/// nothing is evicted before the chunk ends. Tables of all sizes find a second use in the chunk.
 ///
 ///   m_index: tag --> record [ tag | place ]
 ///   places, oldest first:  1 0 1 1 0 0 1 1 | 1 1 1 . . .      m_taken: one bit a place, `m_next` is the first free one
 ///                          1 0 1 1 1 1 1 1 |                  m_before: m_taken when the chunk began, at m_begin
 ///
 /// A use moves its key to `m_next`. The distance is the number of bits of `m_before` behind the place: a prefix sum per
-/// word and one population count. When the places run out, they are numbered anew. So a use is O(1), and a chunk
+/// word and one population count. When the places run out, they are renumbered. So a use is O(1), and a chunk
 /// O(places / 64).
 ///
-/// A key that is declared out of date leaves a *hole* in the order: tables that held it have room for one entry more. A
-/// key that comes to the front from behind a hole fills it, and leaves a hole where it was.
+/// An invalidated key leaves a *hole* in the order: tables that held it have room for one more entry. A key that moves
+/// to the front from behind a hole fills it, and leaves a hole where it was.
 ///
-/// Keys are known by their tag only, also long after they left the table. The first `exact_keys` keys are all recorded.
-/// With more, it samples by SHARDS: it takes the keys whose mixed tag begins with `m_shift` zeros, and each stands for
-/// 2^m_shift keys, in counts and in distances. The more keys there are, the fewer it takes. So memory is bounded by
-/// `most_keys` records and as many distances.
+/// Keys are known only by their tags, even long after they left the table. The first `exact_keys` keys are all
+/// recorded. With more, the SHARDS method samples them: it takes the keys whose mixed tag begins with `m_shift` zeros,
+/// and each stands for 2^m_shift keys, in counts and in distances. The more keys there are, the smaller the sampled
+/// share. So memory is bounded by `most_keys` records and as many distances.
 ///
-/// Memory is asked for whenever the number of keys has doubled. If there is none, fewer keys are taken: a chunk never
-/// fails for this.
+/// Memory is allocated whenever the number of keys has doubled. If that fails, fewer keys are sampled: a chunk never
+/// fails because of this.
 #pragma once
 
 #include <memoized_prefetch/tables/bit_words.hpp>
@@ -49,8 +48,8 @@ public:
     static constexpr std::size_t exact_keys = 1024; ///< up to this number, all distinct keys are recorded
     static constexpr std::size_t most_keys = 8192;  ///< the most keys ever recorded
 
-    /// From now on `use` is called for every use. Call it first. Without it only `fetch` is called, and there are no
-    /// distances.
+    /// Announces that `use` will be called for every use. Call this first. Otherwise only `fetch` is called, and there
+    /// are no distances.
     void measure() noexcept { m_measures = true; }
     [[nodiscard]] bool measures() const noexcept { return m_measures; }
 
@@ -94,8 +93,8 @@ public:
     /// The next use begins another chunk.
     void end_chunk() noexcept { m_running = false; }
 
-    /// A key was declared out of date, so that its next fetch has nothing to do with the table's size. It need not be
-    /// in the sample.
+    /// A key was invalidated, so that its next fetch has nothing to do with the table's size. It need not be in the
+    /// sample.
     void forget(std::uint32_t tag) noexcept {
         const slot_id known = find(tag);
         if (known != no_slot) {
@@ -104,7 +103,7 @@ public:
         }
     }
 
-    /// All keys were declared out of date. The counts stay.
+    /// All keys were invalidated. The counts stay.
     void forget_all() noexcept {
         m_index.clear();
         vector_of<record>{}.swap(m_records);
@@ -117,15 +116,15 @@ public:
         m_running = false;
     }
 
-    /// Fetches of keys that had been fetched before and were then evicted.
+    /// Fetches of keys that had been in the table and were evicted.
     [[nodiscard]] std::uint64_t fetched_again() const noexcept { return m_again; }
     /// The number of different keys among these.
     [[nodiscard]] std::uint64_t fetched_twice() const noexcept { return m_twice; }
     /// Whether the numbers are exact, not estimates.
     [[nodiscard]] bool exact() const noexcept { return m_shift == 0; }
 
-    /// Calls `visit(size, uses)` in order of size: a table of this size would have found `uses` more than one of size -
-    /// 1.
+    /// Calls `visit(size, uses)` in order of size: a table of this size would have found `uses` more than one of
+    /// `size - 1`.
     template <class Visit>
     void visit(Visit&& visit) const {
         for (std::size_t distance = 0; distance < m_distances.size(); ++distance) {
@@ -142,7 +141,7 @@ public:
                m_above.capacity() * sizeof(std::uint32_t) + m_distances.capacity() * sizeof(std::uint64_t);
     }
 
-    /// Whether records, places and holes agree, checked in O(places). For tests and debugging.
+    /// Checks in O(places) that records, places and holes agree. For tests and debugging.
     [[nodiscard]] bool consistent() const {
         vector_of<word> expected(m_taken.size());
         for (std::size_t at = 0; at < m_records.size(); ++at) {
@@ -174,7 +173,7 @@ private:
     using word = detail::word;
     static constexpr std::size_t word_bits = detail::word_bits;
     static constexpr std::size_t places_per_key =
-        4; // when numbered anew, a key of the running chunk takes two: the old one and the new one
+        4; // when renumbered, a key of the running chunk takes two: the old one and the new one
 
     struct record {
         std::uint32_t tag;
@@ -182,8 +181,8 @@ private:
         bool fetched_again;
     };
 
-    /// The tags of consecutive integers are alike in their lowest bits and evenly spaced in the others. With this
-    /// mixture, samples of such keys are within 1 % of their share, better than at random; with MurmurHash3's finalizer
+    /// The tags of consecutive integers have similar lowest bits, and the other bits are evenly spaced. Mixed like
+    /// this, samples of such keys are within 1 % of their share, better than random ones; with MurmurHash3's finalizer,
     /// within 6 %.
     [[nodiscard]] static std::uint32_t mixed(std::uint32_t tag) noexcept {
         return static_cast<std::uint32_t>((tag * 0x9E37'79B9'7F4A'7C15U) >> 32U);
@@ -193,8 +192,8 @@ private:
     }
     [[nodiscard]] std::uint64_t weight() const noexcept { return std::uint64_t{1} << m_shift; }
     [[nodiscard]] std::size_t places() const noexcept { return m_capacity * places_per_key; }
-    /// Four times as many keys get about twice as many records. So the share of keys in the sample falls, and a use
-    /// costs less.
+    /// Four times as many keys get about twice as many records. So the sampled share of the keys falls, and a use costs
+    /// less.
     [[nodiscard]] std::size_t most_records() const noexcept {
         if (!m_measures) {
             return m_shift == 0 ? exact_keys : exact_keys / 2; // enough to estimate the counts
@@ -223,7 +222,7 @@ private:
     }
 
     void move(slot_id known) noexcept {
-        const std::uint32_t next = free_place(); // may number the places anew
+        const std::uint32_t next = free_place(); // may renumber the places
         const std::uint32_t place = m_records[known].place;
         if (m_holes_end > place) {
             fill_newest_hole();
@@ -305,7 +304,8 @@ private:
         return m_next++;
     }
 
-    /// Gives up free places. Places of before the running chunk stay while the chunk runs, as its distances need them.
+    /// Renumbers the places without the free ones. Places from before the running chunk stay while it runs, because its
+    /// distances need them.
     void number_anew() noexcept {
         if (!m_running) {
             std::fill(m_before.begin(), m_before.end(), 0);
@@ -327,7 +327,7 @@ private:
             detail::set_bit(m_taken, one.place);
         }
         m_holes_end = 0;
-        detail::visit_bits(m_holes, [&](std::uint32_t place) { // a place never grows
+        detail::visit_bits(m_holes, [&](std::uint32_t place) { // the new place is never larger
             const std::uint32_t now = renumbered(place);
             detail::clear_bit(m_holes, place);
             detail::set_bit(m_holes, now);
@@ -361,7 +361,7 @@ private:
                 remove(static_cast<slot_id>(at));
             }
         }
-        // It is not known whose the holes were, nor the places that the running chunk left: every second one goes.
+        // The keys of holes, and of places that the running chunk gave up, are unknown: drop every second one.
         bool goes = false;
         detail::visit_bits(m_holes, [&](std::uint32_t place) {
             goes = !goes;
@@ -421,7 +421,7 @@ private:
     vector_of<word> m_before;             // `m_taken` when the running chunk began
     vector_of<word> m_holes;              // by place
     vector_of<std::uint32_t> m_above;     // by word: the number of bits of `m_before` in the words behind it
-    vector_of<std::uint64_t> m_distances; // uses by distance less one, in units of 2^m_shift
+    vector_of<std::uint64_t> m_distances; // uses by distance minus one, in units of 2^m_shift
     std::size_t m_capacity = 0;
     std::size_t m_holes_count = 0;
     std::uint64_t m_again = 0;

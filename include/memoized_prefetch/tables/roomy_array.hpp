@@ -1,4 +1,4 @@
-/// roomy_array: an array of plain values. Its room is made before values are put in, and emptying it keeps the room.
+/// roomy_array: an array of plain values. Room is made before values are added, and `clear` keeps it.
 ///
 /// std::vector::push_back checks each time whether it has to grow. With half a dozen arrays per key, that was a tenth
 /// of the instructions of resolving a chunk.
@@ -27,7 +27,7 @@ public:
     }
     [[nodiscard]] std::size_t capacity() const noexcept { return m_room.size(); }
 
-    /// Needs the room of `reserve`.
+    /// Needs room from `reserve`.
     void append(T value) noexcept {
         assert(m_size < m_room.size());
         m_room[m_size++] = value;

@@ -1,7 +1,7 @@
 /// search_in_batches: looks up many keys in an index and its nodes.
 ///
-/// It loads the cells of a batch, then its nodes, and only then compares. In a table of a million entries that takes a
-/// quarter off a look-up; loading ahead in the same way for recency_table::use gained nothing.
+/// It loads the cells of a batch, then its nodes, and only then compares. In a table of a million entries that saves a
+/// quarter of a look-up; loading ahead in the same way for recency_table::use gained nothing.
 #pragma once
 
 #include <memoized_prefetch/tables/key_index.hpp>
@@ -32,11 +32,11 @@ search_in_batches(const key_index<Allocator>& index, node_store<Key, Payload, Al
     using node = table_node<Key, Payload>;
     // Whether comparing keys cannot run code that changes the index.
     constexpr bool compares_plainly = noexcept(Traits::equal(std::declval<const Key&>(), std::declval<const Key&>()));
-    constexpr std::size_t batch = 16;     // about as many loads as a core has under way
-    std::array<std::size_t, batch> homes; // NOLINT(*-member-init): written before read, as the next
+    constexpr std::size_t batch = 16;     // about as many loads as a core can have in flight
+    std::array<std::size_t, batch> homes; // NOLINT(*-member-init): written before read, like the next two
     std::array<slot_id, batch> slots;     // NOLINT(*-member-init)
     std::array<node*, batch> nodes;       // NOLINT(*-member-init)
-    node nobody;                          // stands for a missing entry, so that nothing branches on whether it is there
+    node nobody;                          // stands for a missing entry, to avoid a branch on whether there is one
     const auto prefetch_cells = [&](std::size_t begin) {
         for (std::size_t at = 0; at < std::min(batch, tags.size() - begin); ++at) {
             homes[at] = index.prefetch(tags[begin + at]);
@@ -62,8 +62,8 @@ search_in_batches(const key_index<Allocator>& index, node_store<Key, Payload, Al
         bool same = true;
         for (std::size_t at = 0; at < count; ++at) {
             if constexpr (compares_plainly && std::is_scalar_v<Key>) {
-                // A key that is not there is compared with itself: users' functions see no key but those they gave. It
-                // picks one of two addresses, as a branch costs 4 ns per key if half of them are there.
+                // A missing key is compared with itself, so that the user's functions see only keys that the user gave.
+                // Selects one of two addresses, because a branch costs 4 ns per key if half of them are there.
                 const std::array<const Key*, 2> stored{&nodes[at]->key, &keys[begin + at]};
                 same &= Traits::equal(*stored[unsigned{slots[at] == no_slot}], keys[begin + at]);
             } else {

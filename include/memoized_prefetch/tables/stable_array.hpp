@@ -1,10 +1,10 @@
-/// stable_array: a growing array whose elements stay where they are.
+/// stable_array: a growing array whose elements keep their addresses.
 ///
 ///   m_blocks: [ block ][ block ][ block ]       512 elements a block; element i is [i / 512][i % 512]
 ///
 /// Growing copies nothing, and only the last block has unused room. In a std::vector, which grows by half, the nodes of
 /// a memo being filled took up to 20 bytes more per entry, and a reference to a node was valid only until the next
-/// entry. The price is a second load per access: the address of the block, which lies in the cache.
+/// entry. The price is a second load per access: the address of the block, which is in the cache.
 #pragma once
 
 #include <cstddef>
@@ -59,7 +59,7 @@ public:
         m_blocks.swap(other.m_blocks);
         std::swap(m_size, other.m_size);
     }
-    /// Needs the room of `reserve`.
+    /// Needs room from `reserve`.
     T& emplace_back() noexcept {
         T* const added = new (&(*this)[m_size]) T();
         ++m_size;

@@ -1,4 +1,4 @@
-"""What is attached to a remembered row, and which of it no longer shows what the database has."""
+"""Finds what is attached to a remembered row, and which of it has gone stale."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from .._relations.place import ATTRIBUTE, FIELDS_CACHE, MISSING, PREFETCHED, PRE
 
 @dataclass(frozen=True)
 class Edge:
-    """What a row has attached at a place: the rows there."""
+    """A place of a row, and the rows attached there."""
 
     place: Place
     rows: tuple[Any, ...]
 
 
 def edges_of(row: Any) -> Iterator[Edge]:
+    """Everything attached to a row."""
     for name, value in list(fields_cache(row).items()):
         if isinstance(value, Model):
             yield Edge(Place(FIELDS_CACHE, name), (value,))
@@ -34,6 +35,7 @@ def edges_of(row: Any) -> Iterator[Edge]:
 
 
 def rows_in(value: Any) -> tuple[Any, ...]:
+    """The model instances in an attached value: an instance, a list or an evaluated queryset."""
     if isinstance(value, QuerySet):
         value = value.__dict__.get("_result_cache") or ()
     members = value if isinstance(value, (list, tuple)) else (value,)
@@ -42,12 +44,13 @@ def rows_in(value: Any) -> tuple[Any, ...]:
 
 class Attached:
     """
-    What steps attach to the rows of each model.
+    What steps attach to the rows of each model, and which changes concern it.
 
     Args:
-        kept_links: The links that are still known, by the identity of their table.
+        steps: All steps that may have attached something to remembered rows.
+        kept_links: The links that are still remembered, by the identity of their table.
 
-    own: By model, the places that steps fill: they will do it again.
+    own: By model, the places that steps fill. If one is emptied, they will fill it again.
     """
 
     def __init__(self, changes: list[Change], steps: Collection[Step], kept_links: dict[Any, dict[Any, Any]]) -> None:
@@ -63,7 +66,7 @@ class Attached:
                 self._concerned[relation.model].append(step)
 
     def stale(self, row: Any) -> Iterator[Place]:
-        """The places that may have to show rows that they do not show now."""
+        """The places of a row where rows may be missing after the changes."""
         for step in self._concerned[type(row)]:
             for place in step.attached_at:
                 value = place.value_in(row)
@@ -73,10 +76,13 @@ class Attached:
 
 def matters(change: Change, steps: Collection[Step], streamed: Collection[type[Model]]) -> bool:
     """
-    Whether remembered rows may be or show those that changed.
+    Whether a change may concern remembered rows, or what is attached to them.
 
-    Jobs save the rows that they stream, and then no walk over all that is remembered is wanted for each chunk: of
-    such a model it is enough to know that no relation leads to it.
+    Jobs save the rows that they stream, which should not cost a walk over the whole memory for each chunk. So for a
+    streamed model, check first whether any relation leads to it.
+
+    Args:
+        streamed: The models of the chunks' own rows.
     """
     if not any(change.concerns(model) for model in streamed):
         return True

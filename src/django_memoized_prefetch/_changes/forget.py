@@ -1,9 +1,9 @@
 """
-Forgets rows that changed, with everything that follows from it.
+Forgets changed rows, and everything in memory that depends on them.
 
-A changed row has an entry in a memo, is attached to remembered rows of other tables, and is mentioned by links. Rows
-that users already have stay as they are: a remembered row that has something stale attached gives way to a copy without
-it, which the next chunk completes.
+A changed row may have an entry in a memo, be attached to remembered rows of other tables, and be mentioned by links.
+Rows that users already have are left alone: if a remembered row has something stale attached, it is replaced by a copy
+without it, which the next chunk completes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def forget(
     borrowed: Collection[tuple[int, str]],
 ) -> None:
     """
-    Forgets what changes made stale.
+    Forgets what the changes made stale.
 
     Args:
-        steps: All that attach to remembered rows.
-        borrowed: Reverse one-to-one caches, by id of the row and name, that lead to objects of chunks.
+        steps: All steps that may have attached something to remembered rows.
+        borrowed: The reverse one-to-one caches that lead to objects of chunks, as pairs of row id and cache name.
     """
     for context in contexts:
         kept_links = _forget_links(context, changes)
@@ -40,12 +40,12 @@ def forget(
 
 
 class _Walk:
-    """A walk over the remembered rows and all that hangs on them: what is stale, and what holds it."""
+    """Walks over the remembered rows and all that is attached to them, and notes what is stale and what holds it."""
 
     def __init__(self, changes: list[Change], attached: Attached, borrowed: Collection[tuple[int, str]]) -> None:
         self._changes, self._attached, self._borrowed = changes, attached, borrowed
         self._seen: dict[int, Any] = {}
-        self._holders: dict[int, list[tuple[Any, Edge]]] = defaultdict(list)  # by row: what it is attached to
+        self._holders: dict[int, list[tuple[Any, Edge]]] = defaultdict(list)  # by row id: what it is attached to
         self._keys_of: dict[Any, list[frozenset[Any] | None]] = {}
         self.detached: dict[int, set[Place]] = defaultdict(set)
         self.stale: set[int] = set()
@@ -63,7 +63,7 @@ class _Walk:
                 self.detached[id(row)] |= places
             for edge in edges_of(row):
                 if edge.place.container == FIELDS_CACHE and (id(row), edge.place.name) in self._borrowed:
-                    continue  # an object of a chunk, which is none of ours
+                    continue  # this leads to an object of a chunk, which is not remembered
                 for other in edge.rows:
                     self._holders[id(other)].append((row, edge))
                     pending.append(other)
@@ -75,7 +75,7 @@ class _Walk:
         return any(keys is None or row.pk in keys for keys in self._keys_of[model])
 
     def affected(self) -> set[int]:
-        """The rows that are stale or have something stale attached, at any depth."""
+        """The ids of rows that are stale or have something stale attached, at any depth."""
         affected = self.stale | set(self.detached)
         outdated = list(affected)
         while outdated:
@@ -106,13 +106,13 @@ def _forget_absences(context: Context, changes: list[Change]) -> None:
     for memo, model in list(context.memos.values()):
         for change in changes:
             if change.concerns(model):
-                # Of a memo by another column than the primary key it is not known which absence it was.
+                # If the memo's key is not the primary key, it is unknown which absences are stale: forget all.
                 keys = change.keys_by(model, memo.key_name)
                 memo.discard([key for key in memo.absences() if keys is None or key in keys])
 
 
 def _forget_links(context: Context, changes: list[Change]) -> dict[Any, dict[Any, Any]]:
-    """Returns the links that are still known."""
+    """Forgets stale links. Returns those still remembered, by the identity of their table."""
     kept = {}
     for identity, (links, relation, alone) in list(context.links.items()):
         for change in changes:
@@ -122,7 +122,7 @@ def _forget_links(context: Context, changes: list[Change]) -> dict[Any, dict[Any
 
 
 def _forget_links_of(links: Any, relation: Any, alone: bool, change: Change) -> None:
-    """`alone`: the links depend on nothing but their own table, so that each mentions all that it depends on."""
+    """Forgets stale links of one table. `alone` means that they depend only on that table and the rows they mention."""
     if change.concerns(link_fields(relation)[0]):
         links.clear()
     _forget_sources(links, relation, change)
@@ -143,7 +143,7 @@ def _forget_sources(links: Any, relation: Any, change: Change) -> None:
 
 
 def forget_sources(contexts: Iterable[Context], changes: Iterable[Change]) -> None:
-    """Forgets the links of rows that are themselves not remembered."""
+    """Forgets the links of changed source rows, which need not be remembered themselves."""
     for context in contexts:
         for links, relation, _ in list(context.links.values()):
             for change in changes:

@@ -1,4 +1,4 @@
-"""What this process saves and deletes while a run goes on."""
+"""`ChangeLog`: what this process saves and deletes during a run, as Django's signals report it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from .._memory.change import Change
 
-# Of more changed rows of one model than that it is no longer noted which they are.
+# With more changed rows of one model than this, any of its rows may have changed.
 MAX_CHANGES = 10_000
 ANY = object()
 
 
 class ChangeLog:
-    """Changes since the last chunk began. What a running chunk remembers until the next one begins is stale too."""
+    """Collects the changes since the last chunk began, those made while a chunk runs included."""
 
     def __init__(self) -> None:
         self._changed: dict[type[Model], set[Any]] = {}
 
     def listen(self) -> None:
-        # Weakly: the receivers do not keep this alive.
+        # Signals hold their receivers weakly, so they do not keep this log alive.
         post_save.connect(self._row_changed)
         post_delete.connect(self._row_changed)
         m2m_changed.connect(self._links_changed)
@@ -43,7 +43,7 @@ class ChangeLog:
             pks.add(pk)
 
     def take(self) -> list[Change]:
-        """The changes so far, which are then no longer in the log."""
+        """Returns the changes so far and empties the log."""
         if not self._changed:
             return []
         changed, self._changed = self._changed, {}
@@ -54,7 +54,13 @@ class ChangeLog:
 
 
 def changed_keys(model: type[Model], pks: Iterable[Any]) -> frozenset[Any]:
-    """Primary keys as rows have them: as of a form or a URL they may be text."""
+    """
+    The primary keys as rows hold them. The given ones may be text, for example from a form or a URL.
+
+    Raises:
+        TypeError: One of them is a model instance.
+        ValueError: One of them is not a valid key.
+    """
     keys = list(pks)
     for key in keys:
         if isinstance(key, Model):
@@ -64,5 +70,5 @@ def changed_keys(model: type[Model], pks: Iterable[Any]) -> frozenset[Any]:
     try:
         return frozenset(pk.to_python(key) for key in keys if key is not None)
     except ValidationError as error:
-        msg = f"invalidate: {keys!r} are no primary keys of {model.__name__}: {error.messages[0]}"
+        msg = f"invalidate: {keys!r} are not all primary keys of {model.__name__}: {error.messages[0]}"
         raise ValueError(msg) from error

@@ -1,0 +1,1 @@
+"""Builds model instances from result rows natively."""

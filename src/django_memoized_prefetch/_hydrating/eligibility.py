@@ -1,4 +1,4 @@
-"""May a model's rows be built natively, or does building an instance do more than store values?"""
+"""Decides whether the engine may build a model's rows: only if building an instance just stores values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .._stock import static_attribute, why_patched
 
 logger = logging.getLogger("django_memoized_prefetch")
 
-# What a descriptor may do when the value of a column is set: only to store it, under the column's name.
+# Setters of descriptors that only store a column's value under its name.
 FOREIGN_KEY_SET = ForeignKeyDeferredAttribute.__set__
 _PLAIN_SETS = (FileDescriptor.__set__, ImageFileDescriptor.__set__)
 _STOCK_RESULTS = ("results_iter", "get_converters", "apply_converters")
@@ -31,14 +31,14 @@ _INIT, _FROM_DB = Model.__init__, Model.from_db.__func__
 
 
 def why_not_native(queryset: QuerySet[Any], is_streamed: bool = False) -> str | None:
-    """Why Django has to build a queryset's rows itself, without asking its database; None when it need not."""
+    """Why Django has to build a queryset's rows, as far as its database does not matter; None if it need not."""
     if is_streamed and getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False):
-        return f"{queryset.model.__name__}: peers are fetched for, and only those that were read so far"
+        return f"{queryset.model.__name__}: its fetch mode covers only the rows read so far"
     return why_patched(ModelIterable, ("__iter__",)) or why_not_hydrated(queryset.query.model)
 
 
 def why_not_compiled(compiler: Any) -> str | None:
-    """Why a row might become values otherwise than Django's own compilers make them."""
+    """Why a row might be converted to values differently from Django's own compilers; None if not."""
     cls = type(compiler)
     for name in _STOCK_RESULTS:
         if getattr(cls, name) is not getattr(SQLCompiler, name):
@@ -47,7 +47,7 @@ def why_not_compiled(compiler: Any) -> str | None:
 
 
 def report(reason: str | None) -> None:
-    """Says once why Django builds rows of a model."""
+    """Logs a reason why Django builds rows, once."""
     if reason is not None and reason not in _reported:
         _reported.add(reason)
         logger.info("Rows are built by Django. %s", reason)
@@ -57,8 +57,8 @@ _reported: set[str] = set()
 
 
 def why_not_hydrated(model: Any) -> str | None:
-    """Why building an instance might be more than storing its values; None when it is not."""
-    # What the class's version does not tell.
+    """Why building an instance might do more than store its values; None if it does not."""
+    # The class's signature does not cover these, so check them every time.
     if type(model).__call__ is not type.__call__:
         return f"{model.__name__}: custom metaclass __call__"
     if base_module.ModelState is not ModelState:
@@ -78,7 +78,7 @@ def why_not_hydrated(model: Any) -> str | None:
     return known[3]
 
 
-# What was found out about a class: its fields, their names, its signature then, and the answer.
+# What is known about a class: its fields, their names, its signature at that time, and the answer.
 _known: WeakKeyDictionary[Any, tuple[Any, tuple[str, ...], Any, str | None]] = WeakKeyDictionary()
 
 
@@ -87,7 +87,7 @@ def _why_not(model: Any, fields: Any) -> str | None:
     if model.__new__ is not object.__new__:
         return f"{name}: custom __new__"
     if model._meta.abstract or inspect.isabstract(model) or not model.__dictoffset__:
-        return f"{name}: instances are not ordinary ones"
+        return f"{name}: the class is abstract, or its instances have no __dict__"
     if (patched := why_patched(Model, ("__init__", "from_db", "__setattr__", "__getattribute__"))) is not None:
         return f"{name}: {patched}"
     if model.__init__ is not _INIT:
@@ -97,7 +97,7 @@ def _why_not(model: Any, fields: Any) -> str | None:
         return f"{name}: custom from_db"
     after_model = model.__mro__[model.__mro__.index(Model) + 1 : -1]
     if any("__init__" in base.__dict__ for base in after_model):
-        return f"{name}: a base class behind Model has an __init__"
+        return f"{name}: a base class after Model has an __init__"
     if model.__setattr__ is not object.__setattr__ or model.__getattribute__ is not object.__getattribute__:
         return f"{name}: custom __setattr__ or __getattribute__"
     if static_attribute(model, "_state") is not None or not isinstance(

@@ -1,4 +1,4 @@
-"""Rows as model instances: built natively, unless their model customises how instances are built."""
+"""Iterables that build model instances natively, or leave it to Django if the model customises that."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from django.db.models.query import ModelIterable
 from .eligibility import report, why_not_compiled, why_not_native
 from .plan import hydrator_of
 
-# How many rows are asked of the driver at once when all of them are wanted anyway.
+# How many rows to fetch from the driver at a time if all are wanted anyway.
 ROWS_AT_ONCE = 2_000
 
 
 class NativeModelIterable(ModelIterable):  # type: ignore[misc]
-    """Gives what ModelIterable gives."""
+    """Yields exactly what ModelIterable yields, with rows built natively if possible."""
 
     def __iter__(self) -> Iterator[Any]:
         queryset = self.queryset
         reason = why_not_native(queryset, self.chunked_fetch)
         if reason is None:
-            db = queryset.db  # asked for once: a router may choose another replica every time
+            db = queryset.db  # asked once: a router may choose another replica each time
             compiler = queryset.query.get_compiler(using=db)
             reason = why_not_compiled(compiler)
         if reason is not None:
@@ -40,7 +40,7 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
                 try:
                     hydrator.build(prepare(rows), instances)
                 except Exception:
-                    yield from instances  # Django would have given those before it came to the row that failed
+                    yield from instances  # as Django would have before the row that failed
                     raise
                 yield from instances
         finally:
@@ -48,22 +48,22 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
 
 
 def close_results(results: Any) -> None:
-    """Closes the cursor that a compiler's results are read from; a list of all of them has none."""
+    """Closes the cursor behind a compiler's results, unless they are a list."""
     if inspect.isgenerator(results):
         if inspect.getgeneratorstate(results) == inspect.GEN_CREATED:
-            next(results, None)  # closing one that never began would not run its `finally`
+            next(results, None)  # close() would not run the `finally` of one that never began
         results.close()
 
 
 def with_native_rows(queryset: QuerySet[Any]) -> QuerySet[Any]:
-    """The queryset, which nobody else holds, with its rows built natively."""
+    """Makes a queryset that nobody else holds build its rows natively, and returns it."""
     queryset._iterable_class = native_iterable(queryset._iterable_class)
     return queryset
 
 
 @functools.lru_cache(maxsize=64)
 def native_iterable(iterable_class: type[Any]) -> type[Any]:
-    """An iterable class that gives the same, its rows built natively where it takes them from ModelIterable."""
+    """An iterable class with the same results, which builds rows natively wherever it uses ModelIterable."""
     if iterable_class is ModelIterable:
         return NativeModelIterable
     if not issubclass(iterable_class, ModelIterable) or issubclass(iterable_class, NativeModelIterable):

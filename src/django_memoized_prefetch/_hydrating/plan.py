@@ -1,4 +1,4 @@
-"""How the columns of a result become instances: what the engine's hydrator is told."""
+"""Plans for the engine's hydrator: how the columns of a result become model instances."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .._relation import cache_name_of
 from .._stock import static_attribute, why_patched
 from .eligibility import FOREIGN_KEY_SET, report, why_not_hydrated
 
-# A related object that all rows have is not set where the key is deferred.
+# Since Django 6.1, a known related object is not set on rows whose key is deferred.
 _LEAVES_DEFERRED = django.VERSION >= (6, 1)
 
 
 def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrator, Callable[[Any], Any]]:
     """
-    The builder of a result, and what makes of the driver's rows those that it takes.
+    The hydrator for a result, and a function that prepares the driver's rows for it.
 
     Args:
-        compiler: Has run the query, on the database `db`.
+        compiler: The compiler that has run the query, on the database `db`.
     """
     select, klass_info = compiler.select, compiler.klass_info
     first, last = klass_info["select_fields"][0], klass_info["select_fields"][-1]
@@ -43,7 +43,7 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     converters: Any = ()
     prepare = _as_they_are
     if _has_composites(compiler, expressions):
-        # Django's own converting, one row at a time.
+        # Let Django convert the values, one row at a time.
         prepare = lambda rows: compiler.results_iter([rows])  # noqa: E731
     else:
         converters = [
@@ -73,10 +73,13 @@ def _has_composites(compiler: Any, expressions: list[Any]) -> bool:
 
 def row_fields(model: type[Model], columns: list[tuple[int, str]]) -> tuple[tuple[int, str, bool], ...]:
     """
-    Which column of a row is which attribute, in the order in which Model.from_db sets them.
+    Which column of a row becomes which attribute, in the order in which Model.from_db sets them.
 
     Args:
-        columns: Position and name of those that were read.
+        columns: Position and name of each column that was read.
+
+    Returns:
+        For each: its position, the attribute, and whether that is a foreign key.
     """
     concrete = model._meta.concrete_fields
     if len(columns) == len(concrete):
@@ -93,13 +96,13 @@ def _is_foreign_key(model: type[Model], attname: str) -> bool:
 
 
 def _relation_plans(klass_info: dict[str, Any], select: Any, db: str, fetch_mode: Any) -> Iterator[Any]:
-    """What select_related reads from each row."""
+    """The plans for the related instances that select_related reads from each row."""
     related = klass_info.get("related_klass_infos", ())
     if not related:
         return
     mode = () if fetch_mode is None else (fetch_mode,)
     for info, populator in zip(related, get_related_populators(klass_info, select, db, *mode)):
-        # Of a single column Django's populator makes no row, when it has to reorder: its error is its own.
+        # If Django's populator has to reorder a single column, it fails; leave that error to it.
         is_stock = (
             type(populator) is RelatedPopulator
             and why_patched(RelatedPopulator, ("__init__", "populate")) is None
@@ -126,7 +129,7 @@ def _relation_plans(klass_info: dict[str, Any], select: Any, db: str, fetch_mode
 
 
 def _setter(function: Any) -> Any:
-    """Its name in `_state.fields_cache` if it only writes that, None if it does nothing; otherwise itself."""
+    """The name in `_state.fields_cache` if the function only writes there, None if it does nothing, or itself."""
     if isinstance(function, types.MethodType) and function.__func__ is FieldCacheMixin.set_cached_value:
         return cache_name_of(function.__self__)
     if isinstance(function, types.FunctionType) and function.__module__ == SQLCompiler.__module__:
@@ -137,7 +140,7 @@ def _setter(function: Any) -> Any:
 
 
 def _known_related(queryset: QuerySet[Any]) -> Callable[[Any, Any], None] | None:
-    """What related managers know of all their rows: the instance that these belong to."""
+    """A function that sets the instance that all rows of a related manager belong to; None if there is none."""
     if not queryset._known_related_objects:
         return None
     known = [

@@ -1,4 +1,4 @@
-"""How large a memo should be, from what it was asked for."""
+"""`Advice`: how large a memo should be, judging by the keys that were requested."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from django.db.models import Model, QuerySet
 
 from .._engine import Links, Memo
 
-# Rows that are looked at to tell what one takes.
+# How many rows are measured to estimate the size of one.
 SAMPLE = 16
-# Of what was found, the part by which an estimate may differ and still be called the same.
+# The share of the keys found that may be ignored in an estimate.
 NEGLIGIBLE = 0.001
 
 
 @dataclass(frozen=True)
 class Advice:
     """
-    What the `lru_cache_size` of one table did, and what another one would have done, all else being equal.
+    What the `lru_cache_size` of one table achieved, and what another would have achieved on the same chunks.
 
-    Keys are counted once per chunk, those without a row like all others. Only what gave way to other rows is *evicted*:
-    not what was cleared, invalidated, or found to be out of date. Figures are exact while a table has seen about a
-    thousand keys; beyond, some of the keys stand for all, and they are estimates, as a rule within 5 % of `fetched`.
+    Keys are counted once per chunk, whether or not they have a row. An entry counts as *evicted* only if it gave way to
+    others, not if it was cleared, invalidated or found out of date. Figures are exact for up to about a thousand keys
+    per table. Beyond that they are estimates from a sample of the keys, as a rule within 5 % of `fetched`.
 
-    `a + b` is what two tables did together, as if both had one `lru_cache_size`: sums, and the larger size and bound.
+    `a + b` treats two tables as if they shared one `lru_cache_size`: it adds the counts and takes the larger size and
+    bound.
 
-    kept: How many entries it keeps; None: all.
+    kept: How many entries the table keeps; None for all.
     fetched: Keys that were not in memory.
-    fetched_again: Of these, keys that had been there and were evicted. All others were fetched for the first time.
-    fetched_twice: How many different keys these are.
+    fetched_again: Those of them that had been in memory and were evicted. The others were fetched for the first time.
+    fetched_twice: How many different keys `fetched_again` counts.
     unavoidable: Keys that a memo of any size would have fetched.
-    largest: The most entries that were kept after a chunk.
-    entries, bytes: Entries now and, approximately, the bytes that they take with their values, without rows that are
-        attached to them.
-    exact: Whether the figures are no estimates.
-    found: ((size, keys), ...): how many keys more that size would have found than any smaller one.
+    largest: The most entries kept after any chunk.
+    entries, bytes: Current entries, and roughly the bytes that they take with their values but without attached rows.
+    exact: Whether the figures are exact, not estimates.
+    found: ((size, keys), ...): how many more keys a memo of that size would have found than the next smaller size.
     """
 
     kept: int | None = None
@@ -54,6 +54,7 @@ class Advice:
 
     @classmethod
     def of(cls, table: Memo | Links) -> Advice:
+        """The advice for one table, from its usage so far."""
         fetched, again, twice, largest, exact, own_bytes, found = table.usage()
         kept = table.bound
         avoidable = 0 if kept is None else sum(keys for size, keys in found if size > kept)
@@ -73,35 +74,35 @@ class Advice:
 
     @property
     def bytes_per_entry(self) -> int:
-        """0 when there is none."""
+        """Bytes per entry; 0 without entries."""
         return self.bytes // self.entries if self.entries else 0
 
     def fetched_with(self, size: int | None) -> int:
-        """How many keys would have been fetched with another `lru_cache_size`; None: with one that keeps all."""
+        """How many keys would have been fetched with this `lru_cache_size`; None for one that keeps all."""
         if size is None:
             return self.unavoidable
         return self.unavoidable + sum(keys for needed, keys in self.found if needed > size)
 
     @property
     def enough(self) -> int:
-        """The smallest `lru_cache_size` that would have fetched no more."""
+        """The smallest `lru_cache_size` that would have fetched no more keys."""
         kept = math.inf if self.kept is None else self.kept
         needed = _needed([one for one in self.found if one[0] <= kept], exact=self.exact)
         return max(1, min(needed, self.largest))
 
     @property
     def avoids(self) -> int | None:
-        """The smallest `lru_cache_size` that would have fetched nothing again; None when `kept` is as good."""
+        """The smallest `lru_cache_size` that would have fetched no key again; None if `kept` is as good."""
         if self.kept is None or not self.fetched_again:
             return None
         beyond = [one for one in self.found if one[0] > self.kept]
         if not beyond:
-            return None  # the size was smaller before
+            return None  # they were fetched again while the size was smaller
         return max(_needed(beyond, exact=self.exact), self.kept + 1)
 
     @property
     def half(self) -> int:
-        """How many keys would have been fetched with half the `lru_cache_size`, or half of all."""
+        """How many keys would have been fetched with half the `lru_cache_size`; if it is None, half of `largest`."""
         return self.fetched_with(max(1, (self.largest if self.kept is None else self.kept) // 2))
 
     @property
@@ -110,7 +111,7 @@ class Advice:
         return self.fetched_with(None if self.kept is None else 2 * self.kept)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """The figures as plain values, for JSON for example."""
         return {
             "kept": self.kept,
             "fetched": self.fetched,
@@ -154,7 +155,7 @@ class Advice:
         return f"{kept} kept; {twice}; {self._text(self.avoids)} would avoid it"
 
     def _text(self, size: int) -> str:
-        """An estimate is rounded up to three digits."""
+        """The size as text; an estimate is rounded up to three digits."""
         if self.exact or size == self.largest:
             return f"{size:,}"
         unit = 10 ** max(0, len(str(size)) - 3)
@@ -162,7 +163,7 @@ class Advice:
 
 
 def _needed(found: list[tuple[int, int]], *, exact: bool) -> int:
-    """The size that finds all of that, or nearly all where the largest sizes are chance."""
+    """The size that finds all these keys. For estimates nearly all, since the largest sizes may be chance."""
     if not found:
         return 0
     if exact:
@@ -172,16 +173,16 @@ def _needed(found: list[tuple[int, int]], *, exact: bool) -> int:
 
 
 def _bytes_of_one(table: Memo | Links) -> int:
-    """Of an entry's objects, by those used last."""
+    """The average bytes of an entry's objects, measured on those used last."""
     if isinstance(table, Memo):
         sizes = [_bytes_of_row(row) for _, row in table.rows(SAMPLE)]
     else:
-        sizes = [getsizeof(source) for source, _ in table.items(SAMPLE)]  # the targets' keys are in the rows
+        sizes = [getsizeof(source) for source, _ in table.items(SAMPLE)]  # the targets' keys belong to the rows
     return sum(sizes) // len(sizes) if sizes else 0
 
 
 def _bytes_of_row(row: Any) -> int:
-    """An instance with its values; rows attached to it are remembered for themselves, and small numbers are shared."""
+    """Bytes of an instance and its values. Attached rows have entries of their own, and small integers are shared."""
     state = row.__dict__.get("_state")
     total = getsizeof(row) + getsizeof(row.__dict__)
     if state is not None:

@@ -1,4 +1,4 @@
-"""Rows that were saved, deleted or otherwise changed."""
+"""`Change`: which rows of a model were saved, deleted or otherwise changed."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ class Change:
     """
     Rows of a model were saved, deleted or otherwise changed.
 
-    pks: Which; None: any.
+    model: Their model.
+    pks: Their primary keys; None if any row may have changed.
     """
 
     model: Any
     pks: frozenset[Any] | None
 
     def concerns(self, model: Any) -> bool:
-        """Whether rows of that model may be among those that changed: one of the two inherits from the other."""
+        """Whether rows of that model may have changed: it is the same model, or one inherits from the other."""
         mine, other = self.model._meta.concrete_model, model._meta.concrete_model
         return issubclass(other, mine) or issubclass(mine, other)
 
     def keys(self, model: Any) -> frozenset[Any] | None:
-        """The primary keys of that model's rows among those that changed; None: they are not known."""
+        """The primary keys of that model's changed rows; None if unknown."""
         mine, other = self.model._meta.concrete_model, model._meta.concrete_model
         return self.pks if has_key_of(mine, other) or has_key_of(other, mine) else None
 
     def keys_by(self, model: Any, key_name: str) -> frozenset[Any] | None:
-        """The same, of a column that may be another one."""
+        """Their values of `key_name`; None if unknown, as for any column but the primary key."""
         return self.keys(model) if [field.attname for field in pk_fields(model)] == [key_name] else None
 
 
 def has_key_of(model: Any, parent: Any) -> bool:
-    """Whether a row has the same primary key as its row of the parent model, or is of the same model."""
+    """Whether both are one model, or rows share their primary key with their row of the parent model."""
     while model is not parent:
         link = model._meta.pk.remote_field
         if link is None or not getattr(link, "parent_link", False):

@@ -1,4 +1,4 @@
-"""What is remembered for one database alias, tenant schema and scope."""
+"""`Context`: what is remembered for one database alias, tenant schema and scope."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from django.db.models import Model, QuerySet
 from .._engine import Links, Memo
 from .._relation import Relation
 
-# What is remembered for an alias, schema and scope is dropped whole when that many others were used since.
+# How many contexts are kept. The one that was used longest ago is dropped as a whole.
 MAX_CONTEXTS = 4
 
 
 class Context:
     """
-    What is remembered for one alias, schema and scope.
+    What is remembered for one database alias, tenant schema and scope.
 
-    used: When, last.
-    tables: Everything in `memos` and `links`, with its name in a report.
+    used: When it was used last, by the memory's clock.
+    memos: The memos with their models, by identity of the table.
+    links: The links with their relations, by identity of the table, and whether they depend on that table alone.
+    tables: Everything in `memos` and `links`, with its name in reports.
+    loaded: (config, memo) pairs whose prefetch_all has been read.
     """
 
     def __init__(self, used: int) -> None:
         self.used = used
         self.memos: dict[Any, tuple[Memo, type[Model]]] = {}
-        self.links: dict[Any, tuple[Links, Relation, bool]] = {}  # and whether they depend on their own table alone
+        self.links: dict[Any, tuple[Links, Relation, bool]] = {}
         self.tables: list[tuple[str, Memo | Links]] = []
-        self.loaded: set[Any] = set()  # (config, memo) pairs whose prefetch_all has been read
-        self._queries: dict[Any, Any] = {}  # of managers whose querysets may vary, the first
+        self.loaded: set[Any] = set()
+        self._queries: dict[Any, Any] = {}  # for managers whose querysets may vary, the first query
 
     def is_same_query(self, key: Any, queryset: QuerySet[Any]) -> bool:
-        """Whether a queryset asks what the first one of this key asked: only then are its rows the same."""
+        """Whether a queryset runs the same SQL as the first one with this key. Only then are its rows the same."""
         try:
             asked: Any = queryset.query.get_compiler(using=queryset.db).as_sql()
         except EmptyResultSet:

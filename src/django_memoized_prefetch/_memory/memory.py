@@ -1,4 +1,4 @@
-"""What is remembered: the memos and links of each database, schema and scope."""
+"""`Memory`: all memos and links of one MemoizedPrefetch, for each database, schema and scope."""
 
 from __future__ import annotations
 
@@ -27,27 +27,28 @@ logger = logging.getLogger("django_memoized_prefetch")
 
 class Memory:
     """
-    The memos of one MemoizedPrefetch.
+    The memos and links of one MemoizedPrefetch.
 
     Args:
-        size: How many rows are kept for lookups without a config.
+        size: How many rows of each table to keep for lookups without a config.
     """
 
     def __init__(self, size: int | None) -> None:
         self._size = size
         self._contexts: dict[Any, Context] = {}
         self._clock = count()
-        self._set_sizes: dict[type[Model], int | None] = {}  # by set_size, over what configs say
+        self._set_sizes: dict[type[Model], int | None] = {}  # from set_size(); they override configs
         self._latest_memo: dict[int, Memo] = {}  # by id of the config
         self._latest: dict[str, tuple[Memo, Links | None]] = {}  # by path of the lookup
-        self._past: dict[str, Advice] = {}  # of tables that were dropped, by name
+        self._past: dict[str, Advice] = {}  # of dropped tables, by name
 
     def context(self, alias: str, scope: Any) -> Context:
+        """The context of an alias, the connection's schema and a scope. A new one may push out the least recent."""
         connection = connections[alias]
         # django-tenants keeps both on the connection.
         schema = (getattr(connection, "schema_name", None), getattr(connection, "include_public_schema", None))
         key = (alias, schema, scope)
-        # Each step stands for itself: other threads may do the same at any time.
+        # Other threads may do the same at any time, so each statement must be safe by itself.
         now = next(self._clock)
         context = self._contexts.get(key) or self._contexts.setdefault(key, Context(now))
         context.used = now
@@ -75,12 +76,12 @@ class Memory:
         counters: Counters,
     ) -> Memo:
         """
-        The memo of a lookup's rows, with those of `prefetch_all` in it.
+        The memo of a lookup's rows, loaded first if `prefetch_all` is set.
 
         Args:
-            path: Of the lookup.
+            path: The path of the lookup.
             instance: The first object of the chunk.
-            counters: Count the query of `prefetch_all`.
+            counters: They count the query of `prefetch_all`.
         """
         identity = (*table.identity, *table.source.variant(instance))
         size = self.size_of(table.source.model, config)
@@ -88,7 +89,7 @@ class Memory:
         if known is not None:
             memo = known[0]
             if memo.bound is not None and (size is None or size > memo.bound):
-                memo.bound = size  # the largest, when several configs share a memo
+                memo.bound = size  # the largest one, if several configs share a memo
         else:
             memo = self._added(context, table, identity, size)
         if config is not None:
@@ -102,7 +103,7 @@ class Memory:
     def _added(self, context: Context, table: TableSpec, identity: Any, size: int | None) -> Memo:
         fresh = table.new_memo(size)
         memo = context.memos.setdefault(identity, (fresh, table.source.model))[0]
-        if memo is fresh:  # else another thread's came first
+        if memo is fresh:  # otherwise another thread was first
             context.tables.append((table.label, fresh))
         return memo
 
@@ -121,7 +122,7 @@ class Memory:
             size = self.size_of(spec.model, config)
             fresh = (Links(size), spec.relation, spec.are_alone(alias))
             known = context.links.setdefault(spec.identity, fresh)
-            if known is fresh:  # else another thread's came first
+            if known is fresh:  # otherwise another thread was first
                 context.tables.append((spec.label, fresh[0]))
         self._latest[path] = (memo, known[0])
         return known[0]
@@ -134,10 +135,10 @@ class Memory:
         custom_below: tuple[Any, ...],
         counters: Counters,
     ) -> None:
-        """Reads the rows of `prefetch_all` for the connection as it is now, for the lookups with these paths."""
+        """Reads the rows of `prefetch_all`, for these lookup paths and the current state of the connection."""
         source, queryset = config_rows(config), config.get_queryset()
         if why_not_stock(queryset) is not None:
-            return  # Django will ask for these rows
+            return  # Django will read these rows
         context = self.context(queryset.db, scope)
         table = TableSpec(source, source.model._meta.pk.attname, custom_below)
         identity = (*table.identity, None, False)
@@ -159,24 +160,24 @@ class Memory:
     ) -> list[Any]:
         for loaded, identity in list(context.loaded):
             if loaded == id(config) and identity[2] == table.custom_below:
-                return [row for _, row in context.memos[identity][0].rows()]  # read before, by another key
+                return [row for _, row in context.memos[identity][0].rows()]  # already read, under another key
         queryset = config.get_queryset() if instance is None else hinted(config.get_queryset(), instance)
         size = self.size_of(config.model, config)
         queries = QueryCount()
         with queries.on(queryset.db):
-            # One more than is kept, to know whether there are more; databases take 64 bits.
+            # One row more than is kept shows whether there are more. Databases accept 64-bit limits.
             limited = queryset.all() if size is None else queryset[: min(size + 1, sys.maxsize)]
             all_rows = list(with_native_rows(limited))
         counters.add_queries(queries.queries)
         if size is not None and len(all_rows) > size:
             logger.warning(
-                "%s: prefetch_all read the first %d rows only, as many as lru_cache_size", config.model.__name__, size
+                "%s: prefetch_all read only the first %d rows, because of lru_cache_size", config.model.__name__, size
             )
         return all_rows[:size]
 
     def clear(self) -> None:
         dropped, self._contexts = self._contexts, {}
-        contexts = list(dropped.values())  # to which other threads may add
+        contexts = list(dropped.values())  # a copy: other threads may add to it
         self._past = self._advice_of(contexts)
         for context in contexts:
             for memo, _ in list(context.memos.values()):
@@ -187,11 +188,11 @@ class Memory:
     # --- for reports and for `memoized_objects`
 
     def advice(self) -> dict[str, Advice]:
-        """By name of the table: all of that name together, also those dropped since."""
+        """The advice by table name. Tables of one name are added up, including those dropped."""
         return self._advice_of(self.contexts(), now=True)
 
     def _advice_of(self, contexts: Iterable[Context], *, now: bool = False) -> dict[str, Advice]:
-        """What the past and these contexts tell; unless they go on `now`, nothing is in their tables any more."""
+        """Past advice plus that of these contexts. Without `now`, they are being dropped and count as empty."""
         advice = dict(self._past)
         for context in contexts:
             for name, table in list(context.tables):
@@ -202,11 +203,11 @@ class Memory:
         return advice
 
     def latest(self, path: str) -> tuple[Memo | None, Links | None]:
-        """The memo and links that a lookup used last."""
+        """The memo and links that a lookup used last, if any."""
         return self._latest.get(path, (None, None))
 
     def rows_of(self, config: MemoizedPrefetchConfig | None, path: str | None) -> list[tuple[Any, Any]]:
-        """The rows, by primary key, of the memo that a config used last, or else a lookup."""
+        """Pairs of primary key and row, from the memo that the config used last; without a config, the lookup."""
         memo = self._latest_memo.get(id(config)) if config is not None else self.latest(path or "")[0]
         return [] if memo is None else [(row.pk, row) for _, row in memo.rows()]
 

@@ -1,4 +1,4 @@
-"""What makes a table of remembered rows or links: what is in it, and who shares it."""
+"""Specifications of the tables of remembered rows and links: what they hold, and which lookups share them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .._relation import Relation, is_data_descriptor, pk_fields
 @dataclass(frozen=True)
 class TableSpec:
     """
-    A table of remembered rows.
+    Describes a table of remembered rows.
 
-    source: Where they are read from.
+    source: Where the rows are read from.
     key_name: The attribute that they are found by.
-    custom_below: What is attached to them that other lookups must not see.
+    custom_below: Lookups that attach to these rows what other lookups must not see.
     """
 
     source: RowSource
@@ -29,12 +29,12 @@ class TableSpec:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """Rows with equal ones are shared."""
+        """Lookups whose tables have equal identities share rows."""
         return (self.source.identity, self.key_name, self.custom_below)
 
     @property
     def label(self) -> str:
-        """What the memo is called in a report."""
+        """The name of the table in reports."""
         name = self.source.model.__name__
         source = self.source.identity[0]
         return name if source == "base" else f"{name} ({source})"
@@ -49,12 +49,13 @@ class TableSpec:
 @dataclass(frozen=True)
 class LinkSpec:
     """
-    A table of remembered links of a many-to-many.
+    Describes a table of remembered links of a many-to-many.
 
-    identity: Links with equal ones are shared.
-    model: That of the targets.
-    name: What `through_model_source_target_cache` calls them: the through model and its two columns.
-    are_alone: Whether, read from this database, they depend on the through table alone.
+    identity: Lookups whose tables have equal identities share links.
+    relation: The many-to-many.
+    model: The model of the targets.
+    name: Their name in `through_model_source_target_cache`: the through model and its two columns.
+    are_alone: Tells for a database alias whether links read from it depend on the through table alone.
     """
 
     identity: tuple[Any, ...]
@@ -65,5 +66,5 @@ class LinkSpec:
 
     @property
     def label(self) -> str:
-        """What they are called in a report."""
+        """The name of the table in reports."""
         return f"{self.relation.label} links"

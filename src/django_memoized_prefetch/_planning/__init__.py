@@ -1,0 +1,1 @@
+"""Decides how each lookup is attached to each model."""

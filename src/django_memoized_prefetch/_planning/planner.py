@@ -1,4 +1,4 @@
-"""From lookups and the classes of objects to steps, each of which is planned once."""
+"""`Planner`: decides once, for each lookup and model class, which step attaches it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .._stock import why_not_stock_prefetch
 
 class Planner:
     """
-    The steps of one tree of lookups. What is planned for one model changes nothing for another.
+    Plans and caches the steps of one tree of lookups, for each model class independently.
 
     Args:
-        report: Told of each step that is new, or that has become another one.
+        report: Called with each step that is new or replaces another.
     """
 
     def __init__(self, tree: Tree, report: Callable[[Step], None]) -> None:
@@ -31,33 +31,33 @@ class Planner:
         self._later: dict[Step, frozenset[Any]] = {}
 
     def why_by_django(self, rows: Sequence[Any]) -> str | None:
-        """Why Django has to do a whole chunk."""
+        """Why Django has to process the whole chunk; None if it need not."""
         if (reason := why_not_stock_prefetch()) is not None:
             return reason
         for cls, members in group_by_class(rows):
             if not issubclass(cls, Model) and isinstance(members[0], Model):
-                return f"a {cls.__name__} stands for an instance"
+                return f"a {cls.__name__} takes the place of an instance"
         return self._tree.clash
 
     def step(
         self, lookup: Lookup, model: type[Model], parent: Step | None = None, instance: Model | None = None
     ) -> Step:
         """
-        How a lookup is attached to the objects of a class.
+        The step that attaches a lookup to the objects of a class.
 
         Args:
-            parent: The step that attached these objects; None for those of the chunk.
-            instance: One of them, if there are some already.
+            parent: The step that attached these objects; None for the chunk's own.
+            instance: One of the objects, if there are any yet.
 
         Raises:
-            AttributeError, ValueError: The lookup does not fit the model, with what was expected.
+            AttributeError, ValueError: The lookup does not fit the model. The message says what was expected.
         """
         step = self._steps.get((lookup, model))
         if step is None:
             given = None if parent is None else parent.gives(lookup.name)
             fresh = plan(lookup, model, given, instance)
             step = self._steps.setdefault((lookup, model), fresh)
-            if step is fresh:  # else another thread's came first
+            if step is fresh:  # otherwise another thread was first
                 self._report(step)
         return step
 
@@ -65,7 +65,7 @@ class Planner:
         return list(self._steps.values())
 
     def check(self, lookup: Lookup, model: type[Model], parent: Step | None = None) -> None:
-        """Raises where a lookup below this one does not fit, as far as models tell that."""
+        """Raises if a lookup below this one does not fit, as far as the models alone can tell."""
         for below in lookup.below.values():
             step = self.step(below, model, parent)
             check_to_attr(step)
@@ -73,7 +73,7 @@ class Planner:
                 self.check(below, step.row_model, step)
 
     def settled(self, step: Step, instance: Model) -> Step:
-        """The step to take now that its turn has come."""
+        """The final step to take, known only when its turn has come."""
         now = step.settled(instance)
         if now is not step:
             self._replace(step, now)
@@ -83,26 +83,28 @@ class Planner:
         self, step: Step, objects: Sequence[Any], remembered: bool, context: Callable[[str], Context]
     ) -> tuple[Step, QuerySet[Any] | None]:
         """
-        Looks at the queryset that a manager of the project's own gives, as at one that the user gives.
+        Checks the queryset of a custom manager, as if the user had given it.
 
         Args:
-            objects: Those that Django would ask the manager for.
-            context: What is remembered of a database alias.
+            objects: The objects to attach to.
+            remembered: Whether the objects are remembered rows.
+            context: From a database alias to what is remembered for it.
 
         Returns:
-            The step to take, and the manager's queryset for these objects: asked again, it may give another one.
+            The step to take, and the manager's queryset for these objects, since the manager may return another when
+            asked again. The queryset is None if it is not needed.
         """
         varies = step.row_source.varies
         fresh = step.not_attached(objects)
         if not fresh and not (remembered and varies):
-            return step, None  # what is remembered shows what the manager gave then, and may give otherwise now
+            return step, None  # only a varying manager may return something else now than is remembered
         queryset = step.row_source.make((fresh or objects)[0])
         now = _judged(step, queryset)
         if varies and not now.by_django and (now.table is not None or remembered):
             key = (step.row_source.identity, step.relation.label)
             if not context(queryset.db).is_same_query(key, queryset):
                 name = step.row_source.model.__name__
-                reason = f"{name}'s manager gives another queryset than for a chunk before; scope= tells tenants apart"
+                reason = f"{name}'s manager returned another queryset for an earlier chunk; scope= tells tenants apart"
                 now = left_to_django(step, reason)
         if now is not step:
             self._replace(step, now)
@@ -120,12 +122,12 @@ class Planner:
         if known is None:
             found: set[Any] = set()
             model = step.row_model
-            self._later[step] = frozenset()  # for lookups that managers repeat without end
+            self._later[step] = frozenset()  # ends the recursion if managers repeat lookups forever
             for below in step.lookup.below.values() if model is not None else ():
                 try:
                     deeper = self.step(below, model, step)  # type: ignore[arg-type]
                 except (AttributeError, ValueError):
-                    continue  # raised when there are objects to attach it to
+                    continue  # the error is raised once there are objects to attach to
                 found |= {identity_of(deeper)} if deeper.is_to_one else set()
                 found |= self.later_tables(deeper)
             known = self._later[step] = frozenset(found)
@@ -133,17 +135,18 @@ class Planner:
 
 
 def asks_manager(step: Step) -> bool:
-    """Whether a manager of the project's own has yet to be asked for its queryset, which takes an instance."""
+    """Whether a custom manager must be asked for its queryset now, since that needs an instance."""
     source = step.source
     return source is not None and source.of_manager and not step.by_django and (source.varies or not step.is_judged)
 
 
 def identity_of(step: Step) -> Any:
-    """Steps with equal ones share a table."""
+    """What steps that share a table have in common."""
     return step if step.table is None else step.table.identity
 
 
 def plan(lookup: Lookup, model: type[Model], given: Given | None, instance: Model | None) -> Step:
+    """Makes the step for a lookup and a model. Raises AttributeError or ValueError if they do not fit."""
     relation = relation_for(lookup, model, instance)
     step: Step = relation.kind(lookup, relation, given)
     if lookup.to_attr_given and lookup.to_attr is None and not step.by_django:
@@ -157,7 +160,7 @@ def left_to_django(step: Step, reason: str) -> ByDjango:
 
 
 def _judged(step: Step, queryset: QuerySet[Any]) -> Step:
-    """The step for what a manager's queryset holds; itself, when it was judged before and nothing stands against it."""
+    """The step for a manager's queryset; the same step if it was judged before and still has no obstacle."""
     judged = copy(step)
     config = step.lookup.config
     reason = judged.judge(queryset, whole=config is not None and config.prefetch_all)

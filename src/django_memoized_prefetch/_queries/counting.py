@@ -1,4 +1,4 @@
-"""Counts the statements that run."""
+"""Counts SQL statements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connections
 
 
 class QueryCount:
-    """Counts the statements of a `with` block, with those that Django's own prefetches run in it."""
+    """Counts the statements that run in a `with` block, Django's own prefetches included."""
 
     def __init__(self) -> None:
         self.queries = 0

@@ -13,18 +13,18 @@ from .sources import fetches_otherwise
 
 
 def load_missing(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
-    """Loads a column of those instances that have it deferred."""
+    """Loads a column for those instances that have it deferred."""
     if deferred := [one for one in instances if attname not in one.__dict__]:
         load_deferred(deferred, attname, count)
 
 
 def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
-    """Loads one deferred column of many instances with one query, as each would load it for itself."""
+    """Loads a deferred column of many instances, with one query per class and database instead of one per instance."""
     groups: dict[tuple[type[Model], str | None], list[Any]] = defaultdict(list)
     for instance in instances:
         state = instance._state
         if state.db is None or getattr(state, "sealed", False) or fetches_otherwise(state):
-            getattr(instance, attname)  # Django's own answer: an error, a warning, or the peers' values too
+            getattr(instance, attname)  # Django raises, warns, or loads the peers' values too
         elif attname not in instance.__dict__:
             groups[type(instance), state.db].append(instance)
     for (model, db), members in groups.items():
@@ -37,8 +37,8 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
         for member in members:
             if member.pk in values:
                 setattr(member, attname, values[member.pk])
-                for field in keys:  # read anew with it, which drops the row that it leads to
+                for field in keys:  # Django drops the related row with every reload
                     if field.is_relation and field.is_cached(member):
                         field.delete_cached_value(member)
             else:
-                getattr(member, attname)  # the row is gone: Django says so
+                getattr(member, attname)  # the row is gone: Django raises

@@ -1,4 +1,4 @@
-"""May rows of this queryset be asked for by keys, and remembered?"""
+"""Decides whether rows of a queryset may be read by key and remembered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._stock import why_not_stock
 
 
 def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
-    """Why a row of this queryset may depend on the other keys asked for, or on the link; None when it cannot."""
+    """Why a row of this queryset may depend on the other keys or on the link it is read for; None if it cannot."""
     query = queryset.query
     if query.combinator:
         return f"the queryset is a {query.combinator}"
@@ -45,7 +45,7 @@ def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
 
 
 def why_not_referring(queryset: QuerySet[Any]) -> str | None:
-    """Why rows that refer to objects cannot be asked for by these objects' keys; None when they can."""
+    """Why rows that refer to objects cannot be read by the objects' keys; None if they can."""
     if queryset.query.combinator:
         return f"the queryset is a {queryset.query.combinator}"
     return why_not_stock(queryset)
@@ -57,7 +57,7 @@ def aggregates(queryset: QuerySet[Any]) -> bool:
 
 
 def why_not_linked(queryset: QuerySet[Any], through: Any) -> str | None:
-    """For a many-to-many through that model: why what the queryset says of a row may be different for each link."""
+    """Why a target row of a many-to-many with that through model may differ from link to link; None if it cannot."""
     query = queryset.query
     if aggregates(queryset):
         return "the queryset aggregates"
@@ -66,7 +66,7 @@ def why_not_linked(queryset: QuerySet[Any], through: Any) -> str | None:
             return "the queryset joins the through table"
         field = getattr(join, "join_field", None)
         if field is not None and not isinstance(field, ForeignObject):
-            return "the queryset joins a table with many rows for one"
+            return "the queryset joins a table that may have several rows per object"
     for order in query.order_by:
         if isinstance(order, OrderBy):
             order = order.expression
@@ -84,7 +84,7 @@ def all_expressions(expressions: Iterable[Any]) -> Iterator[Any]:
             continue
         yield expression
         if isinstance(expression, Subquery):
-            continue  # a statement of its own, which sees one row of this one at a time
+            continue  # a statement of its own, which sees one outer row at a time
         if hasattr(expression, "get_source_expressions"):
             pending += expression.get_source_expressions()
         pending += getattr(expression, "children", ())

@@ -1,4 +1,4 @@
-"""Does the database find the same keys equal that Python does?"""
+"""Finds out whether the database and Python agree on which keys are equal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .keys import column_type_of, is_integer_type
 
 def equals_as_python(field: Any, connection: Any) -> bool:
     """
-    Whether values of the field's column that the database finds equal are equal in Python too.
+    Whether values that the database considers equal in this column are equal in Python too.
 
-    Of integers, and of UUIDs that the database knows as such, that is so. Text may be compared without case or trailing
-    blanks, and a UUID be written in several ways; a NaN may equal itself.
+    That is certain only for integers and native UUIDs. The database may ignore case or trailing blanks in text, store
+    one UUID in several spellings, or consider NaN equal to itself.
     """
     field = value_field(field)
     column_type = column_type_of(field, connection.alias)
@@ -33,10 +33,11 @@ def check_asked_for(
     relation: Relation, rows: Sequence[Any], row_key: str, keys: Sequence[Any], objects: Sequence[Any]
 ) -> None:
     """
-    Raises what Django raises when the database returns a row for a key that no object has.
+    Raises KeyError, as Django does, if the database returned a row for a key that no object has.
 
     Args:
-        row_key: The attribute of the rows that was asked for by the keys, some of those that the objects have.
+        row_key: The attribute of the rows that the query compared with the keys.
+        keys: The keys in the query: some of those that the objects have.
     """
     asked = set(keys)
     if not any(value not in asked for value, _ in group_by_value(rows, row_key)):
@@ -46,7 +47,7 @@ def check_asked_for(
         if value not in asked:
             msg = (
                 f"{relation.label}: the database returned a row whose {row_key} is {value!r}, but none of the objects "
-                f"has that {relation.key_name}. It compares these values otherwise than Python does: without case or "
-                "trailing blanks, for example."
+                f"has that {relation.key_name}. It compares these values differently from Python, for example ignoring "
+                "case or trailing blanks."
             )
             raise KeyError(msg)

@@ -1,4 +1,4 @@
-"""`column IN (keys)` without what Django pays per key: key lists, batches, limits."""
+"""Queries of the form `column IN (keys)` without Django's cost per key, in batches that the database accepts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from .._stock import why_overridden_once
 
 class KeyIn(In):  # type: ignore[misc]
     """
-    `column IN (keys)` for keys that are distinct, not null, and as the column gave them: no resolving, cleaning and
-    deduplicating of each, which costs Django 2.5 us per key, more than twice what the database takes for it.
+    `column IN (keys)` for distinct, non-null keys with the values that the column gave.
+
+    It skips resolving, cleaning and deduplicating each key, which costs Django 2.5 us per key: more than twice the time
+    of the database.
     """
 
     def __init__(self, lhs: Any, rhs: Sequence[Any], neighbours: bool = False) -> None:
-        # Past Lookup.__init__, which prepares every key.
+        # Skips Lookup.__init__, which prepares every key.
         self.lhs, self.rhs, self.neighbours = lhs, rhs, neighbours
         self.bilateral_transforms: list[Any] = []
 
@@ -44,8 +46,8 @@ class KeyIn(In):  # type: ignore[misc]
         elif self.neighbours and kinds == {int} and is_integer_type(column_type) and (ends := as_range(keys)):
             return f"{sql} BETWEEN %s AND %s", (*params, *ends)
         if connection.vendor == "sqlite" and (text := as_json(column_type, keys, kinds)) is not None:
-            # One parameter instead of thousands: 0.45 instead of 1.0 us per key in Python and SQLite's parser together,
-            # and the statement is the same every time, so that the driver does not prepare it anew.
+            # One parameter instead of thousands: 0.45 instead of 1.0 us per key in Python and SQLite's parser together.
+            # The statement is the same every time, so the driver need not prepare it again.
             return f"{sql} IN (SELECT value FROM json_each(%s))", (*params, text)
         if connection.vendor == "postgresql" and (array := as_array(column_type, keys, kinds)):
             placeholder, text = array
@@ -60,12 +62,12 @@ def with_keys(
     neighbours: bool = False,
 ) -> QuerySet[Any]:
     """
-    What `ask(queryset, keys)` gives, without the cost of preparing every key.
+    The queryset that `ask(queryset, keys)` returns, without the cost of preparing every key.
 
     Args:
-        ask: Adds a condition `column IN (keys)`, as Django does.
-        neighbours: The keys may be given by the first and the last, where they are all the integers between. Only of a
-            table that nothing is joined to: the database may take a range for another share of the rows.
+        ask: Adds a condition `column IN (keys)` as Django does.
+        neighbours: Allows BETWEEN instead of IN for keys that are consecutive integers. Only for a table without joins:
+            the database may estimate the share of rows in a range differently.
     """
     asked = ask(queryset, keys[:1])
     before = {id(node.children[at]) for node, at in _conditions(queryset.query.where)}
@@ -79,7 +81,7 @@ def with_keys(
 
 
 def _conditions(where: WhereNode) -> Iterator[tuple[WhereNode, int]]:
-    """Every condition, as the node that it is a child of, and its position there."""
+    """Every condition, as its parent node and its position there."""
     for at, child in enumerate(where.children):
         if isinstance(child, WhereNode):
             yield from _conditions(child)
@@ -88,7 +90,7 @@ def _conditions(where: WhereNode) -> Iterator[tuple[WhereNode, int]]:
 
 
 def is_key_list(condition: Any) -> bool:
-    """Whether it is Django's `column IN (values)`, of a field that makes parameters of its values as Django's own."""
+    """Whether it is Django's `column IN (values)`, of a field that makes parameters as Django's own do."""
     if type(condition) not in (In, RelatedIn) or not isinstance(condition.rhs, list):
         return False
     column = getattr(condition.lhs, "target", None)
@@ -99,20 +101,21 @@ _PREPARING = ("get_prep_value", "get_db_prep_value", "get_db_prep_save")
 
 
 def by_name(name: str) -> Callable[[QuerySet[Any], Sequence[Any]], QuerySet[Any]]:
-    """Asks for the rows whose column is among the keys."""
+    """An `ask` for the rows whose column is among the keys."""
     return lambda queryset, keys: queryset.filter(**{f"{name}__in": keys})
 
 
 def by_relation(name: str) -> Callable[[QuerySet[Any], Sequence[Any]], QuerySet[Any]]:
-    """Asks for the rows of a relation to many, as Django's prefetch does."""
+    """An `ask` for the rows of a relation to many, as in Django's prefetch."""
     return lambda queryset, keys: _filter_prefetch_queryset(queryset._chain(), name, keys)
 
 
 def as_range(keys: Sequence[int]) -> tuple[int, int] | None:
     """
-    The first and the last of distinct keys that are all the integers between them, as a chunk's often are.
+    The smallest and the largest of distinct keys if they are consecutive, as in a chunk they often are; None if not.
 
-    One walk through an index instead of a search for each key: links take 0.80 instead of 1.17 us per source on SQLite.
+    A range takes one walk through an index instead of a search per key: on SQLite, links take 0.80 instead of 1.17 us
+    per source.
     """
     first, last = min(keys), max(keys)
     whole = last - first + 1 == len(keys) > 1 and first >= -(2**63) and last < 2**63
@@ -120,25 +123,25 @@ def as_range(keys: Sequence[int]) -> tuple[int, int] | None:
 
 
 def as_json(column_type: str, keys: Sequence[Any], kinds: set[type]) -> str | None:
-    """The keys as one JSON array, if SQLite reads the very same values from it; None if not."""
+    """The keys as one JSON array; None if SQLite would not read exactly these values from it."""
     if sqlite3.sqlite_version_info < (3, 38):
         return None  # json_each might not be there
     if kinds == {int} and is_integer_type(column_type):
         return json.dumps(keys) if min(keys) >= -(2**63) and max(keys) < 2**63 else None
     if kinds == {str} and column_type.partition("(")[0] in ("varchar", "char", "text"):
         text = json.dumps(keys)
-        return None if "\\u0000" in text or "\\ud" in text else text  # a string's end, and what is no Unicode text
+        return None if "\\u0000" in text or "\\ud" in text else text  # NUL ends a string; half a surrogate is no text
     return None
 
 
 @functools.lru_cache(maxsize=1024)
 def column_type_of(field: Any, alias: str) -> str:
-    """What the column is to the database, in small letters; "" where that is not known."""
+    """The column's type in the database, in lower case; "" if unknown."""
     return (field.db_type(connections[alias]) or "").lower()
 
 
 def is_integer_type(column_type: str) -> bool:
-    """Of all databases; such as "integer", "bigint unsigned", "integer auto_increment"."""
+    """Whether a type of any database is an integer type, such as "bigint unsigned" or "integer auto_increment"."""
     return column_type.partition(" ")[0] in _INTEGER_TYPES
 
 
@@ -150,14 +153,15 @@ INTEGER_BOUNDS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 
 def as_array(column_type: str, keys: Sequence[Any], kinds: set[type]) -> tuple[str, str] | None:
     """
-    The keys as PostgreSQL's text of an array: a placeholder for it, with a cast where one is needed, and the text.
+    The keys as one PostgreSQL array in text form.
 
-    With 100 to 300,000 keys a row costs 1.1 to 2.2 us so, 3.5 to 7.6 us with a parameter for each; with fewer the same.
-    Strings stay an untyped text: PostgreSQL then compares it as it would compare the column with a literal, whatever
-    type, domain, enumeration or collation the column has.
+    With 100 to 300,000 keys, a row then costs 1.1 to 2.2 us, instead of 3.5 to 7.6 us with one parameter per key. With
+    fewer keys there is no difference. Strings get no cast, so PostgreSQL compares them with the column as it would a
+    literal, whatever the column's type, domain, enumeration or collation.
 
     Returns:
-        None for keys of other types, and for integers that the column's type cannot hold.
+        The placeholder, with a cast if one is needed, and the text. None for keys of other types, and for integers that
+        the column's type cannot hold.
     """
     if kinds == {int}:
         bound = INTEGER_BOUNDS.get(column_type, 0)
@@ -170,7 +174,7 @@ def as_array(column_type: str, keys: Sequence[Any], kinds: set[type]) -> tuple[s
         quoted = [key.replace("\\", "\\\\").replace('"', '\\"') for key in keys]
         text = '{"' + '","'.join(quoted) + '"}'
         if "\0" not in text and _is_encodable(text):
-            return "%s", text  # else one parameter each, so that the driver says of each what it says under Django
+            return "%s", text  # otherwise one parameter per key, so that the driver fails as under Django
     return None
 
 
@@ -183,7 +187,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def is_stored_as_is(field: Field[Any, Any], kinds: set[type]) -> bool:
-    """Whether the column's parameters are the very Python values."""
+    """Whether the field passes Python values of these types to the driver unchanged."""
     cls = type(field)
     if isinstance(field, IntegerField):
         kind: type = int
@@ -200,11 +204,11 @@ def is_stored_as_is(field: Field[Any, Any], kinds: set[type]) -> bool:
     return stock and kinds == {kind}
 
 
-# --- what a statement can hold -------------------------------------------------------------------------------------
+# --- limits of a statement -----------------------------------------------------------------------------------------
 
 
 def batches(keys: Sequence[Any], queryset: QuerySet[Any]) -> Iterator[Sequence[Any]]:
-    """The keys in as few lists as the database takes parameters."""
+    """Splits the keys into as few lists as the database's parameter limit allows."""
     limit = parameter_limit(connections[queryset.db])
     if limit is None or len(keys) * 2 < limit:
         yield keys
@@ -217,9 +221,9 @@ def batches(keys: Sequence[Any], queryset: QuerySet[Any]) -> Iterator[Sequence[A
 
 def parameter_limit(connection: Any) -> int | None:
     """
-    How many parameters one statement can have; None when there is no limit.
+    How many parameters one statement may have; None for no limit.
 
-    Of SQLite the library itself is asked, since Django 4.2 and 5.2 say 999, which has not been the default since 2020.
+    For SQLite, ask the library itself: Django 4.2 and 5.2 say 999, which has not been the default since 2020.
     """
     if connection.vendor == "sqlite":
         connection.ensure_connection()

@@ -1,4 +1,4 @@
-"""Reads rows by key, in as few queries as the database allows."""
+"""Reads rows by key, with as few queries as the database allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .sources import RowSource, base_rows
 
 
 def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance: Model) -> list[Any]:
-    """The rows whose `field_name` is among the keys, in no order, as few queries as the database allows."""
+    """The rows whose `field_name` is among the keys, in no particular order."""
     rows = _rows_of(source.queryset(instance), field_name, keys)
     if source.fallback_to_base_manager and len(rows) < len(keys):
         found = {getattr(row, field_name) for row in rows}
@@ -25,9 +25,9 @@ def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance
 
 def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> list[Any]:
     if queryset.query.is_sliced:
-        return []  # read whole before; what is not in the slice is not there
+        return []  # the slice has been read whole, so it has no rows for other keys
     if VERSION >= (5, 0) or not queryset.query.order_by:
-        queryset.query.clear_ordering()  # before, Django takes the first of several rows that a join makes
+        queryset.query.clear_ordering()  # before 5.0, if a join repeats a row, Django takes the first
     rows: list[Any] = []
     for batch in batches(keys, queryset):
         rows += with_native_rows(with_keys(queryset, by_name(field_name), batch))

@@ -1,4 +1,4 @@
-"""Where rows are read from: a manager, a given queryset, a config."""
+"""`RowSource`: where rows are read from, be it a manager, a given queryset or a config."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ class RowSource:
     Where rows of a model are read from.
 
     identity: Relations whose sources have equal identities share rows.
-    make: From the first instance of a chunk, as a hint to the router, to a queryset that nobody else holds.
-    custom: The queryset is the user's own: it says by itself how its rows are fetched.
-    fallback_to_base_manager: Keys that it has no row for are asked of the base manager.
-    of_manager: A manager of the project's own makes the queryset: what it holds takes an instance to be known.
-    varies: And it does so by code of its own, which may give another one for every chunk.
-    takes_mode: Its rows fetch as the instance does (Django 6.1).
-    own_lookups: Its prefetch_related lookups are run by Django with every fetch; otherwise they are lookups of ours.
-    seals: django-seal: its rows are sealed when the instance is.
+    model: The model of the rows.
+    make: Returns a queryset that nobody else holds, given the first instance of a chunk as a hint to the router.
+    custom: Whether the queryset itself decides how its rows are fetched, including from which database.
+    fallback_to_base_manager: Whether the base manager is asked for keys without a row here.
+    of_manager: Whether a custom manager makes the queryset, which can then be known only with an instance.
+    varies: Whether that manager also overrides methods, so that it may return another queryset for every chunk.
+    takes_mode: Whether rows inherit the fetch mode of the instance (Django 6.1).
+    own_lookups: Whether Django does its prefetch_related lookups with every fetch. Otherwise the engine does them.
+    seals: Whether rows are sealed if the instance is (django-seal).
     """
 
     identity: tuple[Any, ...]
@@ -49,16 +50,16 @@ class RowSource:
 
     @property
     def is_given(self) -> bool:
-        """Whether it is a queryset that was given to the lookup, and not what a manager makes."""
+        """Whether the queryset was given with the lookup, instead of made by a manager."""
         return self.reads_links and self.identity[0] not in ("related", "default")
 
     @property
     def reads_links(self) -> bool:
-        """Whether a many-to-many shows what this source gives, in its order, and not what the default manager gives."""
+        """Whether a many-to-many shows the rows of this source in its order, not those of the default manager."""
         return self.custom and not self.fallback_to_base_manager
 
     def queryset(self, instance: Model) -> QuerySet[Any]:
-        """What to read the rows from for an instance: without lookups that are ours."""
+        """The queryset to read rows from for an instance, without the lookups that the engine does."""
         queryset = self.make(instance)
         if self.takes_mode and fetches_otherwise(instance._state):
             queryset._fetch_mode = instance._state.fetch_mode
@@ -70,16 +71,16 @@ class RowSource:
         return queryset
 
     def variant(self, instance: Model) -> tuple[Any, ...]:
-        """What else tells rows apart: Django 6.1's fetch mode, which they get from the instance, and being sealed."""
+        """What rows inherit from the instance, so that others cannot share them: fetch mode (Django 6.1) and seal."""
         mode = instance._state.fetch_mode if self.takes_mode and fetches_otherwise(instance._state) else None
         return mode, self.seals and getattr(instance._state, "sealed", False)
 
 
 def base_rows(model: type[Model], takes_mode: bool = True) -> RowSource:
-    """The rows that a foreign key shows."""
+    """The rows that a foreign key shows: those of the base manager."""
 
     def make(instance: Model) -> QuerySet[Any]:
-        # As the running Django's descriptors ask it: a manager may have an all() of its own, or look at its hints.
+        # The same calls as in this Django's descriptors: a manager may override all(), or look at its hints.
         mode = getattr(instance._state, "fetch_mode", None) if takes_mode else None
         if mode is None:
             return hinted(model._base_manager.db_manager(hints={}).all(), instance)
@@ -98,12 +99,12 @@ def default_rows(relation: Relation) -> RowSource:
     manager = relation.target._default_manager
     if plain_manager(manager):
         return base_rows(relation.target, takes_mode=False)
-    shared = has_stock_querysets(manager)  # else the manager may look at the relation, and at the instance
+    shared = has_stock_querysets(manager)  # otherwise the manager may look at the relation and the instance
     return replace(related_rows(relation), identity=("default", relation.target if shared else relation))
 
 
 def related_rows(relation: Relation) -> RowSource:
-    """The rows that a relation to many shows."""
+    """The rows that a relation to many shows: those of its related manager."""
 
     def make(instance: Model) -> QuerySet[Any]:
         manager = getattr(instance, relation.name)
@@ -126,7 +127,7 @@ def queryset_rows(
     The rows of a Prefetch object's queryset.
 
     Args:
-        hints: The router is told which instance they are read for.
+        hints: Whether the router is told which instance they are read for.
     """
 
     def make(instance: Model) -> QuerySet[Any]:
@@ -147,6 +148,7 @@ def content_type_rows(model: type[Model], content_type: Any) -> RowSource:
 
 
 def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
+    """The rows that a config describes."""
     plain = config.queryset is None and not config.overrides_queryset
     identity: tuple[Any, ...]
     varies = False
@@ -173,9 +175,9 @@ def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
 
 def unshared(queryset: QuerySet[Any]) -> QuerySet[Any]:
     """
-    A copy that can be given hints: clones by Django share the dict of these.
+    An unevaluated copy to which hints can be added. Django's clones share one dict of hints.
 
-    No method of its class is called. Django takes the queryset as it is, and a class may do more than copy in _clone().
+    It calls no method of the queryset's class, since Django would not clone here and a class may override _clone().
     """
     query = queryset.query.chain()
     copy: QuerySet[Any] = object.__new__(type(queryset))
@@ -185,11 +187,12 @@ def unshared(queryset: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def hinted(queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:
+    """A copy that tells the router which instance its rows are read for."""
     queryset = unshared(queryset)
     queryset._add_hints(instance=instance)
     return queryset
 
 
 def fetches_otherwise(state: Any) -> bool:
-    """Whether an instance's deferred and related values are fetched otherwise than one by one."""
+    """Whether an instance has a fetch mode (Django 6.1) other than loading values one by one."""
     return FETCH_ONE is not None and state.fetch_mode is not FETCH_ONE

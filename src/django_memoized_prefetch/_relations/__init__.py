@@ -1,0 +1,1 @@
+"""The kinds of relations: one class for each way to attach a lookup."""

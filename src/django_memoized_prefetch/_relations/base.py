@@ -1,4 +1,4 @@
-"""The interface of a relation kind: how one lookup is attached to the objects of one model class."""
+"""`Step`: the interface of all kinds of relations, which attaches one lookup to the objects of one model class."""
 
 from __future__ import annotations
 
@@ -30,33 +30,34 @@ if TYPE_CHECKING:
 
 
 class Given(Enum):
-    """How rows have something attached from the lookup that attached the rows."""
+    """How rows came with a relation filled, from the lookup that attached them."""
 
     SELECTED = "select_related() brought it along"
-    BACK = "it leads back to the object that they hang on"
+    BACK = "it leads back to the object that the rows are attached to"
 
 
 class Step(ABC):
     """
-    How one lookup is attached to the objects of one model class. It does not change once it is planned.
+    Attaches one lookup to the objects of one model class. It does not change once it is planned.
 
     Args:
-        given: How the objects have what it leads to from the lookup that attached them, if they do.
+        given: How the lookup that attached the objects has filled this relation too, if it has.
 
-    source: Where rows are read from. None when Django or the objects decide.
-    table: The table that its rows are remembered in, if they are.
-    links: The table that its links are remembered in, if it has some.
-    rereads: Its rows depend on what else is asked for: below a remembered row they are read again for every chunk.
+    source: Where rows are read from. None if Django or the objects decide.
+    table: The table in which its rows are remembered, if they are.
+    links: The table in which its links are remembered, if it has links.
+    rereads: Whether its rows depend on what else is asked for. Below a remembered row, such rows are read again for
+        every chunk.
     reason: Why Django attaches it, or why it rereads.
-    is_judged: A manager of the project's own was asked for its queryset.
-    selected: What `select_related()` of a given queryset, or of that of a manager, brings along.
+    is_judged: Whether a custom manager was asked for its queryset.
+    selected: What `select_related()` of the given queryset, or of the manager's, brings along.
     """
 
     by_django = False
-    is_to_one = False  # attached by the object's own key, so that several relations to one table share a query
-    is_collection = False  # rows that refer to the object: they belong to it, and are not remembered for themselves
-    is_single = False  # one row at most
-    is_absent = False  # it leads nowhere: no row is ever asked for
+    is_to_one = False  # found by the object's own key; several such relations to one table share a query
+    is_collection = False  # its rows refer to the object, belong to it and have no table of their own
+    is_single = False  # attaches one row at most
+    is_absent = False  # leads nowhere; no row is ever read
 
     def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
         self.lookup, self.relation, self.given = lookup, relation, given
@@ -72,10 +73,10 @@ class Step(ABC):
 
     def set_up(self) -> str | None:
         """
-        Finds out where its rows are read from and remembered.
+        Sets `source`, `table` and `links`.
 
         Returns:
-            Why Django has to attach it; None when the engine can.
+            Why Django has to attach it; None if the engine can.
 
         Raises:
             ValueError: The lookup's config does not fit the relation.
@@ -84,10 +85,10 @@ class Step(ABC):
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
         """
-        Why rows of this queryset cannot be asked for by keys and remembered; None when they can.
+        Why rows of this queryset cannot be read by key and remembered; None if they can.
 
         Args:
-            whole: It is read whole before: a slice is then a limit.
+            whole: Whether the whole queryset is read in advance, so that it may be a slice.
         """
         self.selected = selected_by(queryset)
         if queryset.query.is_sliced and not whole:
@@ -103,22 +104,24 @@ class Step(ABC):
 
     @property
     def row_model(self) -> type[Model] | None:
-        """The class of what it attaches, where that is known."""
+        """The model of the rows it attaches; None if unknown."""
         return self.source.model if self.source is not None else self.relation.target
 
     @property
     def joined_by(self) -> Any:
-        """Steps of several classes with equal ones are done together, with one query."""
+        """Steps for several classes are done together, with one query, if these values are equal."""
         return self
 
     def gives(self, name: str) -> Given | None:
-        """How its rows have this relation attached, if they do."""
+        """How the rows come with relation `name` filled; None if they do not."""
         return Given.SELECTED if name in self.selected else None
 
     def refuses_strays(self, alias: str) -> bool:
         """
-        Whether Django raises for a row that the database returns for a key that no object has. It does where it gives
-        the rows the object that they lead back to, and only where the database compares otherwise than Python.
+        Whether Django raises if the database returns a row for a key that no object has.
+
+        It does if it sets, on each row, the object that the row leads back to. Such rows can occur only if the database
+        compares keys differently from Python.
         """
         return False
 
@@ -136,15 +139,15 @@ class Step(ABC):
     @property
     @abstractmethod
     def place(self) -> Place:
-        """Where Django attaches the relation when there is no `to_attr`."""
+        """Where Django attaches the relation if there is no `to_attr`."""
 
     def to_attr_spec(self, instance: Model) -> tuple[str, int] | None:
-        """What the engine is told of a `to_attr`: its name, and where to look whether it was attached before."""
+        """A `to_attr` for the engine: its name, and where Django looks whether it was attached before."""
         to_attr = self.lookup.to_attr
         return None if to_attr is None else (to_attr, self.asked_at(instance).container)
 
     def asked_at(self, instance: Model) -> Place:
-        """Where Django looks whether the relation was attached before."""
+        """Where Django looks to see if the relation was attached before."""
         name, to_attr = self.relation.name, self.lookup.to_attr
         if to_attr is None:
             return self.place
@@ -157,47 +160,47 @@ class Step(ABC):
 
     @property
     def attached_at(self) -> tuple[Place, ...]:
-        """Where what it attaches is found again."""
+        """The places where attached rows are found later."""
         to_attr = self.lookup.to_attr
         return (self.place,) if to_attr is None else (Place(ATTRIBUTE, to_attr),)
 
     def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
-        """The objects that Django would fetch the relation for; the sequence itself when all of them."""
+        """The objects that Django would fetch the relation for; the sequence itself if that is all of them."""
         return self.asked_at(objects[0]).empty_in(objects)
 
     def asks_relation(self, instance: Model) -> bool:
-        """Whether Django looks at the relation itself although it attaches to a `to_attr` (before Django 5.0)."""
+        """Whether Django checks the relation itself even though it attaches to a `to_attr` (before Django 5.0)."""
         return self.lookup.to_attr is not None and self.asked_at(instance).container == FIELDS_CACHE
 
     def is_given(self, instance: Model) -> bool:
-        """Whether the objects have what Django would look for from the lookup that attached them."""
+        """Whether the lookup that attached the objects has already filled the place that Django checks."""
         if self.given is None or is_before_way_back(self):
             return False
         return self.lookup.to_attr is None or self.asks_relation(instance)
 
     def take_off(self, objects: Sequence[Any]) -> None:
-        """Takes what was attached to objects off again."""
+        """Removes what was attached to the objects."""
         if not objects or self.is_given(objects[0]):
             return
         for place in self.attached_at:
             for one in objects:
                 place.take_off(one)
 
-    # --- at work
+    # --- attaching
 
     def split(
         self, objects: Sequence[Any], remembered: bool, run: ChunkRun
     ) -> Iterator[tuple[Step, Sequence[Any], dict[Any, Any] | None]]:
         """
-        The objects by the step that they take, where their values decide that.
+        Groups the objects by step, if their values decide which step attaches to them.
 
-        Returns:
-            For each: the step, its objects, and for a generic foreign key the rows' keys by what the objects hold.
+        Yields:
+            The step, its objects, and for a generic foreign key the rows' keys by the values that the objects hold.
         """
         yield self, objects, None
 
     def settled(self, instance: Model) -> Step:
-        """The step to take, when its turn has come: only then can some be told."""
+        """The final step to take, for steps that can be decided only when their turn has come."""
         return self
 
     def asks_like(self, other: Step) -> bool:
@@ -209,18 +212,19 @@ class Step(ABC):
         What the engine is told of this relation.
 
         Args:
-            instance: The first object; a manager is asked through it.
+            instance: The first object, through which managers are reached.
             counts: The counters of the lookup.
-            translated: The rows' keys by what the objects hold, or the objects' by what the rows hold.
+            alias: The database that rows are read from.
+            translated: The rows' keys by the values that the objects hold, or the objects' keys by those of the rows.
         """
         raise NotImplementedError
 
     @abstractmethod
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
-        """Attaches the rows of levels that share a query: of this step, or of others with the same table."""
+        """Attaches the rows of levels that share a query: levels of this step, or of others with the same table."""
 
     def follow(self, objects: Sequence[Any]) -> list[Any]:
-        """The distinct objects that are attached to these."""
+        """The distinct rows attached to these objects; none if no lookup continues this one."""
         if not self.lookup.below:
             return []
         if self.lookup.to_attr_given:
@@ -233,22 +237,22 @@ class Step(ABC):
     # --- when rows change
 
     def concerned(self, change: Change) -> bool:
-        """Whether what it attaches may be among the rows that changed."""
+        """Whether the rows that it attaches may have changed."""
         return self.relation.target is None or change.concerns(self.relation.target)
 
     def may_lack(self, row: Any, value: Any, kept_links: dict[Any, dict[Any, Any]]) -> bool:
         """
-        Whether rows that changed may be missing from what is attached to a remembered row.
+        Whether changed rows may be missing from what is attached to a remembered row.
 
         Args:
             value: What is attached.
-            kept_links: The links that are still known, by the identity of their table.
+            kept_links: The links that are still remembered, by the identity of their table.
         """
         return value is None and row.__dict__.get(self.relation.key_name) is not None
 
 
 def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
-    """Gives a step its source of rows. Returns why Django has to attach it, as `set_up` does."""
+    """Sets the step's source of rows. Returns why Django has to attach it, like `set_up`."""
     lookup, config = step.lookup, step.lookup.config
     if config is not None and not (config.queryset is None and step.is_collection):
         source = config_rows(config)
@@ -276,7 +280,7 @@ def selected_by(queryset: QuerySet[Any]) -> dict[str, Any]:
 
 
 def check_target(step: Step) -> None:
-    """Raises when a config is of another model than the relation leads to."""
+    """Raises ValueError if a config is for another model than the relation leads to."""
     config, relation = step.lookup.config, step.relation
     if config is None or relation.target is None:
         return
@@ -287,15 +291,15 @@ def check_target(step: Step) -> None:
 
 
 def check_no_links(step: Step) -> None:
-    """Raises when a config takes the relation for a many-to-many."""
+    """Raises ValueError if a config declares the relation a many-to-many."""
     config = step.lookup.config
     if config is not None and config.is_many_to_many:
-        msg = f"{step.lookup.where}: {step.relation.label} is no many-to-many; leave is_many_to_many out."
+        msg = f"{step.lookup.where}: {step.relation.label} is not a many-to-many; leave out is_many_to_many."
         raise ValueError(msg)
 
 
 def check_to_attr(step: Step) -> None:
-    """Raises Django's error when `to_attr` is a field's name."""
+    """Raises Django's ValueError if `to_attr` is the name of a field."""
     if not step.lookup.to_attr_given:
         return
     model, to_attr = step.relation.model, step.lookup.attribute
@@ -306,12 +310,12 @@ def check_to_attr(step: Step) -> None:
 
 
 def is_before_way_back(step: Step) -> bool:
-    """Whether it is done before the rows lead back to their object, as lookups of the rows' own queryset are."""
+    """Whether it is done before Django sets the rows' way back, as for lookups of the rows' own queryset."""
     return step.given is Given.BACK and step.lookup.is_inner
 
 
 def django_lookup(step: Step) -> str | Prefetch[Any]:
-    """The lookup of this level alone, for Django."""
+    """The lookup as Django takes it, for this level alone."""
     lookup, config = step.lookup, step.lookup.config
     name = step.relation.name
     if config is not None:
@@ -326,6 +330,6 @@ def django_lookup(step: Step) -> str | Prefetch[Any]:
 
         return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
     queryset = unshared(lookup.querysets[0])
-    if step.relation.reason is None:  # a way of its own may run the queryset's lookups before it attaches
+    if step.relation.reason is None:  # a custom relation may need the queryset's lookups itself
         queryset._prefetch_related_lookups = ()
     return Prefetch(name, queryset=queryset, to_attr=to_attr)

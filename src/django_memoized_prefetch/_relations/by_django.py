@@ -1,4 +1,4 @@
-"""What Django's own prefetch attaches, for every chunk anew."""
+"""`ByDjango`: lookups that Django's own prefetch attaches, again for every chunk."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 class ByDjango(Step):
     """
+    A lookup that Django's own prefetch attaches.
+
     Args:
         reason: Why the engine does not attach it.
-        native: The step that would, if only the lookup asked for something else; None when the relation itself is
-            not Django's own.
+        native: The engine's step for the relation, if only the lookup's queryset or arguments stand against it. None if
+            the relation itself is not Django's own.
     """
 
     by_django = True
@@ -51,7 +53,7 @@ class ByDjango(Step):
 
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
-        """For descriptors of other packages that prefetch in their own way."""
+        """Matches descriptors of other packages that have their own way to prefetch."""
         if not any(hasattr(descriptor, prefetcher) for prefetcher in PREFETCHERS):
             return None
         reason = f"custom descriptor {type(descriptor).__name__}"
@@ -63,14 +65,14 @@ class ByDjango(Step):
 
     @property
     def joined_by(self) -> Any:
-        """Django takes all objects for what the first is."""
+        """Joins classes as Django does, which treats all objects like the first."""
         relation = self.relation
         return relation.name if relation.descriptor is None else id(relation.descriptor)
 
     def gives(self, name: str) -> Given | None:
         if self._native is not None:
             return self._native.gives(name)
-        field = self.relation.field  # of a reverse relation: by it, rows lead back
+        field = self.relation.field  # in a reverse relation, rows lead back by it
         return Given.BACK if field is not None and name == field.name else super().gives(name)
 
     # --- where it attaches
@@ -95,17 +97,17 @@ class ByDjango(Step):
         if self._native is not None:
             return self._native.not_attached(objects)
         is_fetched = get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[3]
-        if not callable(is_fetched):  # there is no prefetcher
+        if not callable(is_fetched):  # no prefetcher
             return objects
         return [one for one in objects if not is_fetched(one)]
 
-    # --- at work
+    # --- attaching
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         for level in levels:
             if level.remembered:
                 self.take_off(level.objects)
-            # Django would pass through all others: it reads the relation of each, even where `to_attr` holds it.
+            # Only these: Django would pass through the rest, reading the relation of each even if there is a `to_attr`.
             if fresh := self.not_attached(level.objects):
                 with count.on(level.alias):
                     level.found = self._prefetch(list(fresh))
@@ -113,11 +115,11 @@ class ByDjango(Step):
                 follow_attribute(level.objects, self.relation.name, ObjectDoesNotExist)
 
     def _prefetch(self, objects: list[Any]) -> list[Any]:
-        """Has Django attach this level, and what its rows' queryset goes on with; returns the rows that it read."""
+        """Lets Django attach this level and the lookups of its rows' queryset. Returns the rows that it read."""
         [lookup] = normalize_prefetch_lookups([django_lookup(self)])
         prefetcher = query.get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[0]
         if prefetcher is None:
-            query.prefetch_related_objects(objects, lookup)  # Django's own error
+            query.prefetch_related_objects(objects, lookup)  # raises Django's own error
             return []
         rows, further = query.prefetch_one_level(objects, prefetcher, lookup, 0)
         if further:
@@ -125,7 +127,7 @@ class ByDjango(Step):
         return rows  # type: ignore[no-any-return]
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
-        """What was attached before: Django does not go on below managers, but what is remembered does."""
+        """The rows attached before. Unlike Django, it looks into managers too, for the sake of remembered rows."""
         if self._native is not None:
             return self._native._follow(objects)
         found: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""What relations have in common whose rows refer to the object: they belong to it, and are read for every chunk."""
+"""`Collection`: base of relations whose rows refer to the object. They belong to it and are read for every chunk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Collection(ToManyStep):
 
     @property
     def parent_name(self) -> str | None:
-        """Under which name the rows get the object that they refer to, if they do."""
+        """The name under which each row gets the object that it refers to; None if it does not."""
         return self.relation.reverse_name
 
     def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> Any:
@@ -58,7 +58,7 @@ class Collection(ToManyStep):
     def rows_spec(
         self, translated: dict[Any, Any] | None = None
     ) -> tuple[str, str, str | None, dict[Any, Any] | None]:
-        """What the engine is told of the rows that refer to the object."""
+        """For the engine: how the rows refer to the object, and under which name they get it."""
         return self.relation.join_name, pk_fields(self.row_source.model)[0].attname, self.parent_name, translated
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
@@ -85,11 +85,11 @@ def reverse_relation(
     kind: type[Collection], model: type[Model], name: str, descriptor: Any, related: Any, reason: str | None
 ) -> Relation:
     """
-    The relation whose rows refer to the object by a foreign key or a one-to-one.
+    Makes the relation for rows that refer to the object by a foreign key or a one-to-one.
 
     Args:
-        related: Django's record of that key, seen from this side.
-        reason: Why the engine cannot attach it, as far as the descriptor tells.
+        related: Django's description of that key, seen from this side.
+        reason: Why the engine cannot attach it, judging by the descriptor; None if it can.
     """
     field, target = related.field, related.related_model
     local_field, target_field = field.related_fields[0]

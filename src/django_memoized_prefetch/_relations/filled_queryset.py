@@ -1,10 +1,10 @@
 """
-What a relation to many attaches: a queryset of the manager's class that is filled with rows.
+Private queryset classes that the engine fills with rows, for relations to many.
 
-Building it by the manager costs 14 us per object and ties the object into a reference cycle. The engine allocates an
-instance of a private subclass instead. It holds only its rows, and what is needed to find its object again. Reading the
-rows (iterating, `len`, `count`, `exists`, indexing, `bool`) needs no more. Anything else first turns it into the
-manager's own queryset, filter and all, and gives it the stock class.
+Letting the manager build the queryset costs 14 us per object and ties the object into a reference cycle. Instead, the
+engine allocates an instance of a private subclass, which holds only its rows and what is needed to find its object
+again. That is enough for reading (iterating, `len`, `count`, `exists`, indexing, `bool`). Any other use first turns it
+into the manager's own queryset, with its filter and its stock class.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from django.db.models.base import ModelState
 
 from .._private_class import look_like, set_class, why_not_subclassed
 
-# Classes that intercept attribute access themselves would see the private class's missing attributes.
+# Classes that override these would notice the attributes that an instance of a private class lacks.
 _INTERCEPTORS = ("__getattr__", "__getattribute__", "__setattr__", "__delattr__")
 
 
 def can_be_filled(queryset_class: Any) -> bool:
-    """Whether an instance of a private subclass may stand for one that the manager builds."""
+    """Whether an instance of a private subclass may replace the queryset that the manager builds."""
     return (
         all(getattr(queryset_class, name, None) is getattr(object, name, None) for name in _INTERCEPTORS)
         and why_not_subclassed(queryset_class) is None
@@ -32,17 +32,17 @@ def filled_class(
     stock_class: type[QuerySet[Any]], source_model: type[Model], key_name: str, build: Callable[[Any], QuerySet[Any]]
 ) -> type[QuerySet[Any]]:
     """
-    The private subclass for one relation.
+    Makes the private subclass for one relation.
 
     Args:
         stock_class: The class of the manager's querysets.
-        source_model: The class of the objects it is attached to.
-        key_name: The attribute of these that `_memo_source` holds.
-        build: From a source object to the manager's queryset for it, unevaluated.
+        source_model: The class of the objects that the querysets are attached to.
+        key_name: The attribute of these objects whose value `_memo_source` holds.
+        build: From a source object to the manager's unevaluated queryset for it.
     """
 
     class Filled(stock_class):  # type: ignore[misc]
-        # All that reading filled rows looks at; every other attribute of a queryset is an instance's own.
+        # Reading filled rows needs only these. All other attributes of a queryset are on the instance.
         _prefetch_done = True
         _prefetch_related_lookups = ()
 
@@ -84,7 +84,7 @@ def filled_class(
 
 
 def stand_in(model: type[Model], key_name: str, key: Any, db: str | None) -> Any:
-    """An instance that has a key and a database and nothing else, for a source that is gone."""
+    """An instance with only a key and a database, in place of a source object that is gone."""
     instance: Any = object.__new__(model)
     instance._state = ModelState()
     instance._state.adding = False

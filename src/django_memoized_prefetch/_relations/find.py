@@ -1,4 +1,4 @@
-"""From an attribute of a model to the kind of relation that it is."""
+"""Finds out which kind of relation an attribute of a model is."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .passed_through import PassedThrough, prefetches_on_class
 from .reverse_many import ReverseMany
 from .reverse_one import ReverseOne
 
-# The first that knows the descriptor: those of a many-to-many and of a generic relation are also those of a reverse
-# foreign key.
+# The first kind that matches the descriptor is taken. The order matters: descriptors of many-to-many and generic
+# relations match a reverse foreign key too.
 KINDS: tuple[Any, ...] = (
     *(ForeignKey, ManyToMany, ReverseOne, GenericRelation, ReverseMany, GenericForeignKey),
     *(ByDjango, PassedThrough, KeyOnly),
@@ -30,7 +30,7 @@ KINDS: tuple[Any, ...] = (
 
 
 def relation_of(model: type[Model], name: str) -> Relation | None:
-    """The relation `name` of `model`; None when the class does not have such an attribute."""
+    """The relation `name` of `model`; None if the class has no such attribute."""
     return _relation_of(model, name, descriptors())  # type: ignore[arg-type]
 
 
@@ -49,10 +49,10 @@ def relation_for(lookup: Lookup, model: type[Model], instance: Model | None) -> 
     The relation that a lookup names.
 
     Args:
-        instance: One of the objects, if there are some already: it may have attributes that its class does not have.
+        instance: One of the objects, if there are any yet. It may have attributes that its class lacks.
 
     Raises:
-        AttributeError: There is none.
+        AttributeError: There is no such relation.
     """
     name = lookup.name
     relation = relation_of(model, name)
@@ -63,7 +63,7 @@ def relation_for(lookup: Lookup, model: type[Model], instance: Model | None) -> 
     if relation is None or isinstance(static_attribute(model, name), ManagerDescriptor):
         raise unknown_attribute(model, name, lookup.where, lookup.path)
     if relation.kind is PassedThrough and prefetches_on_class(model, name):
-        relation = Relation(model, name, ByDjango, "a manager of its own")
+        relation = Relation(model, name, ByDjango, "a custom manager that prefetches")
     if relation.kind is PassedThrough and lookup.config is not None and not lookup.below:
         raise unknown_attribute(model, name, lookup.where, lookup.path)
     return relation

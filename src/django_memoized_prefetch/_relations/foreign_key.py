@@ -1,4 +1,4 @@
-"""Foreign keys and one-to-ones, seen from the side that holds the key."""
+"""`ForeignKey`: foreign keys and one-to-ones, seen from the side that holds the key."""
 
 from __future__ import annotations
 

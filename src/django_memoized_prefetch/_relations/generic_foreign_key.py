@@ -1,4 +1,4 @@
-"""Generic foreign keys: which model each object's leads to, and its value as the key of that model's rows."""
+"""Generic foreign keys: finds the model that each object leads to, and turns its value into a key of that model."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from .._running.chunk import ChunkRun
     from .._running.level import Level
 
-# Django compares the keys as strings since 6.0; before, the value as the primary key's column would store it.
+# Django 6.0 and later compare keys as strings. Earlier versions compare the value as the primary key would store it.
 _COMPARES_STRINGS = django.VERSION >= (6, 0)
 
 
 class GenericForeignKey(Step):
-    """The whole, of all objects; for the engine it is a relation to one row for each model that it leads to."""
+    """A generic foreign key for all objects. It is split into one GenericTarget for each model that it leads to."""
 
     is_single = True
 
@@ -52,7 +52,7 @@ class GenericForeignKey(Step):
         reason = why_not_attached_by_descriptor(descriptor) or why_not_generic_key(field)
         key = next((one for one in model._meta.concrete_fields if one.attname == field.fk_field), None)
         if reason is None and key is None:
-            reason = f"{field.fk_field} is no column of {model.__name__}"
+            reason = f"{field.fk_field} is not a column of {model.__name__}"
         if reason is None:
             type_field = model._meta.get_field(field.ct_field)
             reason = why_not_column(model, field.fk_field) or why_not_column(model, type_field.attname)
@@ -71,9 +71,9 @@ class GenericForeignKey(Step):
     def set_up(self) -> str | None:
         lookup, config = self.lookup, self.lookup.config
         if config is not None and (config.queryset is not None or config.overrides_queryset):
-            return "a config's queryset, of one model, for a relation to several"
+            return "the config's queryset is of one model, but the relation leads to several"
         if lookup.querysets is not None and django.VERSION < (5, 0):
-            return "before Django 5.0 it takes no queryset"
+            return "a generic foreign key takes no queryset before Django 5.0"
         for queryset in lookup.querysets or ():
             reason = "the queryset is sliced" if queryset.query.is_sliced else why_not_remembered(queryset)
             if reason is not None:
@@ -85,7 +85,7 @@ class GenericForeignKey(Step):
         return Place(FIELDS_CACHE, self.relation.cache_name)
 
     def alias(self, instance: Model) -> str:
-        return ""  # that of each model
+        return ""  # each model has its own
 
     def split(
         self, objects: Sequence[Any], remembered: bool, run: ChunkRun
@@ -104,7 +104,7 @@ class GenericForeignKey(Step):
             yield self, objects, None
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
-        """All objects have something attached already."""
+        """Does nothing: all objects have something attached already."""
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return ToOneStep._follow(self, objects)  # type: ignore[arg-type]
@@ -112,23 +112,25 @@ class GenericForeignKey(Step):
 
 class GenericTarget(ToOneStep):
     """
-    A generic foreign key of one model class as far as it leads to one other.
+    A generic foreign key, for those objects whose content type is one certain model.
 
     Args:
-        content_type: Of that other; None for objects that lead nowhere, whose key is not looked at.
+        whole: The step for all objects.
+        content_type: That content type. None for objects that lead nowhere; their object id is ignored.
+        queryset: The user's queryset for that model, if there is one.
     """
 
     def __init__(self, whole: GenericForeignKey, content_type: Any, queryset: Any) -> None:
         relation = whole.relation
         if content_type is None:
-            relation = replace(relation, key_name=content_type_column(relation))  # null, as a key is to be
+            relation = replace(relation, key_name=content_type_column(relation))  # it is null, so no row is read
         super().__init__(whole.lookup, relation, whole.given)
         if content_type is None:
             self.source = content_type_rows(whole.relation.model, None)
         elif queryset is None:
             self.source = content_type_rows(content_type.model_class(), content_type)
         else:
-            # Without hints, as by Django: of the database that the router gives for the model alone.
+            # As in Django, a GenericPrefetch gives no hints: the router chooses the database by the model alone.
             generic = whole.lookup.generic
             self.source = queryset_rows(queryset, own_lookups=generic, hints=not generic)
         self.table = TableSpec(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)
@@ -149,7 +151,7 @@ class GenericTarget(ToOneStep):
 def _targets(
     whole: GenericForeignKey, objects: Sequence[Any]
 ) -> Iterator[tuple[Step, list[Any], dict[Any, Any] | None]]:
-    """For each model that the objects lead to: how, which objects, and the keys by the values that these hold."""
+    """For each model that the objects lead to: the step, the objects, and the keys by the values that these hold."""
     relation, lookup = whole.relation, whole.lookup
     field = relation.field
     custom = custom_querysets(relation, lookup)
@@ -161,7 +163,7 @@ def _targets(
             content_type = field.get_content_type(id=ct_id, using=members[0]._state.db)
             model = content_type.model_class()
         except ObjectDoesNotExist:
-            model = None  # Django meets the same, and says so
+            model = None  # Django will raise the same error
         queryset = custom.get(ct_id)
         if model is None:
             yield _left(whole, "the content type has no model"), members, None
@@ -172,13 +174,13 @@ def _targets(
         values = [value for value, _ in group_by_value(members, relation.key_name) if value is not None]
         translated = keys_of(model, values)
         if translated is None:
-            yield _left(whole, f"a value that is no key of {model.__name__}"), members, None
+            yield _left(whole, f"a value is not a valid key of {model.__name__}"), members, None
         else:
             yield GenericTarget(whole, content_type, queryset), members, translated
 
 
 def _left(whole: GenericForeignKey, reason: str) -> ByDjango:
-    """For objects whose key the engine cannot follow: Django answers, or raises."""
+    """The step for objects whose key the engine cannot follow: Django attaches the row, or raises."""
     return ByDjango(whole.lookup, whole.relation, whole.given, reason, native=whole)
 
 
@@ -189,7 +191,7 @@ def content_type_column(relation: Relation) -> str:
 
 
 def why_not_followed(model: type[Model], content_type: Any, queryset: Any, relation: Relation) -> str | None:
-    """Why the rows of a model might be others than those that Django finds for the same values."""
+    """Why the engine might find other rows of a model than Django for the same values."""
     if len(pk_fields(model)) != 1:
         return f"{model.__name__} has a composite primary key"
     if queryset is None:
@@ -208,9 +210,9 @@ def why_not_followed(model: type[Model], content_type: Any, queryset: Any, relat
 
 def _why_not_text(model: type[Model]) -> str | None:
     """
-    Why two keys of a model that are equal might be told apart as text, or the other way round.
+    Why comparing keys of a model as text might differ from comparing their values.
 
-    Django compares them as text since 6.0: Decimal("1.5") and Decimal("1.50") are two keys then.
+    Django 6.0 and later compare text, for which Decimal("1.5") and Decimal("1.50") are two keys.
     """
     field = value_field(model._meta.pk)
     if isinstance(field, (IntegerField, UUIDField, CharField, TextField)):
@@ -219,7 +221,7 @@ def _why_not_text(model: type[Model]) -> str | None:
 
 
 def custom_querysets(relation: Relation, lookup: Lookup) -> dict[Any, Any]:
-    """The user's querysets by their content type, as Django finds them."""
+    """The user's querysets by content type. Raises Django's ValueError if two have the same one."""
     found: dict[Any, Any] = {}
     for queryset in lookup.querysets or ():
         ct_id = relation.field.get_content_type(model=queryset.query.model, using=queryset.db).pk
@@ -231,8 +233,10 @@ def custom_querysets(relation: Relation, lookup: Lookup) -> dict[Any, Any]:
 
 def keys_of(model: type[Model], values: Sequence[Any]) -> dict[Any, Any] | None:
     """
-    The values as keys of the model's rows; those that Django would find no row for are left out. None when one is no
-    key at all, for which Django raises.
+    The values as keys of the model's rows, without those for which Django would find no row.
+
+    Returns:
+        The keys by value. None if a value is not a valid key, for which Django raises.
     """
     pk: Any = model._meta.pk
     try:
@@ -240,10 +244,10 @@ def keys_of(model: type[Model], values: Sequence[Any]) -> dict[Any, Any] | None:
         if _COMPARES_STRINGS:
             equal = {value: key for value, key in keys.items() if str(value) == as_string(model, pk, key)}
             for value in keys.keys() - equal.keys():
-                pk.get_prep_value(value)  # as the query does
+                pk.get_prep_value(value)  # raises as the query would
             return equal
     except ValidationError as error:
-        # It refers to itself and, by its frames, to all that runs: an open cursor would wait for the collector.
+        # Break its cycle: with its frames it would keep an open cursor alive until the garbage collector runs.
         error.__traceback__ = error.__context__ = None
         return None
     except (ValueError, TypeError):
@@ -252,6 +256,7 @@ def keys_of(model: type[Model], values: Sequence[Any]) -> dict[Any, Any] | None:
 
 
 def as_string(model: type[Model], pk: Field[Any, Any], key: Any) -> str:
+    """The key as the text that Django compares."""
     if type(pk).value_to_string is Field.value_to_string:
         return str(key)
     row = object.__new__(model)

@@ -1,4 +1,4 @@
-"""The rows whose generic foreign key refers to the object: `GenericRelation`."""
+"""`GenericRelation`: the rows whose generic foreign key refers to the object."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class GenericRelation(Collection):
 
     @property
     def joined_by(self) -> Any:
-        return self  # the rows of each class are asked for by its own content type
+        return self  # each class needs the rows of its own content type
 
     def gives(self, name: str) -> Given | None:
         return Step.gives(self, name)
@@ -103,7 +103,7 @@ def content_type_of(instance: Model, for_concrete_model: bool) -> Any:
 
 
 def _translates(relation: Relation) -> bool:
-    """Whether the rows hold the key in another form than the object does."""
+    """Whether the rows hold the key in another form than the objects, such as text."""
     assert relation.target is not None
     field = relation.target._meta.get_field(relation.field.object_id_field_name)
     return type(field).to_python is not type(relation.model._meta.pk).to_python
@@ -113,15 +113,17 @@ def _fetch_tagged(
     level: Level, keys: list[Any], rows: list[Any] | None, translated: dict[Any, Any] | None, count: QueryCount
 ) -> list[Any]:
     """
+    The rows that refer to the objects of a level.
+
     Args:
-        rows: What was read for several classes together.
-        translated: Gets the objects' keys by what the rows hold.
+        rows: The rows, if they were read together with those of other classes.
+        translated: Is filled with the objects' keys by the values that the rows hold.
     """
     relation = level.step.relation
     if rows is None:
         with count.on(level.alias):
             rows = fetch_tagged(relation, level.source, [(level.objects[0], keys)])
-    load_missing(rows, content_type_column(relation), count.on)  # Django looks at it
+    load_missing(rows, content_type_column(relation), count.on)  # Django reads it too
     if translated is not None:
         to_python = relation.model._meta.pk.to_python
         translated.update((value, to_python(value)) for value, _ in group_by_value(rows, relation.join_name))
@@ -129,7 +131,7 @@ def _fetch_tagged(
 
 
 def _read_together(levels: list[Level], count: QueryCount) -> dict[int, list[Any]]:
-    """The rows of several classes, by id of the level, read with one query."""
+    """Reads the rows of several classes with one query. Returns them by id of the level."""
     first = levels[0]
     relation = first.step.relation
     keys = []
@@ -155,7 +157,7 @@ def fetch_tagged(relation: Relation, source: RowSource, keys: Sequence[tuple[Mod
     The rows that refer to the keys.
 
     Args:
-        keys: An instance of each content type, and the primary keys of that type.
+        keys: For each content type, an instance and the primary keys of that type.
     """
     field, queryset = relation.field, source.queryset(keys[0][0])
     rows: list[Any] = []

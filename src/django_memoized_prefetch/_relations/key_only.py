@@ -1,4 +1,4 @@
-"""Columns that hold a key without being a relation: `author_id` without `author`. Only a config names them."""
+"""`KeyOnly`: columns that hold a key but are not a relation, like `author_id` without `author`. They need a config."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class KeyOnly(ToOneStep):
         return KeyOnlySpec(self.relation.key_name, self.relation.name, counts.row_counts)
 
     def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
-        return objects  # Django knows nothing of it
+        return objects  # Django does not know such lookups
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_attribute(objects, self.lookup.attribute, ObjectDoesNotExist)

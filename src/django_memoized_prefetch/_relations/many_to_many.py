@@ -1,4 +1,4 @@
-"""Many-to-many relations: links are remembered by source, and the rows that they lead to by key."""
+"""`ManyToMany`: remembers links by source, and the target rows by key."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ManyToMany(ToManyStep):
         source = self.row_source
         assert self.relation.target_field is not None
         self.table = TableSpec(source, self.relation.target_field.attname, self.lookup.custom_below)
-        # The links are read by the manager's queryset, or the user's: they belong together with the source.
+        # If links are read with the source's own queryset, they depend on it, so its identity is part of theirs.
         identity = (through, names, self.relation.model, source.reads_links and source.identity)
         name = f"{through.__name__}_{names[0]}_{names[1]}"
         are_alone = partial(is_link_table_enough, self.relation, source)
@@ -134,9 +134,9 @@ class ManyToMany(ToManyStep):
 
 
 def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, target_key: Any) -> str | None:
-    """Why the links of a many-to-many might not be found by the columns of its through table."""
+    """Why the links of a many-to-many might not be determined by two columns of its through table; None if they are."""
     if len(source_key.related_fields) != 1 or len(target_key.related_fields) != 1:
-        return f"{source_key.model.__name__} refers by several columns"
+        return f"{source_key.model.__name__} has a foreign key of several columns"
     [source_field], [target_field] = source_key.foreign_related_fields, target_key.foreign_related_fields
     reason = (
         why_not_keys((model, source_field), (target, target_field))
@@ -145,7 +145,7 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
         or why_not_many_to_many(field)
     )
     if reason is None and isinstance(value_field(target_field), (FloatField, DecimalField)):
-        return f"{target.__name__}.{target_field.name} may be NaN, which no key finds"
+        return f"{target.__name__}.{target_field.name} may be NaN, which equals no key"
     return reason
 
 
@@ -166,8 +166,9 @@ def fetch_links(
     relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
 ) -> Iterator[Sequence[tuple[Any, Any]]]:
     """
-    Source and target keys, some at a time: in the order, with the duplicates and the filter of the manager's own
-    prefetch query.
+    Yields pairs of source and target key, many at a time.
+
+    They have the order, the duplicates and the filter of the manager's own prefetch query.
     """
     alias = router.db_for_read(link_fields(relation)[2].remote_field.model, instance=instance)
     read = _links_alone if is_link_table_enough(relation, source, alias) else _links_joined
@@ -176,11 +177,10 @@ def fetch_links(
 
 def is_link_table_enough(relation: Relation, source: RowSource, alias: str) -> bool:
     """
-    Whether the manager shows every target, in no order, and a link's value is the target's own key.
+    Whether links can be read from the through table alone, without joining the targets' table.
 
-    Then the target's table need not be joined.
-
-    A link to a target that does not exist, which the join would drop, is dropped when the target is not found.
+    That is so if the manager shows every target in no particular order, and a link holds the target's own key. The join
+    would drop links to missing targets; without it they are dropped when the target is not found.
     """
     _, source_field, target_field = link_fields(relation)
     target = target_field.remote_field.model
@@ -200,7 +200,7 @@ def _links_alone(
     through, source_field, target_field = link_fields(relation)
     alias = router.db_for_read(target_field.remote_field.model, instance=instance)
     queryset: QuerySet[Any] = QuerySet(through, using=alias)
-    queryset.query.clear_ordering(force=True)  # that of the through model, which Django's own query does not have
+    queryset.query.clear_ordering(force=True)  # Django's own query ignores the through model's ordering
     if target_field.null:
         queryset = queryset.filter(**{f"{target_field.attname}__isnull": False})
     for batch in batches(keys, queryset):
@@ -211,13 +211,13 @@ def _links_alone(
 def _links_joined(
     relation: Relation, source: RowSource, keys: Sequence[Any], instance: Model
 ) -> Iterator[Sequence[tuple[Any, Any]]]:
-    """Two columns of the prefetch query itself: the related manager's queryset, or the user's, joined to the links."""
+    """Reads two columns of the prefetch query itself: the manager's or the user's queryset, joined to the links."""
     manager = getattr(instance, relation.name)
     queryset = source.queryset(instance) if source.reads_links else unrelated_queryset(manager)
     queryset = hinted(queryset, instance)
     queryset = queryset.using(queryset._db or manager._db)
     if queryset.query.select_related:
-        # What Django would say of it, also when there is no link and so no row to be read.
+        # Raises Django's error for a bad select_related(), even if there are no links and so no rows to read.
         queryset._chain().query.get_compiler(using=queryset.db).setup_query()
     _, source_field, _ = link_fields(relation)
     connection = connections[queryset.db]
@@ -227,35 +227,35 @@ def _links_joined(
     for batch in batches(keys, queryset):
         rows = with_keys(queryset, by_relation(manager.query_field_name), batch)
         assert relation.target_field is not None
-        # Django's own class: another may have a values_list() that gives other columns, or in another order.
+        # Use Django's own class: a custom values_list() might return other columns, or another order.
         plain: QuerySet[Any] = QuerySet(queryset.model, query=rows.query, using=rows.db)
-        # `extra` as Django does it: the join to the through table is there, and is the first one of its name.
+        # `extra` as in Django: the through table is joined already, and its first join has the table's own name.
         pairs = plain.extra(select={"_memo_source": column}).values_list("_memo_source", relation.target_field.attname)
         for links in read_tuples(pairs):
             yield links if convert is None else [(convert(key), target) for key, target in links]
 
 
 def read_tuples(queryset: QuerySet[Any]) -> Iterator[Sequence[Any]]:
-    """What a values_list() gives, some rows at a time; as the driver gives it where its tuples need no conversion."""
+    """The rows of a values_list(), many at a time, straight from the driver if they need no conversion."""
     compiler = queryset.query.get_compiler(using=queryset.db)
     try:
         sql, params = compiler.as_sql()
     except EmptyResultSet:
         return
     if compiler.get_converters([expression for expression, _, _ in compiler.select]) or not is_own(
-        static_attribute(type(compiler), "execute_sql")  # which a cache may have in its place
+        static_attribute(type(compiler), "execute_sql")  # a caching package may have replaced it
     ):
         yield list(queryset)
         return
     with connections[queryset.db].cursor() as cursor:
         cursor.execute(sql, params)
-        # Less than the 700 objects after which the collector would look at them; then the next ones take their memory.
+        # Fewer than the 700 new objects that start the garbage collector. Each batch reuses the memory of the last.
         while rows := cursor.fetchmany(500):
             yield rows
 
 
 def converter_of(expression: Any, connection: Any) -> Callable[[Any], Any] | None:
-    """From what the driver gives for a column to its Python value; None when that is the same."""
+    """A function from the driver's value of a column to its Python value; None if both are the same."""
     converters = connection.ops.get_db_converters(expression) + expression.get_db_converters(connection)
     if not converters:
         return None

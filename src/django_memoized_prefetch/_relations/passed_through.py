@@ -1,4 +1,4 @@
-"""Attributes that hold an object and are only passed through, as properties and `to_attr` of other lookups."""
+"""`PassedThrough`: attributes that hold objects and need no query, such as properties and other lookups' `to_attr`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PassedThrough(Step):
 
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
-        """For properties; the rest of what a class has is passed through when nothing else knows it."""
+        """Matches read-only properties. Other attributes get here only if no kind of relation matches."""
         is_property = isinstance(descriptor, property) and descriptor.fset is None
         return Relation(model, name, cls) if is_property else None
 
@@ -43,13 +43,13 @@ class PassedThrough(Step):
         return Place(ATTRIBUTE, self.relation.name)
 
     def not_attached(self, objects: Sequence[Any]) -> Sequence[Any]:
-        return objects  # there is nothing that Django would fetch
+        return objects  # Django would fetch nothing
 
     def alias(self, instance: Model) -> str:
         return ""
 
     def settled(self, instance: Model) -> Step:
-        """An attribute may give a manager that prefetches, which only an object tells."""
+        """An attribute may return a manager that prefetches, which only an instance can tell."""
         if not self._may_give_manager:
             return self
         prefetcher = query.get_prefetcher(instance, self.relation.name, self.lookup.attribute)[0]
@@ -63,11 +63,11 @@ class PassedThrough(Step):
         return settled
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
-        """What it holds is there."""
+        """Does nothing: what the attribute holds is already there."""
 
 
 def prefetches_on_class(model: type[Model], name: str) -> bool:
-    """Whether the class gives something for the attribute that prefetches, as Django asks first."""
+    """Whether reading the attribute on the class returns something that prefetches. Django checks that first."""
     attribute = static_attribute(model, name)
     if isinstance(attribute, (property, cached_property)) or not hasattr(type(attribute), "__get__"):
         return False
@@ -76,7 +76,7 @@ def prefetches_on_class(model: type[Model], name: str) -> bool:
 
 
 def may_give_manager(model: type[Model], name: str) -> bool:
-    """Whether only reading the attribute of an object tells if it is a manager that prefetches."""
+    """Whether the attribute must be read on an instance to see if it is a manager that prefetches."""
     attribute = static_attribute(model, name)
     is_column = any(field.attname == name for field in model._meta.concrete_fields)
     is_plain = is_own(attribute) or isinstance(attribute, FunctionType) or not hasattr(type(attribute), "__get__")
@@ -84,10 +84,11 @@ def may_give_manager(model: type[Model], name: str) -> bool:
 
 
 def no_relation(step: Step) -> ValueError:
+    """The error for a lookup that ends at an attribute that is not a relation."""
     lookup, relation = step.lookup, step.relation
     names = ", ".join(name for name in relation_names(relation.model) if name != relation.name) or "none"
     msg = (
         f"'{lookup.through}' does not resolve to an item that supports prefetching - this is an invalid parameter "
-        f"to prefetch_related(). {relation.label} is no relation; relations: {names}."
+        f"to prefetch_related(). {relation.label} is not a relation; relations: {names}."
     )
     return ValueError(msg)

@@ -1,4 +1,4 @@
-"""Where something is attached to an object: is it there, what is it, take it off."""
+"""`Place`: where something is attached to an object; reads, checks and removes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.models.base import ModelState
 
 from .._engine import not_attached
 
-# The containers, by the numbers that the engine knows them by.
+# The containers, by the numbers that the engine uses for them.
 FIELDS_CACHE, PREFETCHED, ATTRIBUTE, DICT = range(4)
 PREFETCHED_OBJECTS = "_prefetched_objects_cache"
 
@@ -20,25 +20,27 @@ class Place(NamedTuple):
     """
     A name in one of the containers of an object.
 
-    container: FIELDS_CACHE is `_state.fields_cache`, PREFETCHED is `_prefetched_objects_cache`. ATTRIBUTE is what
-        reading the attribute finds, DICT only what is in `__dict__`.
+    container: FIELDS_CACHE is `_state.fields_cache`, PREFETCHED is `_prefetched_objects_cache`. ATTRIBUTE reads the
+        attribute, DICT only looks in `__dict__`.
+    name: The key or attribute.
     """
 
     container: int
     name: str
 
     def empty_in(self, objects: Sequence[Any]) -> Sequence[Any]:
-        """The objects that have nothing there; the sequence itself when all of them."""
+        """The objects that have nothing there; the sequence itself if that is all of them."""
         return not_attached(objects, self.name, self.container)
 
     def value_in(self, one: Any) -> Any:
-        """What an object has there; MISSING when that is nothing."""
+        """What an object has there, or MISSING."""
         if self.container == FIELDS_CACHE:
             return fields_cache(one).get(self.name, MISSING)
         held = one.__dict__.get(PREFETCHED_OBJECTS, {}) if self.container == PREFETCHED else one.__dict__
         return held.get(self.name, MISSING)
 
     def take_off(self, one: Any) -> None:
+        """Removes what an object has there, if anything."""
         if self.container == FIELDS_CACHE:
             fields_cache(one).pop(self.name, None)
         elif self.container == PREFETCHED:
@@ -53,7 +55,7 @@ def fields_cache(one: Any) -> dict[str, Any]:
 
 
 def without(one: Any, places: Iterable[Place]) -> Any:
-    """A copy of an instance that has nothing at these places."""
+    """A copy of an instance with nothing at these places."""
     copy: Any = object.__new__(type(one))
     copy.__dict__.update(one.__dict__)
     state = copy._state = ModelState()

@@ -1,4 +1,4 @@
-"""The rows whose foreign key refers to the object: `author.books`."""
+"""`ReverseMany`: the rows whose foreign key refers to the object, such as `author.books`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .collection import Collection, reverse_relation
 if TYPE_CHECKING:
     from .._running.level import Level
 
-# Before version 5.0 Django attaches the object that a row of a reverse foreign key refers to by its descriptor.
+# Before 5.0, Django sets the object that a row refers to with the descriptor's `__set__`.
 SETS_PARENTS = VERSION < (5, 0)
 
 
@@ -31,9 +31,9 @@ class ReverseMany(Collection):
         if not isinstance(descriptor, ReverseManyToOneDescriptor):
             return None
         field = descriptor.field
-        # Django gives the other side of a GenericRelation such a descriptor too. Its rows do not hold the key.
+        # The other side of a GenericRelation has such a descriptor too, but its rows do not hold the key.
         holds_key = issubclass(descriptor.rel.related_model, field.related_fields[0][0].model)
-        reason = why_not_collection(descriptor) if holds_key else f"the way back of {field.name}"
+        reason = why_not_collection(descriptor) if holds_key else f"reverse side of generic relation {field.name}"
         return reverse_relation(cls, model, name, descriptor, descriptor.rel, reason)
 
     @property
@@ -42,7 +42,7 @@ class ReverseMany(Collection):
         return None if below is not None and below.is_inner else super().parent_name  # the queryset's lookups attach it
 
     def refuses_strays(self, alias: str) -> bool:
-        # Where the queryset's own lookups attach the object, Django does not look for it.
+        # If the queryset's own lookups attach the object, Django does not look it up.
         return self.parent_name is not None and not equals_as_python(self.relation.field, connections[alias])
 
     def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
@@ -50,7 +50,7 @@ class ReverseMany(Collection):
         with count.on(level.alias):
             rows = fetch_referring(level, keys)
         if self.refuses_strays(level.alias):
-            # Where the rows bring the object that they refer to, Django does not look for it either.
+            # If a row already has the object that it refers to, Django does not look it up either.
             strays = [row for row in rows if not relation.field.is_cached(row)]
             check_asked_for(relation, strays, relation.join_name, keys, level.objects)
         if SETS_PARENTS:
@@ -73,8 +73,9 @@ def fetch_referring(level: Level, keys: Sequence[Any], ordered: bool = True) -> 
 
 def set_parents(relation: Relation, rows: Sequence[Any], objects: Sequence[Any]) -> None:
     """
-    Sets the objects that rows refer to where that is more than to remember them: when a router may refuse the relation,
-    and when an object has no database and gets one by it.
+    Sets the objects that rows refer to with Django's setter, if that does more than cache them.
+
+    It does if a router may refuse the relation, or if one side has no database yet and gets it from the other.
     """
     databases = {one._state.db for one in objects} | {row._state.db for row in rows}
     routed = any(hasattr(one, "allow_relation") for one in router.routers)

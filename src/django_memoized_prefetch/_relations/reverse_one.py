@@ -1,4 +1,4 @@
-"""The one row whose one-to-one refers to the object."""
+"""`ReverseOne`: the row whose one-to-one refers to the object."""
 
 from __future__ import annotations
 

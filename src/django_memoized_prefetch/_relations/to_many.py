@@ -1,4 +1,4 @@
-"""What relations have in common that attach a queryset filled with rows."""
+"""`ToManyStep`: base of the relations that attach a queryset filled with rows."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class ToManyStep(Step):
         return Place(PREFETCHED, self.relation.cache_name)
 
     def asked_at(self, instance: Model) -> Place:
-        # Django attaches under one name and looks under the other.
+        # Django attaches under `cache_name` but looks under `name`.
         return Place(PREFETCHED, self.relation.name) if self.lookup.to_attr is None else super().asked_at(instance)
 
     @property
     def joined_by(self) -> Any:
-        return id(self.relation.descriptor)  # which the classes inherit
+        return id(self.relation.descriptor)  # subclasses inherit it
 
     @property
     def key_spec(self) -> tuple[str, bool]:
-        """What the engine is told of the object's key: its name, and whether it has to be read through its descriptor."""
+        """The object's key for the engine: its name, and whether a descriptor has to be asked for it."""
         return self.relation.key_name, is_data_descriptor(self.relation.model, self.relation.key_name)
 
     def filling_spec(self, instance: Model) -> tuple[str, str, Any, Callable[[Any, list[Any]], Any]]:
-        """What the engine is told of the queryset that the rows are attached in."""
+        """For the engine: the names that Django asks for and attaches under, and how a filled queryset is made."""
         queryset_class = None if self.lookup.to_attr is not None else self._queryset_class(instance)
         return self.relation.name, self.relation.cache_name, queryset_class, self._fill
 
     def _queryset_class(self, instance: Model) -> Any:
-        """A class whose instances the engine can fill by itself; None when only the manager can make one."""
+        """A queryset class that the engine can instantiate and fill; None if only the manager can."""
         relation = self.relation
         stock = has_stock_filling(relation.descriptor.related_manager_cls)
-        # A slice, which cannot be filtered, is refused where it is attached: after its rows are read, as by Django.
+        # A slice cannot be filtered. As in Django, the error comes when it is attached, after its rows are read.
         if not stock or self.row_source.queryset(instance).query.is_sliced:
             return None
         stock_class = type(self._stock_queryset(instance))
@@ -56,7 +56,7 @@ class ToManyStep(Step):
         return filled_class(stock_class, relation.model, relation.key_name, self._stock_queryset)
 
     def _stock_queryset(self, instance: Any) -> QuerySet[Any]:
-        """What the manager of this instance would give, were nothing prefetched."""
+        """The queryset that this instance's manager would return if nothing were prefetched."""
         manager = getattr(instance, self.relation.name)
         if self.row_source.is_given:
             start = self.row_source.make(instance)
@@ -67,7 +67,7 @@ class ToManyStep(Step):
         return queryset
 
     def _fill(self, instance: Any, rows: list[Any]) -> QuerySet[Any]:
-        """A filled queryset from the manager itself, for managers that are not Django's own."""
+        """A queryset from the manager itself, filled with the rows; for managers that are not Django's own."""
         queryset: QuerySet[Any]
         if self.row_source.is_given:
             queryset = self._stock_queryset(instance)
@@ -78,7 +78,7 @@ class ToManyStep(Step):
         return queryset
 
     def attach_unsaved(self, instance: Any) -> None:
-        """Gives an object without a key Django's own answer: a ValueError, as a rule."""
+        """Lets Django handle an object without a key. As a rule it raises ValueError."""
         prefetch_related_objects([instance], django_lookup(self))
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What relations have in common whose row is found by a key that the object holds."""
+"""`ToOneStep`: base of the relations whose row is found by a key that the object holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ToOneStep(Step):
-    """Relations of one chunk to one table are attached together, and share a query."""
+    """A relation to one row, found by a key that the object holds. In a chunk, those to one table share a query."""
 
     is_to_one = is_single = True
 

@@ -1,0 +1,1 @@
+"""What users read about a run: `stats()` and the views of the memory."""

@@ -1,4 +1,4 @@
-"""What was asked, remembered and read so far, put together from counts and tables."""
+"""Builds `stats()`, `memoized_objects` and `through_model_source_target_cache` from counts and memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
+    """The stats of one set of lookups."""
     relations: dict[str, RelationStats] = {}
     tables: dict[str, RelationStats] = {}
     for counts in lookups.counts():
@@ -56,7 +57,7 @@ def advice_of(memory: Memory) -> dict[str, Advice]:
     return memory.advice()
 
 
-# Views are made when they are asked for: kept, they would tie the memos into a cycle, for the collector to find.
+# Views are made on demand. If kept, they would form a reference cycle with the memos.
 
 
 def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConfig]) -> ViewMapping[type[Model]]:
@@ -68,7 +69,7 @@ def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConf
     """
 
     def models() -> dict[type[Model], str | None]:
-        """The models of configs, and those that other lookups were seen to lead to, with the first one's path."""
+        """The models of configs, and those that other lookups have led to, with the path of the first such lookup."""
         found: dict[type[Model], str | None] = dict.fromkeys(configs)
         for step in session.own.planner.steps():
             if step.table is not None and step.row_model is not None:
@@ -88,10 +89,10 @@ def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConf
 
 
 def links_views(session: Session) -> ViewMapping[str]:
-    """The remembered links: the targets of each source, by the name of the through model and its two fields."""
+    """The remembered links: for each through model and its two fields, the targets of each source."""
 
     def paths() -> dict[str, tuple[str, MemoizedPrefetchConfig | None]]:
-        """Path and config by the name of the links: those known from configs, and those met since."""
+        """Path and config by the name of the links: those from configs, and those seen since."""
         found: dict[str, tuple[str, MemoizedPrefetchConfig | None]] = {}
         for lookup in session.own.tree.root.all_below():
             config = lookup.config

@@ -1,3 +1,5 @@
+"""`Stats` and `RelationStats`: what a MemoizedPrefetch did, as numbers and as a printed report."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
@@ -13,15 +15,16 @@ class RelationStats:
     """
     What one relation, or all relations to one table, did so far.
 
-    requests: Keys that objects asked for; null keys and relations that were attached before do not ask.
-    hits, misses: Distinct keys per chunk that memory answered (known missing ones too), and that it did not.
-    fetched, missing: Keys fetched for which there was a row, and for which there was none.
-    evicted: Entries that gave way at the end of a chunk of this relation.
-    queries: Statements run for it.
-    size, bound: Entries in its memo now, of the latest chunk's database and tenant, and how many it keeps; None: all.
-    path: "native", or "django" when Django's own prefetch runs for every chunk.
-    reason: Why that is so, or why rows that belong to remembered ones are read for every chunk.
-    patched: Which function of Django's, on the way of reading what is attached, another package has patched.
+    requests: Keys that objects asked for, without null keys and relations that were attached before.
+    hits, misses: Distinct keys per chunk that were in memory (known absences included), and that were not.
+    fetched, missing: Fetched keys that had a row, and that had none.
+    evicted: Entries evicted at the end of a chunk of this relation.
+    queries: SQL statements run for it.
+    size, bound: How many entries its memo has now, for the latest chunk's database and tenant, and how many it keeps;
+        a bound of None means all.
+    path: "native", or "django" if Django's own prefetch runs for every chunk.
+    reason: Why Django runs, or why collections of remembered rows are read for every chunk. None if neither happens.
+    patched: Which function of Django that reads attached rows is patched, and by which package.
     """
 
     requests: int = 0
@@ -39,11 +42,12 @@ class RelationStats:
 
     @property
     def hit_rate(self) -> float:
-        """Between 0 and 1; 0 when nothing was asked for."""
+        """The share of hits, between 0 and 1; 0 if nothing was requested."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
 
     def as_dict(self) -> dict[str, Any]:
+        """All fields and `hit_rate`, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**values, "hit_rate": self.hit_rate}
 
@@ -69,13 +73,14 @@ class RelationStats:
 @dataclass(frozen=True)
 class Stats:
     """
-    A snapshot of what a MemoizedPrefetch did. Printed, it is a report; `a + b`
-    adds two, of two processes for example, and `sum()` any number.
+    A snapshot of what a MemoizedPrefetch did.
 
-    relations: By path, as `book__author`.
-    tables: By name of the memo's model, or of the link table: what all relations to it did together.
-    streams: By name of the model: how `chunks()` read it the latest time, and why not in pages.
-    advice: By the same names, once they were used: what another `lru_cache_size` would have done.
+    Print it for a report. `a + b` adds two, for example from two processes; `sum()` adds any number.
+
+    relations: What each relation did, by path, such as `book__author`.
+    tables: What all relations to one table did together, by name of the memo's model or of the link table.
+    streams: How `chunks()` last read a model, and why not in pages, by name of the model.
+    advice: What another `lru_cache_size` would have done, by the names of `tables`, for tables in use.
     """
 
     relations: dict[str, RelationStats]
@@ -85,11 +90,11 @@ class Stats:
 
     @property
     def queries(self) -> int:
-        """Statements run in all."""
+        """How many SQL statements ran in total."""
         return sum(relation.queries for relation in self.relations.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings."""
+        """All figures as nested dicts of plain numbers and strings."""
         return {
             "queries": self.queries,
             "relations": {name: relation.as_dict() for name, relation in self.relations.items()},
@@ -109,7 +114,7 @@ class Stats:
         )
 
     def __radd__(self, other: int) -> Stats:
-        # Where sum() begins.
+        # sum() starts with 0.
         return self if other == 0 else NotImplemented
 
     def __str__(self) -> str:

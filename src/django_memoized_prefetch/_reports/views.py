@@ -1,4 +1,4 @@
-"""Read-only mappings of what is remembered, as users' tests read them: plain values, most recently used first."""
+"""Read-only mappings of what is remembered, with plain values, most recently used first."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Value = TypeVar("Value")
 
 class MemoView(Mapping[Any, Any]):
     """
-    One memo, or the links of one many-to-many. Reading it is no use of what is read.
+    One memo, or the links of one many-to-many. Reading it does not count as using an entry.
 
     Args:
-        contents: Gives the pairs as they are now, most recently used first.
-        size: Gives how many are kept between chunks.
-        set_size: Changes that, for all memos of the model.
+        contents: Returns the current pairs of key and value, most recently used first.
+        size: Returns how many entries are kept between chunks.
+        set_size: Changes that number, for all memos of the model.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class MemoView(Mapping[Any, Any]):
     def __len__(self) -> int:
         return len(self._contents())
 
-    # Lists, as the LRU of lru-dict gives them.
+    # Lists, like the LRU of lru-dict.
     def keys(self) -> list[Any]:  # type: ignore[override]
         return [key for key, _ in self._contents()]
 
@@ -49,9 +49,11 @@ class MemoView(Mapping[Any, Any]):
         return self._contents()
 
     def get_size(self) -> int | None:
+        """How many entries are kept between chunks; None for all."""
         return self._size()
 
     def set_size(self, size: int | None) -> None:
+        """Changes how many entries are kept between chunks; None for all."""
         check_size(size, "set_size")
         self._set_size(size)
 
@@ -60,7 +62,7 @@ class MemoView(Mapping[Any, Any]):
 
 
 class ViewMapping(Mapping[Key, MemoView], Generic[Key]):
-    """Views by what they are named by."""
+    """Views by name, each made when it is read."""
 
     def __init__(self, names: Callable[[], list[Key]], view: Callable[[Key], MemoView]) -> None:
         self._names, self._view = names, view

@@ -1,0 +1,1 @@
+"""Processes chunks: sessions, sets of lookups, and the levels of one chunk."""

@@ -1,4 +1,4 @@
-"""One chunk: its levels in order, what they pin, and what a failure undoes."""
+"""`ChunkRun`: attaches all lookups to one chunk, level by level, and undoes what a failed attempt attached."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Row = TypeVar("Row", bound=Model)
 
 class ChunkRun:
     """
-    One chunk on its way through the lookups.
+    Attaches one set of lookups to one chunk.
 
     Args:
-        lookups: With the plans and the counts.
-        session: With the memory.
-        scope: Tells apart what is remembered.
+        lookups: The lookups, with their plans and counts.
+        session: Holds the memory.
+        scope: The scope of the chunk; scopes share no memory.
 
-    pins: What the chunk uses, and nobody may evict until it is done.
+    pins: The engine's chunk. Rows that it uses are pinned: they are not evicted until it is closed.
     """
 
     def __init__(self, lookups: LookupSet, session: Session, scope: Any) -> None:
@@ -44,7 +44,7 @@ class ChunkRun:
         self.pins = Chunk()
 
     def run(self, rows: Sequence[Any]) -> None:
-        """Attaches everything; nothing stays pinned, whatever fails."""
+        """Attaches all lookups. Nothing stays pinned, even after an error."""
         levels = self._levels(self._lookups.tree.root, rows, Lifetime.CHUNK)
         with self._session.running(self.pins) as changes:
             while levels:
@@ -58,17 +58,18 @@ class ChunkRun:
                 for (lookup, lifetime, fetched), (step, objects) in below_all(group).items():
                     levels += self._levels(lookup, objects, lifetime, fetched, step)
 
-    # --- for the steps
+    # --- called by the steps
 
     @property
     def lent(self) -> Lent:
+        """The reverse one-to-one caches of remembered rows that lead to this chunk's objects."""
         return self._session.reverse.of_user()
 
     def counts(self, lookup: Lookup) -> PathCounts:
         return self._lookups.counts_of(lookup)
 
     def spec(self, level: Level, translated: dict[Any, Any] | None = None) -> Any:
-        """What the engine is told of a level's relation. A spec of its own where values are translated for this chunk."""
+        """The engine's record of a level's relation; a new one if its values are translated for this chunk."""
         return self._lookups.spec(level, level.translated if translated is None else translated)
 
     # --- levels
@@ -82,12 +83,13 @@ class ChunkRun:
         parent: Step | None = None,
     ) -> list[Level]:
         """
-        The levels below a lookup.
+        The levels below a lookup, for objects that it leads to.
 
         Args:
-            lifetime: That of the objects.
-            fetched: The lookup itself attached them: those of its own queryset concern them.
-            parent: The step that attached them; None for the chunk's own.
+            objects: The objects to attach to.
+            lifetime: How long the objects live.
+            fetched: Whether this lookup attached the objects. If not, the lookups of its queryset do not apply.
+            parent: The step that attached the objects; None for the chunk's own objects.
         """
         levels: list[Level] = []
         if not lookup.below or not objects:
@@ -100,7 +102,7 @@ class ChunkRun:
             joined: dict[Any, tuple[Step, Sequence[Any]]] = {}
             for model, members in groups:
                 step = self._lookups.planner.step(below, model, parent, members[0])
-                if model not in marked and not isinstance(step, KeyOnly):  # of which Django knows nothing
+                if model not in marked and not isinstance(step, KeyOnly):  # Django does not know such lookups
                     mark_prefetched(members)
                     marked.add(model)
                 first, known = joined.get(step.joined_by, (step, ()))
@@ -116,7 +118,7 @@ class ChunkRun:
                 groups.append((cls, members))
             elif lookup is self._lookups.tree.root:
                 raise not_an_instance(objects, cls)
-            else:  # what objects hold that are no model instances is Django's to find out
+            else:  # these are not model instances; Django knows what to do with them
                 for below in lookup.below.values():
                     prefetch_related_objects(members, *below.for_django(len(lookup.path)))
         return groups
@@ -142,11 +144,11 @@ class ChunkRun:
     # --- order
 
     def _next_group(self, levels: list[Level]) -> list[Level]:
-        """The levels to do next, which share a query."""
+        """The levels to do next. They share a query."""
         first = min(levels, key=lambda level: level.step.lookup.order)
         if not self._lookups.tree.in_order:
-            # All relations to one table share a query: that is first what no level further down needs too. What is
-            # not the engine's to attach may look at what lookups before it attached, and waits for these.
+            # All relations to one table share a query, so first take a table that no lookup further down needs too.
+            # What the engine does not attach may look at what earlier lookups attached, so it waits for them.
             own = [level for level in levels if not isinstance(level.step, (PassedThrough, ByDjango))]
             later = frozenset[Any]().union(*(self._lookups.planner.later_tables(level.step) for level in own))
             if later:
@@ -159,7 +161,7 @@ class ChunkRun:
             return step.lookup is theirs.lookup and (first.alias, first.lifetime) == (other.alias, other.lifetime)
         if not (step.is_to_one and theirs.is_to_one) or first.memo is not other.memo:
             return False
-        # In order, only those of one level, and not two of one relation: the first decides what the second finds.
+        # If order matters, only levels of equal depth, and not two of one relation: the first may affect the second.
         is_level = step.lookup.path.count(LOOKUP_SEP) == theirs.lookup.path.count(LOOKUP_SEP)
         if self._lookups.tree.in_order and not (is_level and step.relation is not theirs.relation):
             return False
@@ -181,7 +183,7 @@ class ChunkRun:
 
 
 def below_all(group: list[Level]) -> dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]]:
-    """What to go on with below each lookup: together for objects of several classes, as Django goes on."""
+    """The objects to continue with below each lookup, with all their classes together, as in Django."""
     below: dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]] = {}
     for level in group:
         key, objects = (level.step.lookup, level.lifetime_below, level.fetched), level.below()
@@ -192,7 +194,7 @@ def below_all(group: list[Level]) -> dict[tuple[Lookup, Lifetime, bool], tuple[S
 
 
 def rows_of(objects: Iterable[Row]) -> Sequence[Row]:
-    """The objects as a sequence: itself, or a queryset's own rows, or what an iterable gives."""
+    """The objects as a sequence: a list or tuple itself, a queryset's own rows, or an iterable's items."""
     if isinstance(objects, (list, tuple)):
         return objects
     if isinstance(objects, QuerySet):
@@ -208,7 +210,7 @@ def rows_of(objects: Iterable[Row]) -> Sequence[Row]:
 
 
 def not_an_instance(objects: Sequence[Any], found: type) -> TypeError:
-    """The error for what is no model instance, with its place."""
+    """The error for an object that is not a model instance, with its index."""
     index = next(index for index, one in enumerate(objects) if type(one) is found)
     hint = "; values() and values_list() rows cannot have relations" if issubclass(found, (dict, tuple)) else ""
     got = f"{objects[index]!r} of type {found.__name__}"

@@ -1,4 +1,4 @@
-"""The objects of one class at one step, for one chunk."""
+"""`Level`: one step of one chunk, with the objects that it attaches to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .._relations.base import Step, check_to_attr
 
 
 class Lifetime(Enum):
-    """How long objects live, and what hangs on them."""
+    """How long objects live, with what is attached to them."""
 
     CHUNK = "as long as the user keeps the chunk"
     MEMORY = "in a memo, or on a row that is in one"
@@ -27,14 +27,16 @@ class Lifetime(Enum):
 
 class Level:
     """
+    One step of one chunk, with the objects that it attaches to.
+
     Args:
-        objects: Of one class, or of classes that inherit one relation.
-        lifetime: That of the objects.
-        translated: Of a generic foreign key: the rows' keys by what the objects hold.
-        queryset: What a manager of the project's own gave for these objects.
+        objects: Instances of one class, or of classes that inherit one relation.
+        lifetime: How long the objects live.
+        translated: For a generic foreign key, the rows' keys by the values that the objects hold.
+        queryset: The queryset that a custom manager returned for these objects.
 
     alias: The database that rows are read from.
-    memo: Where the rows are remembered, when they are.
+    memo: Where the rows are remembered, if they are.
     links: Where the links of a many-to-many are remembered.
     found: The rows that Django's own prefetch returned.
     """
@@ -57,7 +59,7 @@ class Level:
         self._fresh: Sequence[Any] | None = None
 
     def open_tables(self, memory: Memory, context: Context, counts: Any) -> None:
-        """Finds the memo and the links, if the step has some."""
+        """Sets `memo` and `links` from the memory, if the step has them."""
         step, lookup = self.step, self.step.lookup
         if step.table is None:
             return
@@ -83,17 +85,17 @@ class Level:
 
     @property
     def fetched(self) -> bool:
-        """Whether the lookup itself attached what there is."""
+        """Whether this lookup attaches something; False if all objects had it before."""
         return self._fresh is None or bool(self._fresh)
 
     @property
     def lifetime_below(self) -> Lifetime:
-        """How long what is attached lives."""
+        """How long the attached rows live."""
         keeps = self.remembered or (self.step.table is not None and self.fetched)
         return Lifetime.MEMORY if keeps else Lifetime.CHUNK
 
     def check(self) -> None:
-        """Raises what Django raises before it fetches; notes which objects it would fetch for."""
+        """Raises what Django would raise before fetching, and notes which objects it would fetch for."""
         step, lookup = self.step, self.step.lookup
         if not (lookup.to_attr_given or lookup.below):
             return
@@ -110,7 +112,7 @@ class Level:
         self.step.take_off(self._unattached)
 
     def below(self) -> list[Any]:
-        """The distinct objects to go on with: as Django, those that were fetched now, if any were."""
+        """The distinct objects to continue with. As in Django, only those fetched now, if there are any."""
         lookup = self.step.lookup
         if not self.fetched:
             further = [below for below in lookup.below.values() if not below.is_only_inner]

@@ -1,4 +1,4 @@
-"""The lookups of a run, with their plans and their counts."""
+"""`LookupSet`: lookups given together, with their plans and counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_memoized_prefetch")
 
-# A relation that evicts more than it finds in memory for so many chunks is reported.
+# After this many chunks in a row with more evictions than hits, a relation is reported.
 THRASHING_CHUNKS = 20
 
 
@@ -33,10 +33,11 @@ class PathCounts:
     """
     What the lookup at one path did.
 
-    row_counts: Of the rows that it leads to.
-    link_counts: Of the links, if it is a many-to-many.
+    row_counts: Counts of the rows that it leads to.
+    link_counts: Counts of the links, for a many-to-many.
     reason: Why Django attaches it, or why its rows are read for every chunk.
-    patched: Who has patched the reading of what it attaches.
+    by_django: Whether Django attaches it.
+    patched: Which package has patched the descriptor that reads what it attaches.
     """
 
     lookup: Lookup
@@ -47,7 +48,7 @@ class PathCounts:
     patched: str | None = None
 
     def note(self, step: Step) -> None:
-        """Says once what keeps a lookup from being remembered, and who has patched what it goes by."""
+        """Logs once why a lookup is not remembered, and which package has patched its descriptor."""
         path, relation = self.lookup.path, step.relation
         if step.reason is not None and self.reason is None:
             self.by_django = step.by_django
@@ -61,13 +62,15 @@ class PathCounts:
 
 class LookupSet:
     """
+    Lookups that were given together, with their plans and counts.
+
     Args:
-        given: What `prefetch_related` takes, and configs.
+        given: Whatever `prefetch_related` takes, and configs.
     """
 
     def __init__(self, given: Sequence[Any]) -> None:
         self.given = given
-        self.running: set[int] = set()  # the chunks that go through it now, by id
+        self.running: set[int] = set()  # the ids of the chunks being processed
         self.tree = lookup_tree(given)
         self.reset()
 
@@ -81,7 +84,7 @@ class LookupSet:
         self._thrashing: dict[str, tuple[int, int, int]] = {}
 
     def process(self, rows: Sequence[Any], session: Session, scope: Any) -> None:
-        """Attaches everything to the objects of one chunk."""
+        """Attaches all lookups to the objects of one chunk."""
         if not self.given:
             return
         if (reason := self.planner.why_by_django(rows)) is not None:
@@ -96,7 +99,7 @@ class LookupSet:
         self._report_thrashing()
 
     def _process_by_django(self, rows: Sequence[Any], reason: str) -> None:
-        """The whole chunk, with all lookups as they were given."""
+        """Lets Django process the whole chunk, with all lookups as they were given."""
         count = QueryCount()
         lookups = [lookup for given in self.given for lookup in lookups_for_django(given)]
         try:
@@ -121,7 +124,7 @@ class LookupSet:
         return self._counts.setdefault(lookup.path, PathCounts(lookup)) if counts is None else counts
 
     def counts(self) -> list[PathCounts]:
-        """Of every lookup, each before those that continue it."""
+        """The counts of every lookup, each before those that continue it."""
         return list(self._counts.values())
 
     def paths(self) -> list[str]:
@@ -131,7 +134,7 @@ class LookupSet:
         return (step for step in self.planner.steps() if step.lookup.path == lookup.path)
 
     def spec(self, level: Level, translated: dict[Any, Any] | None) -> Any:
-        """What the engine is told of a level's relation. A spec of its own where values are translated for this chunk."""
+        """The engine's record of a level's relation; a new one if its values are translated for this chunk."""
         step, counts, instance = level.step, self.counts_of(level.step.lookup), level.objects[0]
         if translated is not None:
             return step.spec(instance, counts, level.alias, translated)
@@ -141,7 +144,7 @@ class LookupSet:
         return spec
 
     def check(self, model: type[Model]) -> None:
-        """Raises where a lookup does not fit the model."""
+        """Raises if a lookup does not fit the model."""
         self.planner.check(self.tree.root, model)
 
     def _report_thrashing(self) -> None:
@@ -152,8 +155,8 @@ class LookupSet:
             self._thrashing[path] = (chunks, rows.hits, rows.evicted)
             if chunks == THRASHING_CHUNKS:
                 logger.warning(
-                    "%s: for %d chunks more rows were evicted than found in memory; lru_cache_size is too small, "
-                    "or the same rows do not come again",
+                    "%s: in each of %d chunks, more rows were evicted than found in memory; lru_cache_size is too "
+                    "small, or rows rarely repeat",
                     path,
                     chunks,
                 )

@@ -1,4 +1,4 @@
-"""What one MemoizedPrefetch does and remembers, with the lookups that querysets bring along."""
+"""`Session`: the memory of one MemoizedPrefetch, and the work on its chunks."""
 
 from __future__ import annotations
 
@@ -22,24 +22,27 @@ from .._reports.stats import Stats
 from .lookup_set import LookupSet
 from .reverse_caches import ReverseCaches
 
-# Of querysets with different Prefetch objects, the memory of the latest is kept.
+# How many querysets with different Prefetch objects keep a memory of their own: the latest ones.
 MAX_APART = 4
-# Of querysets with lookup strings only, that many sets of them have their counts and plans at hand.
+# How many different sets of querysets' lookup strings keep their plans and counts at hand.
 MAX_TOGETHER = 64
 
 
 class Session:
     """
+    What one MemoizedPrefetch remembers and does.
+
     Args:
         given: The lookups of every chunk.
-        size: How many rows of each table are kept for lookups without a config.
-        scope: Asked once per chunk; what it returns tells apart what is remembered.
-        listens: Forgets what this process saves and deletes.
+        size: How many rows of each table to keep for lookups without a config.
+        scope: Called once per chunk; chunks with different results share no memory.
+        listens: Whether to forget what this process saves and deletes.
 
-    own: The lookups that were given.
-    together: Those of querysets, as far as they are strings. They share the memory.
-    apart: Those of querysets with Prefetch objects among them: what these attach would show in everything that is
-        shared, so that each has a memory of its own.
+    own: The given lookups.
+    together: Lookups of querysets, if all are strings. They share the memory.
+    apart: Lookups of querysets with Prefetch objects. These would change the rows that others share, so each set has a
+        session of its own.
+    streams: How `chunks()` last read each model, by its name.
     """
 
     def __init__(self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool) -> None:
@@ -48,7 +51,7 @@ class Session:
         self.together: dict[tuple[Any, ...], LookupSet] = {}
         self.apart: dict[tuple[Any, ...], Session] = {}
         self._changes = ChangeLog()
-        self.streams: dict[str, str] = {}  # how chunks() read a model
+        self.streams: dict[str, str] = {}
         self._forget_all()
         if listens:
             self._changes.listen()
@@ -58,14 +61,14 @@ class Session:
         self.memory = Memory(self._size)
         self.reverse = ReverseCaches()
         self._changes.clear()
-        self._running: dict[int, list[Change]] = {}  # by chunk: what changed since it last looked
-        self._dropped = Stats({}, {})  # what sets of lookups counted before they were dropped
-        self._attached_before: dict[Any, Step] = {}  # and what they attached
+        self._running: dict[int, list[Change]] = {}  # by id of a running chunk: the changes that it has not seen
+        self._dropped = Stats({}, {})  # what dropped sets of lookups counted
+        self._attached_before: dict[Any, Step] = {}  # and their steps
         for lookups in [self.own, *self.together.values()]:
             lookups.reset()
 
     def check_process(self) -> None:
-        """A forked child starts with nothing remembered."""
+        """Forgets everything in a forked child."""
         if self._pid != os.getpid():
             self._forget_all()
 
@@ -85,19 +88,19 @@ class Session:
 
     def process(self, rows: Sequence[Any], lookups: tuple[Any, ...] = ()) -> None:
         """
-        One chunk.
+        Attaches all related rows to one chunk.
 
         Args:
-            lookups: Those of the queryset that the rows come from.
+            lookups: The lookups of the queryset that the rows come from.
         """
         scope = self._ask_scope()
-        self._process(tuple(rows), lookups, scope)  # as they are now: a query may run code that changes the list
+        self._process(tuple(rows), lookups, scope)  # a copy: a query may run code that changes the list
 
     def _process(self, rows: tuple[Any, ...], lookups: tuple[Any, ...], scope: Any) -> None:
         self._begin_chunk()
         key, are_names = _key_of(lookups)
         if not are_names:
-            # Before anything shared is attached, below which a Prefetch object would show its own choice to all.
+            # This comes first, or a Prefetch object would attach its own choice to rows that everybody shares.
             self._set_apart(key, lookups)._process(rows, (), scope)
         self.own.process(rows, self, scope)
         if lookups and are_names:
@@ -116,7 +119,7 @@ class Session:
 
     @contextmanager
     def running(self, pins: Chunk) -> Iterator[list[Change]]:
-        """A chunk runs; gives the list that changes are added to until it is done. Then nothing stays pinned."""
+        """Runs a chunk and releases its pins at the end. Yields the list to which changes are added meanwhile."""
         changes: list[Change] = []
         self._running[id(pins)] = changes
         try:
@@ -129,10 +132,10 @@ class Session:
 
     def _set_together(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> LookupSet:
         known = self.together.pop(key, None) or LookupSet(lookups)
-        self.together[key] = known  # the latest comes last
+        self.together[key] = known  # the dict keeps the latest at the end
         for old, one in list(self.together.items())[:-MAX_TOGETHER]:
             if one.running or self.together.pop(old, None) is None:
-                continue  # in use, or another thread was quicker
+                continue  # in use, or another thread has dropped it
             self._dropped += stats_of(one, self.memory)
             for step in one.planner.steps():
                 self._attached_before.setdefault((step.relation, type(step), step.attached_at), step)
@@ -147,7 +150,7 @@ class Session:
         return known
 
     def _steps(self) -> list[Step]:
-        """All that attach to remembered rows."""
+        """All steps that may have attached something to remembered rows."""
         sets = [self.own, *list(self.together.values())]
         return [step for one in sets for step in one.planner.steps()] + list(self._attached_before.values())
 
@@ -162,14 +165,14 @@ class Session:
 
     def _forget_changes(self, changes: list[Change]) -> None:
         for later in list(self._running.values()):
-            later.extend(changes)  # before: what they attach from now on is theirs to look after
+            later.extend(changes)  # first: from now on, running chunks see to what they attach
         self._forget_now(changes)
 
     def _forget_now(self, changes: list[Change]) -> None:
         forget(self.memory.contexts(), changes, self._steps(), self.reverse.places())
 
     def forget_late(self, changes: list[Change]) -> None:
-        """Forgets rows that were read before a change and have been attached to remembered ones since."""
+        """Forgets rows that were read before a change but attached to remembered rows after it."""
         late = []
         while changes:
             late.append(changes.pop())
@@ -195,8 +198,8 @@ class Session:
 
 
 def _key_of(lookups: tuple[Any, ...]) -> tuple[tuple[Any, ...], bool]:
-    """Equal for lookups that come to the same; and whether they are all names, which do so in any order."""
-    # Prefetch objects are equal to others that are not the same.
+    """A key that equal lookups share, for strings in any order, and whether all of them are strings."""
+    # By id, since different Prefetch objects may compare equal.
     names = {lookup for lookup in lookups if isinstance(lookup, str)}
     are_names = all(isinstance(lookup, str) for lookup in lookups)
     if len(names) == len(lookups):

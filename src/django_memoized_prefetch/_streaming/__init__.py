@@ -1,0 +1,1 @@
+"""`chunks()`: reads a queryset chunk by chunk, and reports the progress."""

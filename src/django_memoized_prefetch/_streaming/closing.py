@@ -1,4 +1,4 @@
-"""Closes what reads the database when something fails."""
+"""Closes open cursors when reading the database fails."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .._hydrating.iterable import NativeModelIterable, close_results
 @contextmanager
 def closing_readers() -> Iterator[None]:
     """
-    Closes what reads the database in this block, when the block fails.
+    Closes the generators that read the database in this block if the block fails.
 
-    These generators end when they are released; but the frames of the traceback hold them, and with them a cursor of
-    the server, for as long as somebody keeps the exception.
+    They would close themselves when released. But the frames of the traceback hold them, and with them a cursor on the
+    server, for as long as somebody keeps the exception.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A queryset read in pages by primary key: `key > last ORDER BY key LIMIT n + 1`, again and again."""
+"""Reads a queryset in pages by primary key, with one query `key > last ORDER BY key LIMIT n + 1` for each page."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .closing import closing_readers
 
 class Pages:
     """
-    A queryset in the order of its primary key, some rows at a time. All of them see the rows of their moment.
+    Reads a queryset page by page, in the order of its primary key. Each page sees the database at its own moment.
 
-    Each page is read with the row behind it, which is not given out. It tells whether there is another page, and
-    whether two rows have one key, of which a border between two pages would lose the second: a table that Django did
-    not make may have those.
+    Each page is read with one row more, which is not given out. It tells whether there is another page. It also tells
+    whether two rows share a key, as they may in a table that Django did not make: if a page ended between them, the
+    second would be lost.
 
     Args:
-        queryset: Nobody else holds it, and `why_not_in_pages` says nothing against it.
+        queryset: A queryset that nobody else holds and that `why_not_in_pages` accepts.
     """
 
     def __init__(self, queryset: QuerySet[Any]) -> None:
@@ -36,12 +36,12 @@ class Pages:
         pk: Any = model._meta.pk
         self._queryset, self._name, self._attname = queryset, model.__name__, pk.attname
         query = queryset.query
-        # From the query alone: a queryset class may have its own idea of filter() and order_by().
+        # Change the query itself: a queryset class may override filter() and order_by().
         [order] = ordering_of(query) or [pk.attname]
         query.clear_ordering(force=True)
         query.add_ordering(order)
         self._descending = (key_order(order, model) == "-") == query.standard_ordering
-        # Rows fetch for all that were read with them; one that is not given out must not be among those.
+        # Such rows load values for all their peers, so the extra row must not be read together with them.
         self._has_peers = getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False)
         self._may_have_nulls = not model._meta.managed and pk.get_lookup("isnull") is not None
         while pk.is_relation:
@@ -50,12 +50,12 @@ class Pages:
         self.start(None)
 
     def start(self, after: Any) -> None:
-        """The next page begins behind this key."""
+        """Makes the next page begin after this key; None for the first row."""
         self._last, self._is_over = after, False
-        self._behind: Any = None  # the key of the row behind the last page
+        self._behind: Any = None  # the key of the row after the last page
 
     def next(self, count: int) -> list[Any]:
-        """So many rows, fewer at the end."""
+        """The next `count` rows, fewer at the end. Raises ValueError if the keys do not allow pages."""
         if self._is_over:
             return []
         if self._may_have_nulls:
@@ -68,7 +68,7 @@ class Pages:
         with closing_readers():
             rows = list(page._iterable_class(page, chunk_size=limit))
         self._check(rows)
-        # Before the user has them, who may delete or change the last one.
+        # Now, before the user gets the rows and may delete or change the last one.
         behind = rows.pop() if len(rows) > count else None
         self._last = getattr(rows[-1], self._attname) if rows else None
         if self._has_peers and len(rows) == count:
@@ -79,21 +79,21 @@ class Pages:
         return rows
 
     def first_key(self, backwards: bool = False) -> Any:
-        """None when there are no rows."""
+        """The first key, or the last one if `backwards`; None if there are no rows."""
         keys = self._keys()
         if backwards:
             keys.query.standard_ordering = not keys.query.standard_ordering
         return next(self._some(keys, 1), None)
 
-    # --- keys that are none
+    # --- keys that do not allow pages
 
     def _check(self, rows: list[Any]) -> None:
-        """Raises when a border between pages cannot be drawn behind these rows, or could not be before them."""
+        """Raises ValueError if no page can end after these rows, or could not before them."""
         if not rows:
             keys: Sequence[Any] = ()
         elif (key := repeated_neighbour(rows, self._attname, self._last)) is not None:
             is_same = getattr(rows[0], self._attname) == self._last
-            self._refuse(f"the row {key!r} behind itself" if is_same else f"several rows of the key {key!r}")
+            self._refuse(f"row {key!r} after itself" if is_same else f"several rows with the key {key!r}")
         elif getattr(rows[-1], self._attname) is None:
             self._refuse("a row without a key")
         elif getattr(rows[0], self._attname) == self._behind:
@@ -102,26 +102,26 @@ class Pages:
             keys = [getattr(row, self._attname) for row in rows]
         if self._behind is None or self._behind in keys:
             return
-        # It was deleted since, or so many rows came before it; or else, for the database, it is not behind the last.
+        # That row may be gone, or further back after inserts. Otherwise the database does not sort it after the last.
         passed = self._keys()
         passed.query.add_filter(f"{self._attname}__exact", self._behind)
         passed.query.add_filter(f"{self._attname}__{'gte' if self._descending else 'lte'}", self._last)
         for _ in self._some(passed, 1):
-            self._refuse(f"two rows of keys that it holds to be equal, {self._last!r} and {self._behind!r}")
+            self._refuse(f"two rows whose keys it considers equal, {self._last!r} and {self._behind!r}")
 
     def _key_behind(self) -> Any:
-        """The key of the row behind the last; None when there is none."""
+        """The key of the row after the last one; None if there is none."""
         keys = self._keys()
         keys.query.add_filter(f"{self._attname}__{'lte' if self._descending else 'gte'}", self._last)
         last, *behind = [*self._some(keys, 2), None]
         if last != self._last:
-            return last  # it was deleted since
+            return last  # the last row has been deleted since
         if behind[0] == self._last:
-            self._refuse(f"several rows of the key {self._last!r}")
+            self._refuse(f"several rows with the key {self._last!r}")
         return behind[0]
 
     def _refuse_nulls(self) -> None:
-        """No condition on the key finds a row without one, wherever the database sorts it."""
+        """Raises ValueError if a row has no key: no condition on the key finds it, wherever the database sorts it."""
         self._may_have_nulls = False
         keys = self._keys()
         keys.query.add_filter(f"{self._attname}__isnull", True)
@@ -129,7 +129,7 @@ class Pages:
             self._refuse("a row without a key")
 
     def _refuse(self, wrong: str) -> NoReturn:
-        msg = f'chunks: {self._name} cannot be read in pages, the database gave {wrong}; use mode="cursor".'
+        msg = f'chunks: {self._name} cannot be read in pages, the database returned {wrong}; use mode="cursor".'
         raise ValueError(msg)
 
     def _keys(self) -> Any:
@@ -141,7 +141,7 @@ class Pages:
 
 
 def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
-    """What keeps `key > last ORDER BY key LIMIT n`, again and again, from giving the rows of the queryset."""
+    """Why pages, `key > last ORDER BY key LIMIT n`, might not give the rows of the queryset; None if they do."""
     query = queryset.query
     if query.combinator:
         return f"it is a {query.combinator}"
@@ -161,7 +161,7 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
     ):
         return "it aggregates"
     if any(getattr(one, "set_returning", False) for one in annotations):
-        return "an annotation may give several rows for one"
+        return "an annotation may return several rows per object"
     for expression in all_expressions([*annotations, query.where]):
         if isinstance(expression, (RawSQL, ExtraWhere)):
             return "it uses raw SQL"
@@ -169,7 +169,7 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
             return "it uses a window function"
     for alias, join in query.alias_map.items():
         if query.alias_refcount[alias] and not _has_one_row_for_one(join):
-            return f"it joins {join.table_name}, which may have many rows for one"
+            return f"it joins {join.table_name}, which may have several rows per object"
     order = ordering_of(query)
     if len(order) > 1 or any(key_order(one, queryset.model) is None for one in order):
         return f"it is ordered by {', '.join(order_name(one) for one in order)}"
@@ -177,16 +177,16 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
     if "pk" in query.annotations:
         return "an annotation is called pk"
     if pk.get_lookup("gt") is None or pk.get_lookup("lt") is None:
-        return f"the database does not order {pk.name}"
+        return f"the database cannot compare {pk.name}"
     for column in pk_fields(queryset.model):
-        # A key that is read otherwise than it is written does not say where the next page begins.
+        # If a key is read differently from how it is written, it does not tell where the next page begins.
         if (reason := why_not_column(queryset.model, column.attname) or why_not_key(column)) is not None:
             return reason
     return why_not_read_as_stock(type(queryset)) or why_not_stock(queryset)
 
 
 def _has_one_row_for_one(join: Any) -> bool:
-    """Whether a join adds no rows; of one that is not Django's that is unknown."""
+    """Whether a join is known to add no rows. A join of another package is not."""
     field = getattr(join, "join_field", None)
     if field is None:
         return isinstance(join, BaseTable)
@@ -195,12 +195,12 @@ def _has_one_row_for_one(join: Any) -> bool:
 
 
 def ordering_of(query: Any) -> Sequence[Any]:
-    """What the query is ordered by, the model's own ordering included."""
+    """What the query is ordered by; if nothing, the model's own ordering."""
     return query.order_by or (query.get_meta().ordering if query.default_ordering else ())
 
 
 def key_order(order: Any, model: type[Model]) -> str | None:
-    """For an ordering by the primary key "-" when it is descending and "" when not; None for any other."""
+    """For an ordering by primary key, "-" if descending or "" if ascending; None for any other ordering."""
     sign = ""
     if isinstance(order, OrderBy):
         sign, order = "-" if order.descending else "", order.expression
@@ -209,7 +209,7 @@ def key_order(order: Any, model: type[Model]) -> str | None:
     elif isinstance(order, str) and order.startswith("-"):
         sign, order = "-", order[1:]
     pk: Any = model._meta.pk
-    # Under its name, a key that is a relation is ordered as its target is.
+    # The name of a key that is a relation means the ordering of its target.
     names = ("pk", pk.attname) if pk.is_relation else ("pk", pk.attname, pk.name)
     return sign if order in names else None
 
@@ -221,7 +221,15 @@ def order_name(order: Any) -> str:
 
 
 def key_value(model: type[Model], after: Any) -> Any:
-    """A primary key as rows have it; of a checkpoint it may be text, and a list where there are several columns."""
+    """
+    The primary key as rows hold it.
+
+    Args:
+        after: It may come from a checkpoint file: as text, and as a list for a key of several columns.
+
+    Raises:
+        ValueError: It is not a primary key of the model.
+    """
     pk: Any = model._meta.pk
     columns = getattr(model._meta, "pk_fields", [pk])
     try:

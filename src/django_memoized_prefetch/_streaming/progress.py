@@ -1,4 +1,4 @@
-"""How far a stream has come: told to a callable, or drawn as a bar."""
+"""Reports the progress of a stream to a callable, or draws it as a bar."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Progress:
     """
-    How far a stream has come, told each time that a chunk is done: when the loop comes back for the next one.
+    How far a stream has come. It is reported when a chunk is done, that is when the loop asks for the next one.
 
-    rows: Rows of this run so far.
-    seconds: Since the first chunk was asked for.
-    last_pk: The key of the latest row that is done, for `after=`; None when its objects have none.
-    fraction: Of the whole, between 0 and 1, rows before `after` included; None where it is not known.
-    eta: Seconds that are left at the pace of this run; None where it is not known.
-    stats: What `stats()` says now.
+    rows: Rows done in this run.
+    seconds: Seconds since the first chunk was asked for.
+    last_pk: The primary key of the last row done, for `after=`; None if the objects have none.
+    fraction: The part done of the whole, between 0 and 1, rows before `after` included; None if unknown.
+    eta: Seconds left at the pace of this run; None if unknown.
+    stats: The current `stats()`.
     """
 
     rows: int
@@ -37,24 +37,24 @@ class Consumer(Protocol):
 
 class Meter:
     """
-    Tells a consumer of every chunk.
+    Measures a stream and reports every chunk to a consumer.
 
     Args:
-        consumer: What the user gave, or a Bar.
-        stats: From nothing to the stats of now.
-        total: How many rows there will be, if that is known.
+        consumer: The user's callable, or a Bar.
+        stats: Returns the current stats.
+        total: How many rows there will be, if known.
     """
 
     def __init__(self, consumer: Consumer, stats: Callable[[], Stats], total: int | None) -> None:
         self._consumer, self._stats, self.total = consumer, stats, total
         self._rows = 0
-        self._skipped = 0.0  # the part of the whole that is not of this run
+        self._skipped = 0.0  # the part of the whole that came before this run
         self._first: int | None = None
         self._last: int | None = None
         self._start = perf_counter()
 
     def expect_keys(self, first: Any, last: Any, after: Any) -> None:
-        """The first and the last key of the whole, in its order, and that of the row behind which this run starts."""
+        """Sets the first and the last key of the whole, in its order, and the key after which this run starts."""
         if isinstance(first, int) and isinstance(last, int):
             self._first, self._last = first, last
             self._skipped = 0.0 if after is None else self._fraction(after) or 0.0
@@ -78,7 +78,7 @@ class Meter:
             return None
         if self._first == self._last:
             return 1.0
-        # Rows that came since, or the key of `after`, may lie beyond either end.
+        # Rows inserted since, or `after`, may lie beyond either end.
         return min(max((key - self._first) / (self._last - self._first), 0.0), 1.0)
 
 
@@ -108,7 +108,7 @@ class Bar:
     def __call__(self, progress: Progress, /) -> None:
         bar = self._bar
         if progress.eta is not None and progress.seconds:
-            # Also where `fraction` is of keys: the rows that the time left is worth.
+            # As many rows as fit in the time left; that works for an estimate from keys too.
             bar.total = progress.rows + round(progress.rows * progress.eta / progress.seconds)
         relations = progress.stats.relations.values()
         hits, misses = (sum(getattr(one, name) for one in relations) for name in ("hits", "misses"))

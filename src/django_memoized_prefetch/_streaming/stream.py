@@ -1,4 +1,4 @@
-"""`chunks()`: a queryset read in pages by primary key, or by one cursor; anything else cut into lists."""
+"""`chunks()`: reads a queryset in pages or by one cursor, and cuts any other iterable into lists."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ Chunks = Generator[list[Any], None, None]
 
 class Stream:
     """
-    What one call of `chunks()` asks for, checked; `read()` is the generator.
+    One call of `chunks()`. The constructor checks the arguments, `read()` is the generator.
 
-    Args: as those of `MemoizedPrefetch.chunks`.
+    Args:
+        session: Attaches the related rows.
+        source: The `queryset` argument of `MemoizedPrefetch.chunks`, which describes the other arguments too.
     """
 
     def __init__(
@@ -74,14 +76,14 @@ class Stream:
             chunks = self._read(meter)
             stack.callback(chunks.close)
             for rows in chunks:
-                # The user may change the list and its objects.
+                # Now, because the user may change the list and its objects.
                 count, last_pk = len(rows), getattr(rows[-1], "pk", None)
                 yield rows
-                del rows  # not kept while the next chunk is read
+                del rows  # frees them while the next chunk is read
                 if meter is not None:
                     meter.chunk_done(count, last_pk)
 
-    # --- what is read
+    # --- the sources
 
     def _of_queryset(self, queryset: QuerySet[Any], after: Any, mode: str | None) -> Callable[[Meter | None], Chunks]:
         if not issubclass(queryset._iterable_class, ModelIterable):
@@ -104,15 +106,15 @@ class Stream:
         return lambda meter: self._in_pages(Pages(clone), after, attach, meter)
 
     def _prepared(self, queryset: QuerySet[Any]) -> tuple[QuerySet[Any], Callable[[list[Any]], None]]:
-        """A clone that gives bare rows, of one database, and what attaches all that belongs to a chunk of them."""
+        """A clone that reads rows without their lookups from one database, and a function that attaches the lookups."""
         session = self._session
         clone = queryset._chain()
-        clone._db = clone.db  # a router may choose another replica every time
+        clone._db = clone.db  # fixed: a router may choose another replica each time
         family = vars(clone).pop(FAMILY, None)
         if (stock_class := stock_class_of(type(clone))) is not type(clone):
             set_class(clone, stock_class)
         lookups: tuple[Any, ...] = ()
-        # One that does something with the rows of its iterator() expects that they are there already.
+        # A class that overrides one of these may use the attached rows there, so Django attaches them first.
         if why_not_own(stock_class, ("iterator", *ATTACHING)) is None:
             lookups, clone._prefetch_related_lookups = tuple(clone._prefetch_related_lookups), ()
 
@@ -178,25 +180,25 @@ def take(rows: Iterator[Any], count: int) -> list[Any]:
 
 
 def expect_keys(meter: Meter | None, pages: Pages, after: Any) -> None:
-    """Two statements of one row each, where they tell how far a stream has come."""
+    """Reads the first and the last key, one row each, if the fraction done can be estimated from them."""
     if meter is not None and meter.total is None and pages.has_integer_keys:
         meter.expect_keys(pages.first_key(), pages.first_key(backwards=True), after)
 
 
 async def read_in_thread(chunks: Chunks) -> AsyncIterator[list[Any]]:
-    """The chunks, each read and processed in the thread in which Django runs its queries."""
+    """Yields the chunks. Each is read and processed in the thread in which Django runs its queries."""
     step: Any = sync_to_async(next)
     try:
         while (chunk := await step(chunks, None)) is not None:
             yield chunk
             del chunk
     finally:
-        # Behind a step that was cancelled: there is one such thread, and it does one thing after the other.
+        # This waits for a cancelled step to end: there is one such thread, and it does one thing at a time.
         await sync_to_async(chunks.close)()
 
 
 def refuse_pages(model: type[Model], obstacle: str, after: Any, mode: str | None) -> None:
-    """Raises when pages were asked for."""
+    """Raises ValueError if the arguments ask for pages."""
     if mode == "pages" or after is not None:
         what = 'mode="pages"' if mode == "pages" else "after"
         msg = f"chunks: {what} needs pages, and {model.__name__} cannot be read in pages: {obstacle}."

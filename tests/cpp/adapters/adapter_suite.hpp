@@ -4,7 +4,7 @@
 ///   create, uuid_type                   "create table" and the type of a UUID column
 ///   fetch(sql, map), links<S, T>(sql), pages(sql, key, map, key_of, size)
 ///   row, error                          the adapter's
-///   in_keys, wrong_conditions           "in (select value from json_each(?))" or "= any($1)", and what is neither
+///   in_keys, wrong_conditions           "in (select value from json_each(?))" or "= any($1)", and wrong alternatives
 ///   statements()                        how many statements are prepared
 #pragma once
 
@@ -44,7 +44,7 @@ struct book {
     std::vector<std::shared_ptr<const category>> categories = {};
 };
 
-// What a list of texts could come apart at.
+// Texts that a list of texts might split or quote wrongly.
 inline const std::vector<std::string> codes{
     "",  "a",    "A",    "a b", "a,b",  "{a}", "[a]", "\"",       "\\",        "\\\"",
     "'", "null", "NULL", "1",   "a\nb", "\t",  "$1",  "\x01\x1f", "Ж\u00e4中", "\xf0\x9f\x93\x9a",
@@ -262,7 +262,7 @@ TYPED_TEST_P(adapter, values_that_do_not_fit_are_errors_that_name_the_column) {
     auto no_uuid = this->db.fetch("select id, name from author where id " + this->in_keys,
                                   [](const row_type& from) { return from.template get<mp::uuid>(1); });
     this->expect_parts(this->message_of([&] { static_cast<void>(no_uuid(std::span<const id>(std::array<id, 1>{1}))); }),
-                       {"name is no UUID"});
+                       {"name is not a UUID"});
 }
 
 TYPED_TEST_P(adapter, what_a_mapper_throws_leaves_statement_and_memo_as_they_were) {

@@ -1,4 +1,4 @@
-/// A handful of flights for the reports of examples/cpp, and what they say of them. The whole year is script/demo-cpp's.
+/// A handful of flights for the reports of examples/cpp, and the expected report. script/demo-cpp uses the whole year.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ inline constexpr const char* report = "                            flights  plan
                                       "AA American                       3       1      10.0       1,200  1\n"
                                       "B6 JetBlue                        1       0   unknown       1,000  1\n";
 
-/// What a command writes to its standard output.
+/// The standard output of a command.
 inline std::string output_of(const std::string& command) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(command.c_str(), "r"), pclose);
     std::string output;

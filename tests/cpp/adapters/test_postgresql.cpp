@@ -10,7 +10,7 @@ namespace {
 
 namespace mp = memoized_prefetch;
 
-/// The server of DATABASE_URL; temporary tables only, so that it is as before when the connection ends.
+/// The server of DATABASE_URL. Uses temporary tables only, so nothing is left when the connection ends.
 class postgresql_server {
 public:
     using row = mp::postgresql::row;
@@ -131,7 +131,7 @@ TEST(postgresql, numbers_are_read_as_they_were_written) {
 
 TEST(postgresql, the_flights_example_reports_what_python_does) {
     postgresql_server server;
-    struct own_schema { // the example has a connection of its own, which sees no temporary tables
+    struct own_schema { // the example has its own connection, which does not see temporary tables
         postgresql_server& server;
         const std::string name = "memoized_prefetch_" + server.value("select pg_backend_pid()");
         explicit own_schema(postgresql_server& on) : server(on) {

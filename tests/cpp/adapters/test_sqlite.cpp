@@ -11,7 +11,7 @@ namespace {
 
 namespace mp = memoized_prefetch;
 
-/// A file of its own, gone at the end.
+/// A temporary file, deleted at the end.
 class sqlite_file {
 public:
     using row = mp::sqlite::row;

@@ -1,4 +1,4 @@
-// A program outside of this project: it builds from what is installed, and works.
+// A program outside this project builds from the installed library, and works.
 #include <memoized_prefetch/memoized_prefetch.hpp>
 
 #include <memory>

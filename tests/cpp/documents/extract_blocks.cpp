@@ -1,6 +1,6 @@
-// Makes one program of a document's C++ blocks: extract_blocks DOCUMENT PROGRAM. Blocks behind "<!-- in main -->" are, in their
-// order, what main does; the others stand before it. Sees to it, too, that the reference names what there is: in a table's
-// row, every `name` occurs in the header that is linked, or in one that it leads to.
+// Makes one program of a document's C++ blocks: extract_blocks DOCUMENT PROGRAM. Blocks after "<!-- in main -->" are
+// the body of main, in their order; the others precede it. Also checks the reference: in a table's row, every `name`
+// must occur in the linked header, or in one that it includes.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -22,7 +22,7 @@ std::string text_of(const std::filesystem::path& path) {
     return text.str();
 }
 
-/// A header and those of ours that it leads to: what a user gets with it.
+/// A header with our headers that it includes, directly or not: what a user gets with it.
 std::string with_included(const std::filesystem::path& header) {
     static const std::regex include(R"(#include <(memoized_prefetch/[^>]*)>)");
     std::filesystem::path root = header;

@@ -1,7 +1,7 @@
-/// The bookshop: books with an author, perhaps a translator, and categories; and the database they come from.
+/// The bookshop: books with an author, perhaps a translator, and categories; and the database of all these.
 ///
-/// The sources below are what a user of the core writes; they also record what they were asked, and can be made to run
-/// other code in the middle of a query.
+/// The sources below are what a user of the core writes. They also record what they were asked, and can run other code
+/// in the middle of a query.
 #pragma once
 
 #include "tripwire.hpp"
@@ -26,7 +26,7 @@ using id = std::int64_t;
 struct country {
     id pk = 0;
     std::string name;
-    mutable bool deleted = false; // as Django marks a row that was deleted: it has no key any more
+    mutable bool deleted = false; // as in Django, a deleted row has no key any more
 };
 
 struct author {
@@ -43,7 +43,7 @@ struct category {
     mutable bool deleted = false;
 };
 
-/// What is attached: `none` is a relation that was never touched.
+/// What is attached. `none`: nothing was ever attached.
 enum class attachment { none, row, empty };
 
 template <class Row>
@@ -74,7 +74,7 @@ public:
     std::vector<handle> unasked; ///< sent along with every answer, before the rows asked for
     std::vector<std::vector<id>> queries;
     std::function<void()> during_fetch;
-    bool releases_are_calls = false; ///< the end of a row is a call to user code as well, as Python's `__del__` is
+    bool releases_are_calls = false; ///< destroying a row also calls user code, like Python's `__del__`
 
     row_source() = default;
     row_source(std::initializer_list<Row> all) {
@@ -93,7 +93,7 @@ public:
         for (const handle& row : unasked) {
             take(row);
         }
-        // A database answers in an order of its own, here the opposite one.
+        // A database answers in its own order: here, the reverse of the keys'.
         for (auto key = asked.rbegin(); key != asked.rend(); ++key) {
             if (const auto found = rows.find(*key); found != rows.end()) {
                 support::user_calls::step();
@@ -146,7 +146,7 @@ public:
     }
 };
 
-/// Object model: books, and the authors that they name as author and as translator.
+/// Object model: books with their authors and translators.
 struct authors_of_books {
     std::vector<book>& books;
     std::size_t deferred_queries = 0;
@@ -189,7 +189,7 @@ private:
     }
 };
 
-/// Object model: books and their categories. A book without a primary key is not saved yet.
+/// Object model: books with their categories. A book without a primary key is not saved yet.
 struct categories_of_books {
     std::vector<book>& books;
 
@@ -216,7 +216,7 @@ struct categories_of_books {
     }
 };
 
-/// Object model: authors that were just read, and their countries.
+/// Object model: authors that were just read, with their countries.
 struct countries_of_authors {
     std::vector<std::shared_ptr<const author>>& authors;
 

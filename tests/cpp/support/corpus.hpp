@@ -1,4 +1,4 @@
-/// What a fuzzer found worth keeping: each file reaches something that the others do not. `script/fuzz --keep` writes them.
+/// Inputs kept from the fuzzers: each file reaches code that the others do not. `script/fuzz --keep` writes them.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace support {
 
-/// By name of the file.
+/// By file name.
 inline std::map<std::string, std::vector<std::uint8_t>> corpus_of(const std::string& fuzzer) {
     std::map<std::string, std::vector<std::uint8_t>> corpus;
     const auto directory = std::filesystem::path(__FILE__).parent_path() / "../corpus" / fuzzer;

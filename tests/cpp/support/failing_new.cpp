@@ -17,7 +17,7 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
     }
     throw std::bad_alloc();
 }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept { // of std::stable_sort, which does without
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { // for std::stable_sort, which copes with null
     try {
         return operator new(size);
     } catch (const std::bad_alloc&) {

@@ -1,5 +1,5 @@
-/// All allocations of the program, one of which may fail: standard containers, std::function and std::shared_ptr allocate
-/// without an allocator of ours.
+/// Lets any allocation of the program fail. Needed because standard containers, std::function and std::shared_ptr do
+/// not allocate by our allocators.
 #pragma once
 
 #include "tripwire.hpp"

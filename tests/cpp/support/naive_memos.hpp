@@ -1,5 +1,5 @@
-/// The library's own API once more, as plainly as possible: lists that are searched from end to end, and everything said once.
-/// The oracle of the random programs. Tables and relations have numbers here; a row refers to rows, whatever table it is of.
+/// The library's own API again, as simple as possible: lists that are searched from end to end. The oracle of the
+/// random programs. Tables and relations have numbers here, and rows of all tables have one type.
 #pragma once
 
 #include <memoized_prefetch/passes/counters.hpp>
@@ -25,7 +25,7 @@ using id = std::int64_t;
 using memoized_prefetch::counters;
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
-/// What the library reports by an exception.
+/// Errors that the library reports by exceptions.
 struct broken_call {};
 struct misuse {};
 
@@ -63,7 +63,7 @@ struct table {
     std::size_t weight_bound = unbounded;
     std::uint64_t generation = 0;
     std::size_t largest = 0;
-    std::set<id> had{}; // fetched or loaded since they were last forgotten
+    std::set<id> had{}; // keys fetched or loaded since they were last forgotten
     std::uint64_t fetched_again = 0;
 
     entry_ptr find(id key) const {
@@ -126,7 +126,7 @@ struct table {
     }
 };
 
-/// What memos and links have in common: who is called for what is not remembered, and whether that is going on.
+/// Common to memos and links: the callback for what is not remembered, and whether it is running.
 struct called {
     bool in_callback = false;
     counters count{};
@@ -156,7 +156,7 @@ struct links : called {
 
 struct prefetcher;
 struct memo : called {
-    bool shared = false; // hands rows out without pins: those that a chunk adds are pinned until it commits
+    bool shared = false; // gives out rows without pins; only entries that a chunk adds are pinned, until it commits
     std::vector<table> shards = std::vector<table>(1);
     std::function<std::size_t(id)> shard_of{};
     std::function<std::vector<row_ptr>(std::span<const id>)> fetch{};
@@ -182,11 +182,11 @@ struct memo : called {
     bool put_all(const std::vector<row_ptr>& rows);
 };
 
-/// The rows that one chunk, or a call of `resolve`, uses of a memo.
+/// The rows of a memo that one chunk, or one call of `resolve`, uses.
 struct rows_pass {
     memo& of;
     std::vector<std::uint64_t> generations{};
-    std::vector<std::pair<id, std::size_t>> asked{}; // distinct, with the relation that asked first
+    std::vector<std::pair<id, std::size_t>> asked{}; // distinct, each with the relation that asked first
     std::map<id, row_ptr> values{};
     std::map<id, entry_ptr> entries{};
     std::vector<id> missed{};
@@ -352,7 +352,7 @@ struct links_pass {
     }
 };
 
-/// Relations that lead to one table: to-one ones to a memo, or a single to-many one.
+/// Relations to one table: any to-one relations to a memo, or a single to-many relation.
 struct relations {
     memo* rows;
     links* through = nullptr;
@@ -509,7 +509,7 @@ inline void rows_pass::fetch() {
     for (const row_ptr& one : of.fetch(missed)) {
         of.read_key(*one);
         const bool wanted = std::find(missed.begin(), missed.end(), one->key) != missed.end();
-        if (wanted && !values[one->key]) { // of two with one key the first
+        if (wanted && !values[one->key]) { // of two rows with one key, the first
             values[one->key] = one;
             fresh.push_back(one);
         }
@@ -612,7 +612,7 @@ public:
             of.count += count;
         } catch (...) {
             m_rows.roll_back();
-            m_rows.release(); // what pins that ended in between had held is evicted, and not counted
+            m_rows.release(); // entries that were held by pins which ended meanwhile are evicted, but not counted
             throw;
         }
     }

@@ -1,5 +1,5 @@
-/// The tables and passes once more, as plainly as possible: lists that are searched from end to end. The oracle of the
-/// random tests.
+/// The tables and passes again, as simple as possible: lists that are searched from end to end. The oracle of the
+/// random scripts.
 #pragma once
 
 #include <algorithm>
@@ -82,7 +82,7 @@ struct table {
     }
 };
 
-/// What one chunk uses of one table.
+/// The entries of one table that one chunk uses.
 struct use_of {
     table& used;
     std::uint64_t generation = used.generation;
@@ -120,7 +120,7 @@ struct rows_pass {
             asked.push_back(key);
         }
     }
-    /// What is not there is asked for before what is out of date.
+    /// Asks for missing rows first, then for stale ones.
     void look_up() {
         std::vector<id> stale;
         for (const id key : asked) {
@@ -172,7 +172,7 @@ struct rows_pass {
     }
 };
 
-/// The links of one chunk, and the rows they lead to. `read_links` follows the query for `missed`.
+/// The links of one chunk, and their rows. Call `read_links` after the query for `missed`.
 struct links_pass {
     use_of links;
     rows_pass rows;

@@ -1,7 +1,7 @@
-/// One body for all random tests of the library's own API: bytes are read as a program that works with memos, links and
-/// prefetchers, nested ones too, whose callbacks fail and do other things; it runs on the library and on the naive memos.
-/// After every step both must look the same: contents, order, pins and counters of every table, what callbacks were asked,
-/// what objects were given, and how many rows are alive. Throws `difference` when they do not.
+/// The body of all random tests of the library's own API. It reads bytes as a program over memos, links and
+/// prefetchers, nested ones too, whose callbacks may fail or do other things, and runs it on the library and on the
+/// naive memos. After every step both must look the same: contents, order, pins and counters of every table, what
+/// callbacks were asked, what objects were given, and how many rows are alive. Throws `difference` if they do not.
 #pragma once
 
 #include "naive_memos.hpp"
@@ -17,7 +17,7 @@ namespace support {
 
 namespace mp = memoized_prefetch;
 
-/// The program: what both sides do, one operation after the other.
+/// The program: the operations that both sides perform, one after another.
 namespace program {
 
 using naive_memos::id;
@@ -28,7 +28,7 @@ inline constexpr id author_keys = 12;
 inline constexpr id category_keys = 8;
 inline constexpr id book_keys = 10;
 
-/// What is in the database, and how it answers.
+/// The contents of the database, and how it answers.
 struct database {
     std::map<id, id> versions[memos];
     std::map<id, std::vector<id>> links[2];
@@ -41,15 +41,15 @@ struct size {
     std::size_t bytes = mp::unbounded;
 };
 
-/// An object of a chunk: a book, or a review. By relation, which key it has.
+/// An object of a chunk, a book or a review, with its keys by relation.
 struct object {
     id number;
     std::vector<std::optional<id>> keys;
 };
 
-/// Where a call of the user's throws; of each operation only the first that is reached.
+/// Which user callback throws. In each operation only the first such call throws.
 enum class failing { nothing, fetch, key_of_row, size_of, key_of_object, attach };
-/// What is processed: books, reviews, or books that get raw pointers.
+/// What a chunk contains: books, reviews, or books that get raw pointers.
 enum class chunk_of : std::size_t { books, reviews, raw_books };
 
 enum class action { process, pin, resolve, end_pin, invalidate, clear, put_all };
@@ -62,7 +62,7 @@ struct operation {
     std::vector<std::optional<id>> keys{};
     std::vector<id> rows{};
     id key = 0;
-    bool kept = false; // what resolve gave
+    bool kept = false; // whether the result of `resolve` is kept
     failing fails = failing::nothing;
     std::size_t fails_in = 0; // table or relation
     id fails_at = 0;          // key or object
@@ -70,13 +70,13 @@ struct operation {
     std::shared_ptr<const operation> during{};
 };
 
-/// Keys of a book that was read from the database: author, source of categories, translator, source of co-authors.
+/// The keys of a book from the database: author, source of categories, translator, source of co-authors.
 inline std::vector<std::optional<id>> keys_of_book(id key, id version) {
     return {(key * 5 + version) % author_keys, key,
             version % 3 == 0 ? std::nullopt : std::optional<id>((key + version) % author_keys), key};
 }
 
-/// What one side keeps of the operation that is running.
+/// The state of one side during an operation.
 struct stage {
     const database& data;
     std::vector<id> log{}; // what was asked and given
@@ -101,7 +101,7 @@ struct stage {
             perform(*running->during);
         }
     }
-    /// What runs within another operation has its own failures.
+    /// An operation within another one has its own failures.
     void perform(const operation& one) {
         struct restore {
             stage& self;
@@ -143,7 +143,7 @@ struct stage {
     }
     std::vector<std::pair<id, id>> links(std::size_t table, std::span<const id> asked) const {
         std::vector<std::pair<id, id>> found;
-        for (std::size_t place = 0; place < 4; ++place) { // those of several sources interleaved
+        for (std::size_t place = 0; place < 4; ++place) { // interleaves several sources
             for (const auto& [source, targets] : data.links[table - category_links]) {
                 const bool wanted = std::find(asked.begin(), asked.end(), source) != asked.end();
                 if ((wanted || (data.sends_unasked && source == 3)) && place < targets.size()) {
@@ -266,7 +266,7 @@ public:
     };
     struct broken_call {};
 
-    /// Counts of what happened, so that a test can tell that it was not vacuous.
+    /// Counts of what happened, so that a test can check that it was not vacuous.
     struct tally {
         std::size_t operations = 0;
         std::size_t failed = 0;
@@ -339,7 +339,7 @@ private:
         alive counted{};
     };
 
-    // What objects were given, as numbers: the rows' serials, of rows that have relations with theirs.
+    // What objects were given, as numbers: the serials of rows, followed by those of their related rows.
     template <class Row>
     static void show(std::vector<id>& out, const Row* row) {
         out.push_back(row == nullptr ? -1 : row->serial);
@@ -411,8 +411,7 @@ private:
         mp::links<id, category_memo> book_categories;
         mp::links<id, author_memo> book_authors;
         mp::prefetcher<book> prefetch_books;
-        mp::prefetcher<book>
-            prefetch_people; // in place of the former where rows of shared memos pass through: links are not shared
+        mp::prefetcher<book> prefetch_people; // used instead for rows of shared memos, since links are not shared
         book_memo books;
         mp::prefetcher<review> prefetch_reviews;
         mp::prefetcher<raw_book, mp::raw_pointers> prefetch_raw;
@@ -581,7 +580,7 @@ private:
             }
             return objects;
         }
-        /// What was given is shown also when it was only a part.
+        /// Shows at its end what the objects were given, even if that is only a part.
         template <class Objects>
         struct shown_at_end {
             std::vector<id>& log;
@@ -672,7 +671,7 @@ private:
         program::stage& stage;
         naive_memos::memo memos[program::memos];
         naive_memos::links between[2];
-        naive_memos::prefetcher prefetchers[4]; // as of chunk_of; the last one is that of people
+        naive_memos::prefetcher prefetchers[4]; // in the order of chunk_of, then that of people
         std::vector<std::unique_ptr<pin>> open{};
 
         oracle(program::stage& its_stage, const library& real, const program::size (&sizes)[program::memos],
@@ -793,7 +792,7 @@ private:
         static void show_attached(std::vector<id>& out, const naive_memos::row& one) {
             for (std::size_t relation = 0; relation < one.attached.size(); ++relation) {
                 const std::vector<row_ptr>& rows = one.attached[relation];
-                // Reviews have no to-many relation, and books every other one.
+                // Reviews have no to-many relation; every second relation of books is one.
                 if (one.serial != review_serial && relation % 2 == 1) {
                     out.push_back(static_cast<id>(rows.size()));
                     for (const row_ptr& row : rows) {
@@ -819,7 +818,7 @@ private:
             }
             return row;
         }
-        /// Which keys share a shard is the library's affair.
+        /// Copies from the library which keys share a shard.
         template <class Real>
         static void mirror_shards(naive_memos::memo& one, const Real& real, program::size size) {
             if constexpr (is_shared) {
@@ -1110,7 +1109,7 @@ private:
     tally m_tally;
 };
 
-/// The first byte says with which kind of memo.
+/// The first byte selects the kind of memo.
 inline void run_program(std::span<const std::uint8_t> bytes) {
     if (!bytes.empty() && bytes.front() % 2 == 1) {
         random_program<mp::shared_memo>::run(bytes.subspan(1));

@@ -1,6 +1,6 @@
-/// One body for all random tests: bytes are read as a script of chunks (whole, overlapping, nested, failing), erasures,
-/// clearings, bounds and changes in the database, which runs on the tables and on the naive ones. After every step both
-/// must look the same. Throws `difference` when they do not.
+/// The body of all random tests of the tables. It reads bytes as a script of chunks (whole, overlapping, nested,
+/// failing), erasures, clearings, bounds and changes in the database, and runs it on the tables and on the naive ones.
+/// After every step both must look the same. Throws `difference` if they do not.
 #pragma once
 
 #include "naive_tables.hpp"
@@ -42,7 +42,7 @@ class random_script {
     struct query_failed {};
 
 public:
-    /// Counts of what happened, so that a test can tell that it was not vacuous.
+    /// Counts of what happened, so that a test can check that it was not vacuous.
     struct tally {
         std::size_t chunks = 0;
         std::size_t overlapping = 0;
@@ -97,10 +97,10 @@ private:
             }
         }
     };
-    /// A chunk that has been resolved and not yet ended, on both sides.
+    /// A chunk that was resolved but has not ended, on both sides.
     struct open_chunk {
         objects what;
-        naive::links_pass oracle; // its links stay empty when the chunk is one of rows only
+        naive::links_pass oracle; // its links stay empty for a chunk of rows only
         std::unique_ptr<one_pass> one{};
         std::unique_ptr<many_pass> many{};
     };
@@ -249,7 +249,7 @@ private:
         }
     }
 
-    /// A chunk from beginning to end; within its queries something else may happen, and they may fail.
+    /// A chunk from beginning to end. Its queries may fail, and other things may happen during them.
     void run_chunk(bool many) {
         const id mishap = next(8);
         auto keys = next_keys();
@@ -273,7 +273,7 @@ private:
         end(m_open.size() - 1, true);
     }
 
-    /// Runs both sides up to the end of `resolve`, the naive one in step with the queries of the other.
+    /// Runs both sides up to the end of `resolve`, the naive side in step with the other's queries.
     void open(bool many, std::vector<std::optional<id>> keys, const std::function<void()>& during) {
         ++m_tally.chunks;
         open_chunk chunk{{std::move(keys)}, {{m_naive_links}, {{m_naive_memo}}}};
@@ -314,7 +314,7 @@ private:
     }
 
     void end(std::size_t which, bool committed) {
-        std::list<open_chunk> taken; // out of the list first: ending it may be within another
+        std::list<open_chunk> taken; // first out of the list, because it may end within another chunk
         taken.splice(taken.end(), m_open, std::next(m_open.begin(), static_cast<std::ptrdiff_t>(which)));
         open_chunk& chunk = taken.front();
         naive::links_pass& oracle = chunk.oracle;

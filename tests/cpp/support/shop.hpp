@@ -1,4 +1,4 @@
-/// The bookshop as a program of its own sees it: plain structs, callbacks that read a table, and what they were asked.
+/// The bookshop as a user's program sees it: plain structs, callbacks that read a table, and what they were asked.
 #pragma once
 
 #include <memoized_prefetch/memoized_prefetch.hpp>
@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-/// A broken rule of the library: an exception, or without exceptions the end of the process, with the message.
+/// Expects a broken rule of the library: an exception or, without exceptions, the end of the process, with the message.
 #if defined(__cpp_exceptions)
 #define EXPECT_MISUSE(statement, words)                                                                                \
     try {                                                                                                              \
@@ -52,7 +52,8 @@ struct review {
     std::shared_ptr<const shop::book> book = {};
 };
 
-/// A table of the database. Its `fetch()` is a callback: what it does before it answers can be set, and what it was asked is kept.
+/// A table of the database. `fetch()` returns a callback, which records what it was asked and can run code before it
+/// answers.
 template <class Row>
 struct table {
     std::map<id, Row> rows = {};
@@ -106,7 +107,7 @@ struct link_rows {
     }
 };
 
-/// Everything, connected.
+/// All tables, memos and prefetchers, connected.
 struct bookshop {
     table<author> author_rows{{1, "Woolf"}, {2, "Joyce"}, {3, "Svevo"}};
     table<category> category_rows{{10}, {20}, {30}};

@@ -1,4 +1,4 @@
-/// Everything there is to see of a table, to compare before with after.
+/// Everything that can be seen of a table, to compare before and after.
 #pragma once
 
 #include <memoized_prefetch/tables/link_table.hpp>

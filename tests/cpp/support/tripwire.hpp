@@ -1,5 +1,5 @@
-/// A step that throws, or runs other code, on its nth call: so a test can make everything that may fail do so, and everything
-/// that may re-enter do so, once in turn.
+/// A step that throws, or runs other code, on its nth call. With it, a test can make each call that may fail or
+/// re-enter do so once, in turn.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct tripwire {
         }
     }
 
-    /// While it lives, the `nth` step from now on throws, or does what is given.
+    /// While it lives, the `nth` step from now on throws, or runs the given code.
     class armed {
     public:
         explicit armed(std::uint64_t nth, std::function<void()> instead = nullptr) {

@@ -1,4 +1,4 @@
-/// Key traits that count, that may throw, and whose equality may run any code, as Python's `__eq__` may.
+/// Key traits that count calls and may throw. Their equality may run any code, like Python's `__eq__`.
 #pragma once
 
 #include "tripwire.hpp"
@@ -16,7 +16,7 @@ struct watched_traits {
     inline static thread_local std::uint64_t comparisons = 0;
     /// Runs within the next comparison, once.
     inline static thread_local std::function<void()> on_equal;
-    /// All keys in one place: every search compares.
+    /// All keys hash alike, so that every search compares.
     inline static thread_local bool collide = false;
 
     static std::uint64_t hash(const Key& key) {
