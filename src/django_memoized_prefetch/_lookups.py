@@ -15,13 +15,10 @@ from django.db.models.constants import LOOKUP_SEP
 
 from ._config import MemoizedPrefetchConfig
 from ._queries.sources import unshared
-from ._stock import why_overridden_once
+from ._stock import OF_PREFETCH, why_overridden_once
 
-# What Django calls on a Prefetch object. If a subclass overrides one of these, Django does the lookups.
-_PREFETCH = (
-    *("get_current_prefetch_to", "get_current_to_attr", "get_current_queryset", "get_current_querysets", "add_prefix"),
-    *("__eq__", "__hash__"),
-)
+# If a subclass of Prefetch overrides one of these, Django does the lookups.
+_PREFETCH = (*OF_PREFETCH, "__eq__", "__hash__")
 CLASH = "two lookups conflict over one attribute"
 
 

@@ -11,6 +11,7 @@ import dis
 import functools
 import types
 from abc import ABCMeta
+from collections.abc import Iterator
 from typing import Any
 
 from ._stock import OWN, package_of, static_attribute, why_not_own
@@ -56,10 +57,39 @@ def why_not_subclassed(cls: Any) -> str | None:
         if base.__module__.partition(".")[0] in ("builtins", "typing", *OWN):
             continue
         for name, attribute in vars(base).items():
-            function = getattr(attribute, "fget", None) or getattr(attribute, "func", None) or attribute
-            if name not in _PICKLING and isinstance(function, types.FunctionType) and _examines_type(function.__code__):
+            if name not in _PICKLING and any(_inspects(function) for function in _functions_of(attribute)):
                 return f"{cls.__name__}.{name} inspects type(self)"
     return None
+
+
+def _functions_of(attribute: Any, seen: tuple[Any, ...] = ()) -> Iterator[types.FunctionType]:
+    """The Python functions that an attribute may call: its own, and what a property, a partial or a decorator wraps."""
+    if attribute in seen:
+        return
+    seen = (*seen, attribute)
+    if isinstance(attribute, types.FunctionType):
+        yield attribute
+        inner = [getattr(attribute, "__wrapped__", None), *(_content(cell) for cell in attribute.__closure__ or ())]
+    elif isinstance(attribute, (property, staticmethod, classmethod, functools.partial, functools.partialmethod)) or (
+        hasattr(type(attribute), "__get__")
+    ):
+        inner = [getattr(attribute, name, None) for name in ("fget", "fset", "fdel", "func", "__func__")]
+    else:
+        return
+    for one in inner:
+        if isinstance(one, (types.FunctionType, functools.partial, functools.partialmethod)):
+            yield from _functions_of(one, seen)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _inspects(function: types.FunctionType) -> bool:
+    return type in (function.__defaults__ or ()) or _examines_type(function.__code__)
 
 
 def _examines_type(code: types.CodeType, instance: str | None = None) -> bool:
@@ -73,9 +103,9 @@ def _examines_type(code: types.CodeType, instance: str | None = None) -> bool:
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _FILLERS]
     for at, instruction in enumerate(instructions):
         if instruction.opname == "LOAD_GLOBAL" and instruction.argval == "type":
-            argument, _, behind = instructions[at + 1 : at + 4]  # argument, call, use of the result
-            takes_attribute = behind.opname in ("LOAD_ATTR", "LOAD_METHOD")
-            if argument.argval == instance and not (takes_attribute and _is_shared(behind.argval)):
+            argument, *behind = instructions[at + 1 : at + 4]  # argument, call, use of the result
+            takes_attribute = len(behind) == 2 and behind[1].opname in ("LOAD_ATTR", "LOAD_METHOD")
+            if argument.argval == instance and not (takes_attribute and _is_shared(behind[1].argval)):
                 return True
     return any(isinstance(inner, types.CodeType) and _examines_type(inner, instance) for inner in code.co_consts)
 

@@ -16,8 +16,8 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Manager, Model, QuerySet, query
-from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor, ReverseOneToOneDescriptor
+from django.db.models import Manager, Model, Prefetch, QuerySet, query
+from django.db.models.fields import related_descriptors
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 from django.db.models.query_utils import DeferredAttribute
@@ -71,7 +71,16 @@ _FIELD = (
 # Of relations: where attached rows are kept.
 _CACHING = ("is_cached", "get_cached_value", "set_cached_value", "cache_name", "get_cache_name")
 # Django's functions that go from one level of lookups to the next.
-_PREFETCH = ("prefetch_related_objects", "prefetch_one_level", "get_prefetcher")
+_PREFETCH: tuple[tuple[Any, str], ...] = (
+    *((query, name) for name in ("prefetch_related_objects", "prefetch_one_level", "get_prefetcher")),
+    (query, "get_related_populators"),
+    (related_descriptors, "_filter_prefetch_queryset"),
+)
+# Of a Prefetch object: what it asks for, and where it goes.
+OF_PREFETCH = (
+    *("add_prefix", "get_current_prefetch_to", "get_current_to_attr"),
+    *("get_current_queryset", "get_current_querysets", "__getattribute__"),
+)
 
 
 # The types of attributes implemented in C.
@@ -132,7 +141,7 @@ def why_patched(cls: type, names: Iterable[str]) -> str | None:
     """Which of these attributes another package has patched in a class of Django, and which package."""
     for name in names:
         base, attribute = _found(cls, name)
-        if base is not None and _is_own_class(base) and not is_own(attribute):
+        if base is not None and is_own_class(base) and not is_own(attribute):
             return f"{base.__name__}.{name} is patched by {package_of(attribute)}"
     return None
 
@@ -141,7 +150,7 @@ def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -
     """Which of these attributes a class outside Django overrides."""
     for name in names:
         base, attribute = _found(cls, name)
-        if base is not None and not _is_own_class(base) and not is_own(attribute):
+        if base is not None and not is_own_class(base) and not is_own(attribute):
             return custom or f"{cls.__name__} has its own {name}()"
     return None
 
@@ -156,7 +165,8 @@ def _overridden(cls: Any, names: tuple[str, ...]) -> str | None:
     return why_overridden(cls, names)
 
 
-def _is_own_class(cls: type) -> bool:
+def is_own_class(cls: type) -> bool:
+    """Whether a class is one of Django's."""
     return cls.__module__.partition(".")[0] in OWN
 
 
@@ -203,7 +213,7 @@ def _why_not_stock_iterable(iterable_class: Any) -> str | None:
 
 
 def _why_not_stock_query(query_class: type) -> str | None:
-    if query_class is Query or _is_own_class(query_class):
+    if query_class is Query or is_own_class(query_class):
         return None
     return f"its query is a {query_class.__name__}"
 
@@ -215,7 +225,7 @@ def plain_manager(manager: BaseManager[Any]) -> bool:
 
 def has_stock_querysets(manager: BaseManager[Any]) -> bool:
     """Whether the manager always returns all rows, in a queryset of its class."""
-    return why_overridden_once(type(manager), _MANAGER) is None
+    return why_overridden_once(type(manager), _MANAGER) is None and not vars(manager).keys() & set(_MANAGER)
 
 
 def why_not_related_manager(manager_class: type[Manager[Any]]) -> str | None:
@@ -250,15 +260,21 @@ def why_not_key(field: Any) -> str | None:
         custom = f"{field.model.__name__}.{field.name}: custom field {type(field).__name__}"
         if (patched := why_patched(type(field), _FIELD)) is not None:
             return patched
-        if why_overridden_once(type(field), _FIELD) is not None:
+        if why_overridden_once(type(field), _FIELD) is not None or _is_stored_otherwise(field):
             return custom
-        if (lookup := field.get_lookup("in")) is None or not _is_own_class(lookup):
+        if (lookup := field.get_lookup("in")) is None or not is_own_class(lookup):
             return f"{field.model.__name__}.{field.name} has its own lookup 'in'"
         if field.remote_field is None or len(field.foreign_related_fields) != 1:
             return None
         if why_overridden_once(type(field.remote_field), _CACHING) is not None:
             return custom
         [field] = field.foreign_related_fields  # the field whose values it holds
+
+
+def _is_stored_otherwise(field: Any) -> bool:
+    """Whether the field says that its column is another one than that of the Django field that it derives from."""
+    base = next(cls for cls in type(field).__mro__ if is_own_class(cls))
+    return base is not type(field) and bool(field.get_internal_type() != base.get_internal_type(field))
 
 
 # --- relations --------------------------------------------------------------------------------------------------
@@ -305,6 +321,11 @@ def is_generic(descriptor: Any, *names: str) -> bool:
     )
 
 
+def why_class_may_vary(model: type[Model]) -> str | None:
+    """Why an instance that the database's row makes might be of another class than the model's."""
+    return why_overridden_once(model, ("from_db", "__new__", "__init__"))
+
+
 def why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
     """
     Why the keys of a relation might differ from the values in its columns.
@@ -336,10 +357,10 @@ def why_not_stock_prefetch() -> str | None:
 
     It is called for every chunk, so that patches applied later are noticed too.
     """
-    for name in _PREFETCH:
-        function = getattr(query, name)
+    for module, name in _PREFETCH:
+        function = vars(module).get(name)
         if not is_own(function):
-            return f"django.db.models.query.{name} is patched by {package_of(function)}"
+            return f"{module.__name__}.{name} is patched by {package_of(function)}"
     return patches()["any"]
 
 
@@ -348,7 +369,11 @@ def patches() -> dict[str, str | None]:
     now = stamp()
     if _known["stamp"] != now or None in now:
         queryset, reading = why_patched(QuerySet, _QUERYSET), why_patched(QuerySet, _READING)
-        rest = why_patched(ModelIterable, ("__iter__",)) or why_patched(BaseManager, _MANAGER)
+        rest = (
+            why_patched(ModelIterable, ("__iter__",))
+            or why_patched(Manager, _MANAGER)
+            or why_patched(Prefetch, OF_PREFETCH)
+        )
         _known.update(stamp=now, patches={"QuerySet": queryset, "reading": reading, "any": queryset or rest})
     return _known["patches"]  # type: ignore[no-any-return]
 
@@ -359,11 +384,6 @@ _known: dict[str, Any] = {"stamp": None, "patches": None}
 def stamp() -> tuple[Any, ...]:
     """A value that stays equal until Django's querysets or managers change; with a None in it, they may have."""
     # BaseManager counts its managers in a class attribute, so its signature would change with every new manager.
-    managers = tuple([BaseManager.__dict__.get(name) for name in _MANAGER])
-    return (class_signature(QuerySet, ()), class_signature(ModelIterable, ()), managers)
-
-
-def descriptors() -> tuple[Any, ...]:
-    """A value that stays equal until Django's descriptors of single relations change."""
-    classes = (ForwardManyToOneDescriptor, ReverseOneToOneDescriptor)
-    return tuple([cls.__dict__.get(name) for cls in classes for name in ("__get__", *DESCRIPTOR)])
+    managers = tuple([cls.__dict__.get(name) for cls in (Manager, BaseManager) for name in _MANAGER])
+    classes = (class_signature(QuerySet, ()), class_signature(ModelIterable, ()), class_signature(Prefetch, ()))
+    return (*classes, managers)

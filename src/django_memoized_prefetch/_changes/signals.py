@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import RLock
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -21,6 +22,7 @@ class ChangeLog:
 
     def __init__(self) -> None:
         self._changed: dict[type[Model], set[Any]] = {}
+        self._lock = RLock()  # several threads may save
 
     def listen(self) -> None:
         # Signals hold their receivers weakly, so they do not keep this log alive.
@@ -36,21 +38,23 @@ class ChangeLog:
             self.record_change(sender, None)
 
     def record_change(self, model: type[Model], pk: Any) -> None:
-        pks = self._changed.setdefault(model, set())
-        if pk is None or len(pks) >= MAX_CHANGES:
-            pks = self._changed[model] = {ANY}
-        if ANY not in pks:
-            pks.add(pk)
+        with self._lock:
+            pks = self._changed.setdefault(model, set())
+            if pk is None or len(pks) >= MAX_CHANGES:
+                pks = self._changed[model] = {ANY}
+            if ANY not in pks:
+                pks.add(pk)
 
     def take(self) -> list[Change]:
         """Returns the changes so far and empties the log."""
         if not self._changed:
             return []
-        changed, self._changed = self._changed, {}
+        with self._lock:
+            changed, self._changed = self._changed, {}
         return [Change(model, None if ANY in pks else frozenset(pks)) for model, pks in changed.items()]
 
     def clear(self) -> None:
-        self._changed = {}
+        self._changed, self._lock = {}, RLock()  # a forked child may have inherited the lock of another thread
 
 
 def changed_keys(model: type[Model], pks: Iterable[Any]) -> frozenset[Any]:

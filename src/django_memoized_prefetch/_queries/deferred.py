@@ -8,8 +8,15 @@ from typing import Any
 
 from django.db.models import Model
 
+from .._stock import plain_manager, why_not_own
 from .keys import batches
 from .sources import fetches_otherwise
+
+
+def loads_its_way(instance: Model) -> bool:
+    """Whether the class may load more than the column, or in another way than Django's."""
+    cls: Any = type(instance)
+    return why_not_own(cls, ("refresh_from_db",)) is not None or not plain_manager(cls._base_manager)
 
 
 def load_missing(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
@@ -23,8 +30,8 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
     groups: dict[tuple[type[Model], str | None], list[Any]] = defaultdict(list)
     for instance in instances:
         state = instance._state
-        if state.db is None or getattr(state, "sealed", False) or fetches_otherwise(state):
-            getattr(instance, attname)  # Django raises, warns, or loads the peers' values too
+        if state.db is None or getattr(state, "sealed", False) or fetches_otherwise(state) or loads_its_way(instance):
+            getattr(instance, attname)  # Django raises, warns, or loads other values too
         elif attname not in instance.__dict__:
             groups[type(instance), state.db].append(instance)
     for (model, db), members in groups.items():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db.models import QuerySet
-from django.db.models.expressions import F, OrderBy, RawSQL, Subquery
+from django.db.models.expressions import F, Func, OrderBy, RawSQL, Subquery
 from django.db.models.fields.related import ForeignObject
 from django.db.models.functions import Now, Random
 from django.db.models.sql.where import ExtraWhere
 
 from .._stock import why_not_stock
+
+# A window function that is written in a template.
+_OVER = re.compile(r"\bover\b", re.IGNORECASE)
 
 
 def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
@@ -35,6 +39,8 @@ def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
     for expression in all_expressions(expressions):
         if isinstance(expression, (RawSQL, ExtraWhere)):
             return "the queryset uses raw SQL"
+        if isinstance(expression, Func) and _OVER.search(expression.extra.get("template") or expression.template or ""):
+            return "the queryset uses a window function"
         if isinstance(expression, (Random, Now)):
             return f"the queryset uses {type(expression).__name__}"
         if getattr(expression, "contains_over_clause", False):

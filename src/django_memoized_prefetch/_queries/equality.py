@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
-from django.db.models import IntegerField, UUIDField
+from django.core.exceptions import ValidationError
+from django.db.models import CharField, IntegerField, TextField, UUIDField
 
 from .._engine import group_by_value
 from .._relation import Relation, value_field
@@ -27,6 +29,29 @@ def equals_as_python(field: Any, connection: Any) -> bool:
     else:
         exact = isinstance(field, UUIDField) and column_type == "uuid"
     return exact and why_overridden_once(type(field), ("from_db_value", "to_python")) is None
+
+
+def odd_keys(field: Any, keys: Sequence[Any]) -> list[Any]:
+    """
+    The keys that are not of the type that rows from the database have, for example "1" for an integer.
+
+    The database finds rows for them, but in Python they equal none of the rows' keys.
+    """
+    field = value_field(field)
+    plain = next((cls for kind, cls in _PLAIN if isinstance(field, kind)), None)
+    if plain is not None:
+        return [] if set(map(type, keys)) <= {plain} else [key for key in keys if type(key) is not plain]
+    return [key for key in keys if not _is_plain(field, key)]
+
+
+_PLAIN: tuple[tuple[Any, type], ...] = ((IntegerField, int), (UUIDField, UUID), ((CharField, TextField), str))
+
+
+def _is_plain(field: Any, key: Any) -> bool:
+    try:
+        return type(field.to_python(key)) is type(key)
+    except (ValidationError, ValueError, TypeError):
+        return False
 
 
 def check_asked_for(

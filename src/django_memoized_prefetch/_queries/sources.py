@@ -97,8 +97,8 @@ def default_rows(relation: Relation) -> RowSource:
     """The rows that a many-to-many shows: those of the default manager."""
     assert relation.target is not None
     manager = relation.target._default_manager
-    if plain_manager(manager):
-        return base_rows(relation.target, takes_mode=False)
+    if plain_manager(manager) and plain_manager(relation.target._base_manager):
+        return base_rows(relation.target, takes_mode=False)  # the same rows as those of foreign keys
     shared = has_stock_querysets(manager)  # otherwise the manager may look at the relation and the instance
     return replace(related_rows(relation), identity=("default", relation.target if shared else relation))
 
@@ -154,7 +154,7 @@ def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
     varies = False
     if plain:
         manager = getattr(config.model, "objects", config.model._default_manager)
-        if plain_manager(manager):
+        if plain_manager(manager) and plain_manager(config.model._base_manager):
             return base_rows(config.model)
         identity, varies = ("objects", config.model), not has_stock_querysets(manager)
     elif config.overrides_queryset:

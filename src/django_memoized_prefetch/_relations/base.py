@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import router
+from django.db import connections, router
 from django.db.models import Model, Prefetch, QuerySet
 from django.db.models.query import get_prefetcher
 from django.utils.functional import cached_property
@@ -19,6 +19,7 @@ from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
 from .._queries.eligibility import why_not_remembered
+from .._queries.equality import check_asked_for, equals_as_python, odd_keys
 from .._queries.sources import RowSource, config_rows, queryset_rows, unshared
 from .._relation import Relation
 from .._stock import static_attribute
@@ -116,14 +117,29 @@ class Step(ABC):
         """How the rows come with relation `name` filled; None if they do not."""
         return Given.SELECTED if name in self.selected else None
 
+    @property
+    def compared_field(self) -> Any:
+        """
+        The field that the database compares with the objects' keys, if Django sets, on each row, the object that the
+        row leads back to. None otherwise.
+        """
+        return None
+
     def refuses_strays(self, alias: str) -> bool:
         """
-        Whether Django raises if the database returns a row for a key that no object has.
+        Whether Django may find no object for a row that the database returned, and raise.
 
-        It does if it sets, on each row, the object that the row leads back to. Such rows can occur only if the database
-        compares keys differently from Python.
+        That can happen only if the database compares keys differently from Python.
         """
-        return False
+        field = self.compared_field
+        return field is not None and not equals_as_python(field, connections[alias])
+
+    def check_strays(self, level: Level, rows: Sequence[Any], row_key: str, keys: Sequence[Any]) -> None:
+        """Raises KeyError, as Django does, for a row that leads back to none of the objects."""
+        if self.refuses_strays(level.alias) or (
+            self.compared_field is not None and odd_keys(self.compared_field, keys)
+        ):
+            check_asked_for(self.relation, rows, row_key, keys, level.objects)
 
     def alias(self, instance: Model) -> str:
         """The database that rows for this instance are read from, as Django chooses it."""

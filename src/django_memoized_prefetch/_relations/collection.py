@@ -55,9 +55,7 @@ class Collection(ToManyStep):
             self.rows_spec(translated),
         )
 
-    def rows_spec(
-        self, translated: dict[Any, Any] | None = None
-    ) -> tuple[str, str, str | None, dict[Any, Any] | None]:
+    def rows_spec(self, translated: dict[Any, Any] | None = None) -> tuple[str, str, str | None, dict[Any, Any] | None]:
         """For the engine: how the rows refer to the object, and under which name they get it."""
         return self.relation.join_name, pk_fields(self.row_source.model)[0].attname, self.parent_name, translated
 

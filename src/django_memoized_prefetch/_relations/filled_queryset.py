@@ -18,12 +18,15 @@ from .._private_class import look_like, set_class, why_not_subclassed
 
 # Classes that override these would notice the attributes that an instance of a private class lacks.
 _INTERCEPTORS = ("__getattr__", "__getattribute__", "__setattr__", "__delattr__")
+# What a filled queryset has in its `__dict__` or its class, where its stock class must have nothing.
+_HELD = ("_result_cache", "_memo_source", "_prefetch_done", "_prefetch_related_lookups")
 
 
 def can_be_filled(queryset_class: Any) -> bool:
     """Whether an instance of a private subclass may replace the queryset that the manager builds."""
     return (
         all(getattr(queryset_class, name, None) is getattr(object, name, None) for name in _INTERCEPTORS)
+        and not any(hasattr(queryset_class, name) for name in _HELD)
         and why_not_subclassed(queryset_class) is None
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from django.db.models import Model
@@ -10,7 +9,7 @@ from django.db.models.manager import ManagerDescriptor
 
 from .._lookups import Lookup
 from .._relation import Relation, unknown_attribute
-from .._stock import descriptors, static_attribute
+from .._stock import static_attribute
 from .by_django import ByDjango
 from .foreign_key import ForeignKey
 from .generic_foreign_key import GenericForeignKey
@@ -29,13 +28,31 @@ KINDS: tuple[Any, ...] = (
 )
 
 
+# The relations that were found. They are compared by identity, so what is found again has to be the same object.
+_known: dict[tuple[type[Model], str], Relation] = {}
+_MAX_KNOWN = 4096
+
+
 def relation_of(model: type[Model], name: str) -> Relation | None:
-    """The relation `name` of `model`; None if the class has no such attribute."""
-    return _relation_of(model, name, descriptors())  # type: ignore[arg-type]
+    """
+    The relation `name` of `model`; None if the class has no such attribute.
+
+    It is found out anew each time, which takes some 100 us: a class of Django or of the project may have been patched,
+    or a lookup registered, since the last time.
+    """
+    found = _find(model, name)
+    if found is None:
+        return None
+    known = _known.get((model, name))
+    if known is not None and vars(known) == vars(found):
+        return known
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()
+    _known[model, name] = found
+    return found
 
 
-@functools.lru_cache(maxsize=4096)
-def _relation_of(model: type[Model], name: str, _: Any) -> Relation | None:
+def _find(model: type[Model], name: str) -> Relation | None:
     descriptor = static_attribute(model, name)
     found = (kind.relation_of(model, name, descriptor) for kind in KINDS)
     relation: Relation | None = next((relation for relation in found if relation is not None), None)

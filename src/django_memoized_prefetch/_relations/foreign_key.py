@@ -54,7 +54,9 @@ class ForeignKey(ToOneStep):
         self.table = TableSpec(self.row_source, self.relation.target_field.attname, self.lookup.custom_below)
         return reason
 
-    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ForeignKeySpec:
+    def spec(
+        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
+    ) -> ForeignKeySpec:
         relation = self.relation
         return ForeignKeySpec(
             relation.key_name,

@@ -20,6 +20,7 @@ from .._queries.sources import content_type_rows, queryset_rows
 from .._relation import Relation, cache_name_of, pk_fields, value_field
 from .._stock import (
     is_generic,
+    why_class_may_vary,
     why_not_attached_by_descriptor,
     why_not_column,
     why_not_generic_key,
@@ -133,9 +134,15 @@ class GenericTarget(ToOneStep):
             # As in Django, a GenericPrefetch gives no hints: the router chooses the database by the model alone.
             generic = whole.lookup.generic
             self.source = queryset_rows(queryset, own_lookups=generic, hints=not generic)
+        if why_class_may_vary(self.source.model) is not None:  # the rows that others remember may be of any class
+            self.source = replace(self.source, identity=("generic", self.source.identity))
         self.table = TableSpec(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)
         self.is_judged = True
         self.is_absent = content_type is None
+
+    def fetch(self, level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
+        # Django compares the classes too: a row that changes its class when it is built belongs to none of the objects.
+        return [row for row in super().fetch(level, keys, count) if type(row) is self.row_source.model]
 
     def alias(self, instance: Model) -> str:
         if self.is_absent:
@@ -143,7 +150,9 @@ class GenericTarget(ToOneStep):
         alias: str = self.row_source.make(instance).db
         return alias
 
-    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> GenericKeySpec:
+    def spec(
+        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
+    ) -> GenericKeySpec:
         relation, to_attr = self.relation, self.to_attr_spec(instance)
         return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, counts.row_counts, translated or {})
 

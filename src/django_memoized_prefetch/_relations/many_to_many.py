@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
-from django.db.models import DecimalField, FloatField, Model, QuerySet
+from django.db.models import DateTimeField, DecimalField, DurationField, FloatField, JSONField, Model, QuerySet
 from django.db.models.fields.related_descriptors import ManyToManyDescriptor
 
 from .._config import MemoizedPrefetchConfig
@@ -17,7 +18,7 @@ from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
 from .._queries.eligibility import why_not_linked
-from .._queries.equality import equals_as_python
+from .._queries.equality import equals_as_python, odd_keys
 from .._queries.keys import batches, by_name, by_relation, with_keys
 from .._queries.rows import fetch_rows
 from .._queries.sources import RowSource, default_rows, hinted
@@ -112,7 +113,9 @@ class ManyToMany(ToManyStep):
                 rows.admit(_fetch_rows(level, keys, count))
             rows.attach()
 
-    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ManyToManySpec:
+    def spec(
+        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
+    ) -> ManyToManySpec:
         return ManyToManySpec(
             self.key_spec,
             self.filling_spec(instance),
@@ -144,6 +147,8 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
         or why_not_key(target_key)
         or why_not_many_to_many(field)
     )
+    if reason is None and isinstance(value_field(source_field), (DateTimeField, DurationField, JSONField)):
+        return f"{model.__name__}.{source_field.name}: Django compares its values in the form that the database returns"
     if reason is None and isinstance(value_field(target_field), (FloatField, DecimalField)):
         return f"{target.__name__}.{target_field.name} may be NaN, which equals no key"
     return reason
@@ -158,8 +163,30 @@ def _fetch_rows(level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
 
 
 def _fetch_links(level: Level, keys: list[Any], count: QueryCount) -> Iterator[Sequence[tuple[Any, Any]]]:
+    links = fetch_links(level.step.relation, level.source, keys, level.objects[0])
     with count.on(level.alias):
-        yield from fetch_links(level.step.relation, level.source, keys, level.objects[0])
+        yield from _also_by_odd_keys(level, keys, links)
+
+
+def _also_by_odd_keys(
+    level: Level, keys: list[Any], links: Iterator[Sequence[tuple[Any, Any]]]
+) -> Iterator[Sequence[tuple[Any, Any]]]:
+    """
+    The same links, and those of objects whose key is not of the column's type, such as "1" for an integer.
+
+    Django compares the keys of objects and links as they are sent to the database.
+    """
+    field, connection = link_fields(level.step.relation)[1].target_field, connections[level.alias]
+    odd = odd_keys(field, keys)
+    if not odd:
+        yield from links
+        return
+    given: dict[Any, list[Any]] = defaultdict(list)
+    for key in odd:
+        given[field.get_db_prep_value(key, connection)].append(key)
+    for batch in links:
+        yield batch
+        yield [(key, to) for source, to in batch for key in given.get(field.get_db_prep_value(source, connection), ())]
 
 
 def fetch_links(

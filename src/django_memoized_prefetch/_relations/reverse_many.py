@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import VERSION
-from django.db import connections, router
+from django.db import router
 from django.db.models import Model
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor
 
 from .._hydrating.iterable import with_native_rows
 from .._queries.counting import QueryCount
-from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.keys import batches, by_relation, with_keys
 from .._relation import Relation
 from .._stock import why_not_collection
@@ -41,18 +40,18 @@ class ReverseMany(Collection):
         below = self.lookup.below.get(self.relation.field.name)
         return None if below is not None and below.is_inner else super().parent_name  # the queryset's lookups attach it
 
-    def refuses_strays(self, alias: str) -> bool:
+    @property
+    def compared_field(self) -> Any:
         # If the queryset's own lookups attach the object, Django does not look it up.
-        return self.parent_name is not None and not equals_as_python(self.relation.field, connections[alias])
+        return None if self.parent_name is None else self.relation.field
 
     def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
         relation = self.relation
         with count.on(level.alias):
             rows = fetch_referring(level, keys)
-        if self.refuses_strays(level.alias):
-            # If a row already has the object that it refers to, Django does not look it up either.
-            strays = [row for row in rows if not relation.field.is_cached(row)]
-            check_asked_for(relation, strays, relation.join_name, keys, level.objects)
+        # If a row already has the object that it refers to, Django does not look it up.
+        loose = [row for row in rows if not relation.field.is_cached(row)] if self.refuses_strays(level.alias) else rows
+        self.check_strays(level, loose, relation.join_name, keys)
         if SETS_PARENTS:
             set_parents(relation, rows, level.objects)
         return rows

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
 
 from .._engine import ReverseOneSpec, follow_to_one
 from .._queries.counting import QueryCount
-from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.sources import base_rows
 from .._relation import Relation
 from .._stock import why_not_attached_by_descriptor
@@ -49,10 +47,13 @@ class ReverseOne(Collection):
     def asked_at(self, instance: Model) -> Place:
         return Step.asked_at(self, instance)
 
-    def refuses_strays(self, alias: str) -> bool:
-        return not equals_as_python(self.relation.field, connections[alias])
+    @property
+    def compared_field(self) -> Any:
+        return self.relation.field
 
-    def spec(self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None) -> ReverseOneSpec:
+    def spec(
+        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
+    ) -> ReverseOneSpec:
         return ReverseOneSpec(
             self.key_spec,
             self.relation.cache_name,
@@ -65,8 +66,7 @@ class ReverseOne(Collection):
     def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
         with count.on(level.alias):
             rows = fetch_referring(level, keys, ordered=False)
-        if self.refuses_strays(level.alias):
-            check_asked_for(self.relation, rows, self.relation.join_name, keys, level.objects)
+        self.check_strays(level, rows, self.relation.join_name, keys)
         return rows
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:

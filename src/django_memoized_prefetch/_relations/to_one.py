@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
-from django.db.models import Model
-
 from .._engine import follow_to_one
 from .._queries.counting import QueryCount
 from .._queries.deferred import load_deferred
-from .._queries.equality import check_asked_for, equals_as_python
 from .._queries.rows import fetch_rows
 from .base import Given, Step
-from .place import ATTRIBUTE, FIELDS_CACHE, Place
+from .place import FIELDS_CACHE, Place
 
 if TYPE_CHECKING:
     from .._running.chunk import ChunkRun
@@ -33,9 +29,9 @@ class ToOneStep(Step):
     def gives(self, name: str) -> Given | None:
         return super().gives(name) or (Given.BACK if name == self.relation.reverse_name else None)
 
-    def refuses_strays(self, alias: str) -> bool:
-        relation = self.relation
-        return relation.reverse_name is not None and not equals_as_python(relation.target_field, connections[alias])
+    @property
+    def compared_field(self) -> Any:
+        return None if self.relation.reverse_name is None else self.relation.target_field
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         first = next((level for level in levels if not level.step.is_absent), levels[0])
@@ -49,20 +45,19 @@ class ToOneStep(Step):
                 _load_keys(levels, instances, count)
                 rows.collect_loaded()
             if keys := rows.missing():
-                rows.admit(_fetch(first, keys, count))
+                rows.admit(first.step.fetch(first, keys, count))
             rows.attach()
+
+    def fetch(self, level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
+        """The rows with these keys."""
+        key_name = level.table.key_name
+        with count.on(level.alias):
+            rows = fetch_rows(level.source, key_name, keys, level.objects[0])
+        self.check_strays(level, rows, key_name, keys)
+        return rows
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_to_one(objects, self.relation.cache_name)
-
-
-def _fetch(level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
-    key_name = level.table.key_name
-    with count.on(level.alias):
-        rows = fetch_rows(level.source, key_name, keys, level.objects[0])
-    if level.step.refuses_strays(level.alias):
-        check_asked_for(level.step.relation, rows, key_name, keys, level.objects)
-    return rows
 
 
 def _load_keys(levels: list[Level], instances: list[Any], count: QueryCount) -> None:

@@ -50,7 +50,7 @@ class PathCounts:
     def note(self, step: Step) -> None:
         """Logs once why a lookup is not remembered, and which package has patched its descriptor."""
         path, relation = self.lookup.path, step.relation
-        if step.reason is not None and self.reason is None:
+        if step.reason is not None and (self.reason is None or step.by_django > self.by_django):
             self.by_django = step.by_django
             self.reason = f"{relation.label}: {step.reason}"
             how = "prefetched by Django" if self.by_django else "read"
@@ -112,7 +112,8 @@ class LookupSet:
                 if counts.reason is None:
                     counts.by_django, counts.reason = True, reason
                     logger.info("%s is prefetched by Django for every chunk. %s", counts.lookup.path, reason)
-            next(iter(self._counts.values())).row_counts.add_queries(count.queries)
+            for counts in list(self._counts.values())[:1]:  # a config may have no attributes
+                counts.row_counts.add_queries(count.queries)
 
     # --- plans and counts
 

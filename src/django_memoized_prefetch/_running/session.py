@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from django.db.models import Model
 
@@ -21,6 +22,8 @@ from .._reports.report import advice_of, stats_of
 from .._reports.stats import Stats
 from .lookup_set import LookupSet
 from .reverse_caches import ReverseCaches
+
+Value = TypeVar("Value")
 
 # How many querysets with different Prefetch objects keep a memory of their own: the latest ones.
 MAX_APART = 4
@@ -48,8 +51,8 @@ class Session:
     def __init__(self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool) -> None:
         self._size, self._scope, self._listens = size, scope, listens
         self.own = LookupSet(given)
-        self.together: dict[tuple[Any, ...], LookupSet] = {}
-        self.apart: dict[tuple[Any, ...], Session] = {}
+        self.together: OrderedDict[tuple[Any, ...], LookupSet] = OrderedDict()  # the latest at the end
+        self.apart: OrderedDict[tuple[Any, ...], Session] = OrderedDict()
         self._changes = ChangeLog()
         self.streams: dict[str, str] = {}
         self._forget_all()
@@ -131,8 +134,7 @@ class Session:
                 self.forget_late(changes)
 
     def _set_together(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> LookupSet:
-        known = self.together.pop(key, None) or LookupSet(lookups)
-        self.together[key] = known  # the dict keeps the latest at the end
+        known = _latest(self.together, key, lambda: LookupSet(lookups))
         for old, one in list(self.together.items())[:-MAX_TOGETHER]:
             if one.running or self.together.pop(old, None) is None:
                 continue  # in use, or another thread has dropped it
@@ -142,8 +144,7 @@ class Session:
         return known
 
     def _set_apart(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> Session:
-        known = self.apart.pop(key, None) or Session(lookups, self._size, self._scope, self._listens)
-        self.apart[key] = known
+        known = _latest(self.apart, key, lambda: Session(lookups, self._size, self._scope, self._listens))
         for old, one in list(self.apart.items())[:-MAX_APART]:
             if not one._running:
                 self.apart.pop(old, None)
@@ -195,6 +196,14 @@ class Session:
         own = stats_of(self.own, self.memory)
         rest = Stats({}, {}, dict(self.streams), advice_of(self.memory))
         return sum([*together, *apart], own + rest + self._dropped)
+
+
+def _latest(known: OrderedDict[Any, Value], key: Any, make: Callable[[], Value]) -> Value:
+    """The value of a key, which moves to the end. Threads that ask for one key get one value."""
+    value = known.get(key) or known.setdefault(key, make())
+    with suppress(KeyError):  # another thread has just dropped it
+        known.move_to_end(key)
+    return value
 
 
 def _key_of(lookups: tuple[Any, ...]) -> tuple[tuple[Any, ...], bool]:

@@ -15,7 +15,7 @@ from django.db.models.sql.where import ExtraWhere
 from .._engine import repeated_neighbour
 from .._queries.eligibility import all_expressions
 from .._relation import pk_fields
-from .._stock import why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
+from .._stock import is_own_class, why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
 from .closing import closing_readers
 
 
@@ -176,8 +176,11 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
     pk: Any = queryset.model._meta.pk
     if "pk" in query.annotations:
         return "an annotation is called pk"
-    if pk.get_lookup("gt") is None or pk.get_lookup("lt") is None:
-        return f"the database cannot compare {pk.name}"
+    for name in ("gt", "lt"):
+        if (lookup := pk.get_lookup(name)) is None:
+            return f"the database cannot compare {pk.name}"
+        if not is_own_class(lookup):
+            return f"{pk.name} has its own lookup {name!r}"
     for column in pk_fields(queryset.model):
         # If a key is read differently from how it is written, it does not tell where the next page begins.
         if (reason := why_not_column(queryset.model, column.attname) or why_not_key(column)) is not None:
@@ -202,9 +205,9 @@ def ordering_of(query: Any) -> Sequence[Any]:
 def key_order(order: Any, model: type[Model]) -> str | None:
     """For an ordering by primary key, "-" if descending or "" if ascending; None for any other ordering."""
     sign = ""
-    if isinstance(order, OrderBy):
+    if type(order) is OrderBy and "template" not in vars(order):
         sign, order = "-" if order.descending else "", order.expression
-    if isinstance(order, F):
+    if type(order) is F:
         order = order.name
     elif isinstance(order, str) and order.startswith("-"):
         sign, order = "-", order[1:]
