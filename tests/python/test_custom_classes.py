@@ -17,6 +17,7 @@ from django.utils.functional import SimpleLazyObject
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from django_memoized_prefetch._relations import find
+from tests.python.conftest import rows_of_a_module
 from tests.python.custom.models import (
     Backward,
     Item,
@@ -53,8 +54,7 @@ NAMES = {
 }
 
 
-@pytest.fixture
-def items() -> list[Item]:
+def fill() -> None:
     """Every relation, of nine items, to some of four rows; item i leads to row i modulo 4, and to others."""
     statuses = [Status.objects.create(status="old" if i == 2 else "live") for i in range(4)]
     ranked = [Ranked.objects.create() for _ in range(4)]
@@ -69,7 +69,6 @@ def items() -> list[Item]:
     for i, place in enumerate(places):
         place.owners.set({owned[i], owned[0]})
     renamed = [Renamed.objects.create(number=i + 1) for i in range(4)]
-    made = []
     for i in range(9):
         at, other = i % 4, (i + 1 + i // 4) % 4
         item = Item.objects.create(
@@ -99,8 +98,14 @@ def items() -> list[Item]:
         Item.many_renamed.through.objects.create(item=item, renamed_id=other + 1)
         Label.objects.create(item=item)
         Speaker.objects.create(item=item, place=places[other])
-        made.append(item)
-    return made
+
+
+rows = rows_of_a_module(fill)
+
+
+@pytest.fixture
+def items(rows: None) -> list[Item]:
+    return list(Item.objects.order_by("pk"))
 
 
 def rows_of(value: Any) -> Any:

@@ -14,6 +14,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window, pr
 from django.db.models.functions import RowNumber
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.conftest import rows_of_a_module
 from tests.python.everything.models import (
     City,
     Company,
@@ -36,9 +37,8 @@ from tests.python.oracle import no_queries, query_count
 SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
 
 
-@pytest.fixture(autouse=True)
-def theatre() -> None:
-    fill_theatre(5, 5)
+theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
+pytestmark = pytest.mark.usefixtures("theatre")
 
 
 def plays() -> list[Play]:

@@ -23,7 +23,7 @@ from django.db.models import Count, F, Max, Prefetch, Q, QuerySet, Value
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book, Category
 from tests.python.catalogue.models import Country, Genre, Notice, Volume
-from tests.python.conftest import Bookshop
+from tests.python.conftest import Bookshop, rows_of_a_module
 from tests.python.oracle import captured_queries, django_prefetch, row
 
 pytestmark = pytest.mark.usefixtures("frozen")
@@ -231,8 +231,7 @@ def test_every_public_method_of_this_django_is_tested() -> None:
     assert public_methods() - METHODS.keys() == set()
 
 
-@pytest.fixture
-def shelf_mark() -> Volume:
+def fill() -> None:
     """One volume with three of six genres, a second with other three."""
     days = [datetime.datetime(2020, month, 1, tzinfo=datetime.timezone.utc) for month in range(1, 7)]
     rows = [
@@ -253,7 +252,14 @@ def shelf_mark() -> Volume:
     first, second = Volume.objects.bulk_create([Volume(title="first"), Volume(title="second")])
     first.genres.add(*(genre for genre in genres if genre.name.startswith("related")))
     second.genres.add(genres[0], genres[1], genres[3])
-    return first
+
+
+rows = rows_of_a_module(fill)
+
+
+@pytest.fixture
+def shelf_mark(rows: None) -> Volume:
+    return Volume.objects.get(title="first")
 
 
 def prefetched(volume: Volume, ours: bool) -> tuple[Volume, QuerySet]:

@@ -13,6 +13,7 @@ from django.db.models import Prefetch, prefetch_related_objects
 from seal.exceptions import UnsealedAttributeAccess
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.conftest import rows_of_a_module
 from tests.python.everything.models import (
     City,
     Company,
@@ -36,9 +37,7 @@ from tests.python.sealed.models import Article, Editor, Journal, Registration
 SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
 
 
-@pytest.fixture
-def theatre() -> None:
-    fill_theatre(7, 5)
+theatre = rows_of_a_module(lambda: fill_theatre(7, 5))
 
 
 def everyone() -> list[Person]:
@@ -161,8 +160,7 @@ def test_rows_of_a_memoized_source_are_remembered_with_it(theatre: None) -> None
         prefetch.process_chunk(plays)
 
 
-def test_rows_of_the_chunks_own_objects_are_not_kept() -> None:
-    fill_theatre(7, 5)
+def test_rows_of_the_chunks_own_objects_are_not_kept(theatre: None) -> None:
     prefetch = MemoizedPrefetch("roles", "tickets", "notes", "tags", "author")
     gone = []
     for _ in range(3):

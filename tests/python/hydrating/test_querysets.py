@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import re
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import django
 import pytest
 from django.db import connection, connections, models, transaction
-from django.db.models import Count, F, FilteredRelation, Model, Q, Value
-from django.db.models import base as base_module
-from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
-from django.db.models.query import ModelIterable
-from django.db.models.signals import post_init, pre_init
+from django.db.models import Count, F, FilteredRelation, Q, Value
 from django.db.models.sql.compiler import SQLCompiler
-from django.test import override_settings
 
-from django_memoized_prefetch._hydrating import eligibility
-from django_memoized_prefetch._hydrating.eligibility import why_not_hydrated
-from django_memoized_prefetch._hydrating.iterable import NativeModelIterable, with_native_rows
+from django_memoized_prefetch._hydrating.iterable import NativeModelIterable
 from tests.python.archive import models as archive
 from tests.python.archive.models import (
     Box,
     KeyedByUuid,
     ListedRoom,
     ListedVase,
-    MeasuredPicture,
     PaintedVase,
     Picture,
     Piece,
@@ -42,58 +31,16 @@ from tests.python.archive.models import (
     Vase,
     WithUndecidedKey,
 )
-from tests.python.archive.rows import KEY, fill_archive, insert
+from tests.python.archive.rows import KEY
 from tests.python.catalogue.models import Ledger, Notice
-from tests.python.dump import built_by_django, dump
-from tests.python.oracle import captured_queries, run_async
+from tests.python.conftest import rows_of_a_module
+from tests.python.hydrating.building import ALL, SOME, check, fill_archives
+from tests.python.oracle import captured_queries
 
 Make = Callable[[], Any]
 
 
-@pytest.fixture
-def filled() -> None:
-    fill_archive()
-
-
-def stock(queryset: Any) -> Any:
-    return queryset
-
-
-def outcome(use: Callable[[], Any]) -> Any:
-    """What comes out of it, its statements, and for how many rows Django was needed."""
-
-    def attempt() -> Any:
-        try:
-            result = use()
-        except Exception as error:
-            return type(error), str(error)
-        return dump(result)
-
-    with captured_queries() as queries:
-        dumped, rows = built_by_django(attempt)
-    # A cursor on the server has a number of its own.
-    return dumped, [re.sub(r"_django_curs_\w+", "cursor", sql) for sql in queries.sql], rows
-
-
-ALL, SOME = "as many as of the stock queryset", "those of other querysets, which it makes"
-
-
-def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) -> Any:
-    """
-    Compares what `use` makes of a queryset through `with_native_rows` with what it makes of the stock one.
-
-    Args:
-        by_django: How many rows Django has to build even so.
-    """
-    theirs, their_sql, their_rows = outcome(lambda: use(stock))
-    ours, our_sql, our_rows = outcome(lambda: use(with_native_rows))
-    assert ours == theirs
-    assert our_sql == their_sql
-    if by_django == SOME:
-        assert 0 < our_rows < their_rows
-    else:
-        assert our_rows == (their_rows if by_django == ALL else by_django)
-    return theirs
+filled = rows_of_a_module(fill_archives)
 
 
 # --- querysets
@@ -179,13 +126,19 @@ QUERYSETS: dict[str, Make] = {
     "getattr": lambda: archive.WithGetattr.objects.order_by("pk"),
     "a key equal to None": lambda: WithUndecidedKey.objects.order_by("pk"),
 }
+
+
 if django.VERSION >= (5, 0):
     QUERYSETS["generated column"] = lambda: archive.Shouted.objects.all()
     QUERYSETS["generated column deferred"] = lambda: archive.Shouted.objects.defer("loud")
+
+
 if django.VERSION >= (5, 2):
     QUERYSETS["composite key"] = lambda: archive.Cell.objects.order_by("pk").select_related("room")
     QUERYSETS["composite key only"] = lambda: archive.Cell.objects.order_by("pk").only("value")
     QUERYSETS["composite key annotated"] = lambda: archive.Cell.objects.order_by("pk").annotate(key=F("pk"), n=F("row"))
+
+
 if django.VERSION >= (5, 1):
     QUERYSETS["image"] = lambda: Picture.objects.order_by("pk")
 
@@ -193,7 +146,6 @@ if django.VERSION >= (5, 1):
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("case", QUERYSETS)
 def test_rows_consist_of_the_same(case: str) -> None:
-    fill_archive("other")
     by_django = SOME if "related manager" in case or case == "prefetched" else 0
     with transaction.atomic():
         check(lambda built: list(built(QUERYSETS[case]())), by_django)
@@ -237,21 +189,6 @@ def test_every_way_to_ask(way: str) -> None:
     check(lambda built: WAYS[way](built(Box.objects.all())), by_django.get(way, 0))
 
 
-@pytest.mark.django_db(databases=["default", "other"], transaction=True)
-def test_asynchronous_ways() -> None:
-    fill_archive()
-    sources = {"aiterator": lambda queryset: queryset.aiterator(chunk_size=3), "aiter": lambda queryset: queryset}
-    for source in sources.values():
-
-        async def read(queryset: Any, source: Any = source) -> Any:
-            return [box async for box in source(queryset)]
-
-        ours = run_async(read(with_native_rows(Box.objects.select_related("room"))))
-        theirs = run_async(read(Box.objects.select_related("room")))
-        assert dump(ours) == dump(theirs)
-        assert len(ours) == 8
-
-
 @pytest.mark.usefixtures("filled")
 @pytest.mark.since("6.1")
 @pytest.mark.parametrize("mode", ["FETCH_ONE", "FETCH_PEERS", "FETCH_RAISE"])
@@ -271,160 +208,6 @@ def test_peers_are_fetched_for() -> None:
         return [(box.room if box.room_id != KEY + 999 else None, box.inside) for box in boxes]
 
     check(read, SOME)
-
-
-# --- classes that are more than their columns
-
-BY_DJANGO = {
-    "WithInit": "custom __init__",
-    "WithFromDb": "custom from_db",
-    "WithStaticFromDb": "custom from_db",
-    "WithSetattr": "custom __setattr__ or __getattribute__",
-    "WithGetattribute": "custom __setattr__ or __getattribute__",
-    "WithNew": "custom __new__",
-    "WithMetaclass": "custom metaclass __call__",
-    "Unfinished": "instances are not ordinary ones",
-    "WithMixinBehind": "a base class behind Model has an __init__",
-    "WithMixinBefore": "custom __init__",
-    "WithDescriptor": "custom descriptor Loud",
-    "WithProperty": "custom descriptor property",
-    "WithKeyDescriptor": "custom descriptor CountingKey",
-    "WithOwnCache": "custom field CautiousForeignKey",
-    "WithState": "custom _state or __dict__",
-    "MeasuredPicture": "post_init has receivers",
-}
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
-    caplog.set_level(logging.INFO, "django_memoized_prefetch")
-    eligibility._reported.clear()
-    yield lambda: [record.getMessage() for record in caplog.records if record.name == "django_memoized_prefetch"]
-    eligibility._reported.clear()
-
-
-@pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("name", BY_DJANGO)
-def test_classes_that_do_more_are_left_to_django(name: str, said: Callable[[], list[str]]) -> None:
-    model = getattr(archive, name)
-    queryset = model._base_manager.order_by("pk")
-    check(lambda built: list(built(queryset.all())), ALL)
-    assert f"{BY_DJANGO[name]}" in (why_not_hydrated(model) or "")
-    assert len(said()) == 1, "the reason is given once"
-    assert name in said()[0]
-    if any(field.name == "box" for field in model._meta.fields):
-        check(lambda built: list(built(queryset.select_related("box__room"))), ALL)
-
-
-@pytest.mark.usefixtures("filled")
-def test_a_picture_is_left_to_django_where_post_init_measures_it() -> None:
-    is_measured = post_init.has_listeners(Picture)
-    check(lambda built: list(built(Picture.objects.order_by("pk"))), ALL if is_measured else 0)
-    check(lambda built: list(built(MeasuredPicture.objects.order_by("pk"))), ALL)
-
-
-@pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("signal", [pre_init, post_init])
-def test_receivers_that_come_and_go(signal: Any) -> None:
-    seen: list[Any] = []
-
-    def receiver(instance: Any = None, **kwargs: Any) -> None:
-        seen.append(kwargs["args"][0] if instance is None else instance.pk)
-
-    def use(queryset: Any) -> Any:
-        seen.clear()
-        return [*queryset, *seen]
-
-    boxes, rooms = Box.objects.select_related("room"), Room.objects.all()
-    before = check(lambda built: use(built(boxes.all())))
-    signal.connect(receiver, sender=Room)
-    try:
-        # Only what select_related reads is left to Django.
-        assert check(lambda built: use(built(boxes.all())), 4) != before
-        check(lambda built: use(built(rooms.all())), ALL)
-    finally:
-        signal.disconnect(receiver, sender=Room)
-    check(lambda built: use(built(rooms.all())))
-    signal.connect(receiver)
-    try:
-        check(lambda built: use(built(boxes.all())), ALL)
-    finally:
-        signal.disconnect(receiver)
-    assert check(lambda built: use(built(boxes.all()))) == before
-
-
-def given_a_mark(function: Any) -> Any:
-    def marked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = function(self, *args, **kwargs)
-        (self if result is None else result).__dict__["marked"] = True
-        return result
-
-    return marked
-
-
-def is_cached_with_mark(self: Any, instance: Any) -> bool:
-    instance.__dict__["marked"] = True
-    return False
-
-
-class MarkedDescriptor:
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__["marked"] = value
-
-
-CHANGES: dict[str, Callable[[], Any]] = {
-    "from_db": lambda: mock.patch.object(Room, "from_db", classmethod(given_a_mark(Model.from_db.__func__))),
-    "from_db of Model": lambda: mock.patch.object(Model, "from_db", classmethod(given_a_mark(Model.from_db.__func__))),
-    "__init__": lambda: mock.patch.object(Room, "__init__", given_a_mark(Model.__init__)),
-    "__init__ of Model": lambda: mock.patch.object(Model, "__init__", given_a_mark(Model.__init__)),
-    "__setattr__": lambda: mock.patch.object(Room, "__setattr__", given_a_mark(object.__setattr__), create=True),
-    "a column": lambda: mock.patch.object(Room, "number", MarkedDescriptor()),
-    "metaclass": lambda: mock.patch.object(base_module.ModelBase, "__call__", given_a_mark(type.__call__), create=True),
-    "ModelState": lambda: mock.patch.object(base_module, "ModelState", type("State", (base_module.ModelState,), {})),
-}
-
-
-@pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("change", CHANGES)
-def test_classes_that_change_after_their_first_use(change: str) -> None:
-    def use(built: Any) -> Any:
-        return list(built(Room.objects.all()))
-
-    before = check(use)
-    with CHANGES[change]():
-        changed_ours, changed_theirs = outcome(lambda: use(with_native_rows)), outcome(lambda: use(stock))
-        assert changed_ours[:2] == changed_theirs[:2]
-        assert changed_ours[0] != before, "the change changes nothing"
-    assert check(use) == before
-
-
-@pytest.mark.usefixtures("filled")
-def test_a_foreign_key_descriptor_that_changes_after_its_first_use() -> None:
-    def use(built: Any) -> Any:
-        return list(built(Box.objects.all()))
-
-    before = check(use)
-    with mock.patch.object(ForeignKeyDeferredAttribute, "__set__", MarkedDescriptor.__set__):
-        assert check(use, ALL) != before
-    assert check(use) == before
-
-
-@pytest.mark.usefixtures("filled")
-def test_descriptors_that_change_their_class() -> None:
-    # As django-seal does when it starts.
-    class Marked(ForeignKeyDeferredAttribute):
-        def __set__(self, instance: Any, value: Any) -> None:
-            super().__set__(instance, value)
-            instance.__dict__["marked"] = True
-
-    descriptor = Box.__dict__["room_id"]
-    before = check(lambda built: list(built(Box.objects.all())))
-    descriptor.__class__ = Marked
-    try:
-        assert check(lambda built: list(built(Box.objects.all())), ALL) != before
-    finally:
-        descriptor.__class__ = ForeignKeyDeferredAttribute
-    assert check(lambda built: list(built(Box.objects.all()))) == before
 
 
 # --- databases
@@ -465,56 +248,6 @@ def test_wrappers_of_statements_run() -> None:
     assert statements[0] == statements[1]
 
 
-class RandomReplica:
-    """As in Django's own documentation, but taking turns."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-
-    def db_for_read(self, model: Any, **hints: Any) -> str:
-        self.asked += 1
-        return ["default", "other"][self.asked % 2]
-
-    def allow_relation(self, *arguments: Any, **hints: Any) -> bool:
-        return True
-
-
-@pytest.mark.parametrize("model", [Room, archive.WithInit])
-def test_a_router_is_asked_once(model: Any) -> None:
-    fill_archive()
-    fill_archive("other")
-    routers = [RandomReplica(), RandomReplica()]
-    results = []
-    for router, built in zip(routers, (stock, with_native_rows)):
-        with override_settings(DATABASE_ROUTERS=[router]):
-            results.append([dump(list(built(model.objects.order_by("pk")))) for _ in range(2)])
-    assert results[0] == results[1]
-    assert results[0][0] != results[0][1]
-    assert routers[0].asked == routers[1].asked == 2
-
-
-@pytest.mark.parametrize("broken", [0, 1, 4, 7])
-@pytest.mark.parametrize("composite", [False, pytest.param(True, marks=pytest.mark.since("5.2"))])
-def test_rows_before_one_that_fails_are_given(broken: int, composite: bool) -> None:
-    for number in range(8):
-        Sheet.objects.create(uuid=uuid.UUID(int=number), distance=-1 if number == broken else number)
-    columns = {"key": F("pk")} if composite else {}
-
-    def read(built: Any, chunk_size: int | None) -> Any:
-        queryset = built(Sheet.objects.annotate(**columns))
-        read: list[Any] = []
-        try:
-            for sheet in queryset.iterator(chunk_size=chunk_size):
-                read.append(sheet)  # noqa: PERF402
-        except ValueError as error:
-            return [*read, str(error)]
-        raise AssertionError("no row failed")
-
-    for chunk_size in (None, 3):
-        _, given = check(lambda built, chunk_size=chunk_size: read(built, chunk_size))
-        assert len(given) == broken + 1
-
-
 @pytest.mark.usefixtures("filled")
 def test_results_are_lazy_and_close_their_cursor() -> None:
     iterator = iter(NativeModelIterable(Box.objects.all(), chunked_fetch=True, chunk_size=2))
@@ -525,16 +258,3 @@ def test_results_are_lazy_and_close_their_cursor() -> None:
     iterator.close()
     with pytest.raises(StopIteration):
         next(iterator)
-
-
-def test_insertions_of_undecided_keys_are_as_django_has_them() -> None:
-    insert("default", archive.UndecidedTarget, ["key"], ["a"])
-    insert("default", WithUndecidedKey, ["id", "name", "target_id"], [KEY, "name", "a"])
-    [row] = with_native_rows(WithUndecidedKey.objects.all())
-    assert "fields_cache" not in vars(row._state)
-
-
-def test_an_iterable_that_is_no_models_iterable_is_kept() -> None:
-    values = Box.objects.values("pk")
-    assert with_native_rows(values)._iterable_class is not ModelIterable
-    assert not issubclass(values._iterable_class, NativeModelIterable)
