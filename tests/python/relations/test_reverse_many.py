@@ -1,4 +1,4 @@
-"""Reverse foreign keys and reverse one-to-one relations: the rows that refer to the objects of a chunk."""
+"""Reverse foreign keys: the rows that refer to the objects of a chunk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from django.db.models import Prefetch, prefetch_related_objects
 from seal.exceptions import UnsealedAttributeAccess
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.conftest import rows_of_a_module
+from tests.python.bookshop.models import Book
+from tests.python.conftest import Bookshop, rows_of_a_module
 from tests.python.everything.models import (
     City,
     Company,
@@ -31,13 +32,12 @@ from tests.python.everything.models import (
 )
 from tests.python.everything.rows import fill_theatre
 from tests.python.graph import assert_chunks_alike, assert_same_error
-from tests.python.oracle import no_queries, query_count
+from tests.python.oracle import assert_same_as_django, no_queries, query_count
+from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, people
 from tests.python.sealed.models import Article, Editor, Journal, Registration
 
-SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
-
-
 theatre = rows_of_a_module(lambda: fill_theatre(7, 5))
+pytestmark = pytest.mark.usefixtures("theatre")
 
 
 def everyone() -> list[Person]:
@@ -78,15 +78,6 @@ def test_reverse_foreign_keys(theatre: None, model: Any, lookup: str, size: int 
 
 @SIZES
 @pytest.mark.parametrize(
-    ("model", "lookup"),
-    [(Person, "passport"), (Person, "locker"), (Work, "opera"), (ListedWork, "opera"), (Opera, "work_ptr")],
-)
-def test_one_to_one_relations(theatre: None, model: Any, lookup: str, size: int | None) -> None:
-    assert_chunks_alike(all_of(model), lambda: [lookup], size=size)
-
-
-@SIZES
-@pytest.mark.parametrize(
     ("model", "lookups"),
     [
         (Play, ["author__written"]),
@@ -102,19 +93,6 @@ def test_one_to_one_relations(theatre: None, model: Any, lookup: str, size: int 
 )
 def test_paths_with_reverse_relations(theatre: None, model: Any, lookups: list[str], size: int | None) -> None:
     assert_chunks_alike(all_of(model), lambda: list(lookups), size=size)
-
-
-def test_rows_that_are_missing_raise_what_django_raises(theatre: None) -> None:
-    Passport.objects.filter(pk=2).delete()
-    person, other = everyone()[1], everyone()[1]
-    prefetch_related_objects([other], "passport")
-    for _ in range(2):
-        MemoizedPrefetch("passport").process_chunk([person])
-        with no_queries(), pytest.raises(Person.passport.RelatedObjectDoesNotExist) as ours:
-            _ = person.passport
-        with no_queries(), pytest.raises(Person.passport.RelatedObjectDoesNotExist) as theirs:
-            _ = other.passport
-        assert str(ours.value) == str(theirs.value)
 
 
 def test_the_way_back_leads_to_the_very_object(theatre: None) -> None:
@@ -134,21 +112,6 @@ def test_two_instances_of_one_row(theatre: None) -> None:
         return [*everyone(), *everyone()]
 
     assert_chunks_alike(twice, lambda: ["written", "locker"])
-
-
-def test_what_a_one_to_one_led_from_is_there(theatre: None) -> None:
-    """The way back is not fetched: Django has nothing against another queryset for it then."""
-    assert_chunks_alike(
-        lambda: list(Opera.objects.order_by("pk")),
-        lambda: ["work_ptr", "work_ptr__opera", Prefetch("work_ptr__opera", Opera.objects.all())],
-    )
-
-
-def test_a_deferred_column_of_a_child_drops_its_parent(theatre: None) -> None:
-    """Django reads the key anew with the column, and drops the row that it leads to."""
-    assert_chunks_alike(
-        lambda: list(ListedWork._base_manager.select_related("opera").order_by("pk")), lambda: ["opera__composer"]
-    )
 
 
 def test_rows_of_a_memoized_source_are_remembered_with_it(theatre: None) -> None:
@@ -247,10 +210,6 @@ def test_unsaved_objects(theatre: None) -> None:
     assert_same_error(lambda: [*everyone(), Person(name="unsaved")], lambda: ["written"])
 
 
-def test_unsaved_objects_of_a_one_to_one(theatre: None) -> None:
-    assert_chunks_alike(lambda: [Person(name="unsaved"), *everyone()], lambda: ["hometown"])
-
-
 def test_no_objects_at_all(theatre: None) -> None:
     prefetch = MemoizedPrefetch("written", "locker")
     with no_queries():
@@ -307,16 +266,23 @@ def test_reverse_foreign_keys_of_a_sealed_chunk(journals: list[Journal], lookups
     assert_chunks_alike(chunk, lambda: list(lookups))
 
 
-def test_reverse_one_to_one_of_a_sealed_chunk(journals: list[Journal]) -> None:
-    prefetch = MemoizedPrefetch("registration")
-    for _ in range(2):
-        sealed = prefetch.process_chunk(list(Journal.objects.seal().order_by("pk")))
-        with no_queries():
-            assert [hasattr(journal, "registration") for journal in sealed] == [True, True, True, False]
-    # django-seal 1.7.1 itself cannot prefetch a one-to-one on Django 6.1: there is nothing to compare with.
-    if django.VERSION < (6, 1):
-        assert_chunks_alike(lambda: list(Journal.objects.seal().order_by("pk")), lambda: ["registration"])
-
-
 def test_notes_by_their_writers_class(theatre: None) -> None:
     assert_chunks_alike(lambda: list(Note.objects.order_by("pk")), lambda: ["writer__note_set", "writer__pupils"])
+
+
+@pytest.mark.parametrize("lookup", ["reviews", "author__books", "author__books__categories", "reviews__book"])
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_reverse_foreign_keys_beside_others(bookshop: Bookshop, lookup: str, size: int) -> None:
+    prefetch = MemoizedPrefetch(lookup, "publisher", lru_cache_size=size)
+    keys = [book.pk for book in bookshop.books]
+    for chunk in (keys[:4], keys[2:], keys):
+        assert_same_as_django(
+            lambda chunk=chunk: list(Book.objects.filter(pk__in=chunk).order_by("pk")), [lookup, "publisher"], prefetch
+        )
+
+
+@SIZES
+@pytest.mark.parametrize("rows", TO_ONE_ROWS.values(), ids=TO_ONE_ROWS)
+@pytest.mark.parametrize("path", ["pupils", "mentor__pupils"])
+def test_querysets_of_reverse_foreign_keys(path: str, rows: Any, size: int | None) -> None:
+    alike(people, lambda: Prefetch(path, rows()), size=size, more_queries=1)

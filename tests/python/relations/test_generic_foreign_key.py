@@ -1,4 +1,4 @@
-"""Generic foreign keys and generic relations: integer, text and UUID keys behind one text column."""
+"""Generic foreign keys: integer, text and UUID keys behind one text column."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import gc
 import weakref
 from typing import Any
 
-import django
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Locker, Note, Person, Play, Tag
+from tests.python.everything.models import City, Locker, Note, Person, Play
 from tests.python.everything.rows import NOTED, fill_theatre, identifier
 from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error, outcome
 from tests.python.oracle import captured_queries, no_queries
-
-SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
+from tests.python.prefetching import SIZES
 
 
 @pytest.fixture(autouse=True)
@@ -255,83 +253,6 @@ class TestGenericPrefetch:
             assert_chunks_alike(notes, lookups)
         else:
             assert_same_error(notes, lookups)
-
-
-# --- the notes on a row
-
-
-@SIZES
-@pytest.mark.parametrize("model", NOTED)
-@pytest.mark.parametrize("lookups", [["notes"], ["notes__writer"], ["notes__target"], ["notes__writer__written"]])
-def test_notes_on_rows(theatre: None, model: Any, lookups: list[str], size: int | None) -> None:
-    assert_chunks_alike(lambda: list(model.objects.order_by("pk")), lambda: list(lookups), size=size)
-
-
-@SIZES
-def test_notes_on_memoized_rows(theatre: None, size: int | None) -> None:
-    lookups = ["author__notes", "city__notes", "author__notes__writer__notes"]
-    assert_chunks_alike(lambda: list(Play.objects.order_by("pk")), lambda: list(lookups), size=size)
-
-
-def test_notes_of_memoized_rows_are_remembered(theatre: None) -> None:
-    prefetch = MemoizedPrefetch("author__notes", "tags")
-    prefetch.process_chunk(list(Play.objects.order_by("pk")))
-    plays = list(Play.objects.order_by("pk"))
-    with no_queries():
-        prefetch.process_chunk(plays)
-        assert sum(play.author.notes.count() for play in plays if play.author_id in range(1, 6))
-
-
-def test_notes_of_the_chunks_own_objects_are_not_kept(theatre: None) -> None:
-    prefetch = MemoizedPrefetch("notes", "author__notes")
-    people = list(Person.objects.order_by("pk"))
-    MemoizedPrefetch("notes").process_chunk(people)
-    plays = prefetch.process_chunk(list(Play.objects.order_by("pk")))
-    gone = [weakref.ref(one) for play in plays for one in (play, *play.notes.all())]
-    del plays
-    prefetch.process_chunk([])
-    gc.collect()
-    assert not [reference for reference in gone if reference() is not None]
-
-
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda rows: rows.count(),
-        lambda rows: [row.pk for row in rows.filter(rank=1).order_by("pk")],
-        lambda rows: [row.pk for row in rows.order_by("-pk")],
-        lambda rows: rows.update(rank=2),
-        lambda rows: rows.filter(rank=0).delete()[0],
-        lambda rows: str(rows.query),
-    ],
-)
-@pytest.mark.parametrize("model", NOTED)
-def test_more_is_read_of_attached_notes(theatre: None, model: Any, read: Any) -> None:
-    def readings(process: Any) -> list[Any]:
-        rows = list(model.objects.order_by("pk"))
-        with django.db.transaction.atomic():
-            process(rows)
-            found = [read(row.notes.all()) for row in rows]
-            django.db.transaction.set_rollback(True)
-        return found
-
-    expected = readings(lambda rows: models.prefetch_related_objects(rows, "notes"))
-    assert readings(MemoizedPrefetch("notes").process_chunk) == expected
-
-
-def test_a_generic_relation_and_a_many_to_many_of_equal_keys(theatre: None) -> None:
-    assert_chunks_alike(lambda: list(Tag.objects.order_by("pk")), lambda: ["play_set__notes"], more_queries=1)
-
-
-def test_an_unsaved_object_has_no_notes(theatre: None) -> None:
-    def chunk() -> list[Person]:
-        return [Person(name="unsaved"), *Person.objects.order_by("pk")]
-
-    expected, _ = outcome(models.prefetch_related_objects, chunk(), "notes")
-    if expected is None:
-        assert_chunks_alike(chunk, lambda: ["notes"])
-    else:
-        assert_same_error(chunk, lambda: ["notes"])
 
 
 def lockers_with_holders() -> list[Locker]:

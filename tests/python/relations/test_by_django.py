@@ -1,53 +1,45 @@
-"""What the engine does not handle itself goes through Django's own code, chunk by chunk, and says so."""
+"""What Django attaches itself, chunk by chunk: why, and what comes of it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from django.db.models import prefetch_related_objects
+from django.db.models import Count, F, Prefetch, Window, prefetch_related_objects
+from django.db.models.functions import RowNumber
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book
 from tests.python.catalogue.models import (
-    Card,
     Country,
     LendingDescriptor,
-    Locker,
-    Member,
     Pamphlet,
-    Person,
     Touchy,
 )
-from tests.python.conftest import Bookshop
+from tests.python.catalogue.models import Person as Lender
+from tests.python.conftest import Bookshop, rows_of_a_module
+from tests.python.everything.models import (
+    Genre,
+    Person,
+    Play,
+    Seat,
+    Ticket,
+)
+from tests.python.everything.rows import fill_theatre
+from tests.python.graph import Comparison, assert_same_error
 from tests.python.oracle import assert_same_as_django, captured_queries, no_queries
+from tests.python.prefetching import SIZES, plays
 
-
-@pytest.mark.parametrize("lookup", ["reviews", "author__books", "author__books__categories", "reviews__book"])
-@pytest.mark.parametrize("size", [1, 10_000])
-def test_reverse_foreign_keys(bookshop: Bookshop, lookup: str, size: int) -> None:
-    prefetch = MemoizedPrefetch(lookup, "publisher", lru_cache_size=size)
-    keys = [book.pk for book in bookshop.books]
-    for chunk in (keys[:4], keys[2:], keys):
-        assert_same_as_django(
-            lambda chunk=chunk: list(Book.objects.filter(pk__in=chunk).order_by("pk")), [lookup, "publisher"], prefetch
-        )
-
-
-def test_reverse_one_to_one() -> None:
-    lockers = [Locker.objects.create(place=f"place {i}") for i in range(3)]
-    members = [Member.objects.create(name=f"member {i}", locker=lockers[i] if i else None) for i in range(3)]
-    Card.objects.create(member=members[0])
-    for lookup, model in (("member", Locker), ("card", Member), ("member__card", Locker)):
-        prefetch = MemoizedPrefetch(lookup)
-        for _ in range(2):
-            assert_same_as_django(lambda model=model: list(model.objects.order_by("pk")), lookup, prefetch)
+theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
+pytestmark = pytest.mark.usefixtures("theatre")
 
 
 def test_a_third_partys_descriptor_is_respected() -> None:
-    person = Person.objects.create(name="lender")
+    person = Lender.objects.create(name="lender")
     place = Country.objects.create(code="se", name="Sweden")
     for i in range(4):
         Pamphlet.objects.create(lender=person if i else None, place=place)
-    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Person, ["lender"]), "place")
+    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Lender, ["lender"]), "place")
     for _ in range(2):
         assert_same_as_django(lambda: list(Pamphlet.objects.order_by("pk")), ["lender", "place"], prefetch)
     [pamphlet] = prefetch.process_chunk([Pamphlet(lender_id=person.pk)])
@@ -98,3 +90,47 @@ def test_no_more_queries_than_django(bookshop: Bookshop) -> None:
     # The links and the targets of a many-to-many are two queries once, where Django makes one for every chunk.
     assert len(our_queries) <= len(their_queries) + 1
     assert our_queries.of(Author) == 1
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "place",
+    [
+        Window(RowNumber(), order_by=[F("rank").asc(), F("hall").asc(), F("number").asc()]),
+        Count("tickets"),  # of several columns: Django asks by joining the tickets
+    ],
+    ids=["window", "aggregate"],
+)
+def test_what_django_attaches_to_remembered_rows_depends_on_the_chunk(place: Any, size: int | None) -> None:
+    """The seats of a chunk are numbered together, and counted by its tickets."""
+
+    def lookup() -> Any:
+        return Prefetch("plays__tickets__seat", Seat.objects.annotate(place=place))
+
+    prefetch = MemoizedPrefetch(lookup(), lru_cache_size=size)
+    for places in ([1], [0], [2, 1], [0, 1, 2, 3]):
+        ours, theirs = ([list(Genre.objects.order_by("pk"))[place] for place in places] for _ in range(2))
+        prefetch.process_chunk(ours)
+        prefetch_related_objects(theirs, lookup())
+        Comparison().graphs(ours, theirs)
+
+
+def test_what_must_not_be_remembered_is_django_s_every_time() -> None:
+    prefetch = MemoizedPrefetch(
+        Prefetch("cast", Person.objects.annotate(of_role=F("roles__rank"))),
+        Prefetch("genres", Genre.objects.order_by("pk")[:1], to_attr="chosen"),
+        Prefetch("author", Person.objects.annotate(place=Window(RowNumber(), order_by=F("pk").asc()))),
+    )
+    for _ in range(2):
+        prefetch.process_chunk(plays())
+    relations = prefetch.stats().relations
+    assert {relation.path for relation in relations.values()} == {"django"}
+    assert all(relation.reason for relation in relations.values())
+
+
+def test_a_repeated_lookup_below_one_that_django_attaches() -> None:
+    def lookups() -> list[Any]:
+        seats = Seat.objects.prefetch_related(Prefetch("subscriber__directed", Play.objects.all()))
+        return [Prefetch("seat", seats, to_attr="some_a"), Prefetch("some_a__subscriber", Person.objects.all())]
+
+    assert_same_error(lambda: list(Ticket.objects.order_by("pk")), lookups)
