@@ -125,6 +125,10 @@ class Play(models.Model):
     cast = models.ManyToManyField(Person, through="Role", through_fields=("play", "person"), related_name="plays_in")
     notes = GenericRelation("Note", related_query_name="play")
 
+    @property
+    def writer(self) -> Any:
+        return self.author
+
 
 class CreditedManager(models.Manager):
     def get_queryset(self) -> models.QuerySet[Any]:
