@@ -28,7 +28,7 @@ from tests.python.custom.models import (
     tenant,
 )
 from tests.python.custom.rows import LOOKUPS, NAMES, answer, fill_items, follow, rows_of
-from tests.python.oracle import captured_queries, no_queries
+from tests.python.queries import captured_queries, no_queries
 
 rows = rows_of_a_module(fill_items)
 

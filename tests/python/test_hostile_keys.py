@@ -29,7 +29,8 @@ from django_memoized_prefetch._engine import (
 )
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_same_as_django, captured_queries
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import captured_queries
 from tests.python.test_key_columns import labels_and_items, on_both
 
 # hash(UUID) is that of its int, which is the int modulo this.

@@ -36,7 +36,8 @@ from tests.python.catalogue.models import (
     Volume,
 )
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.oracle import assert_alike, assert_same_as_django, captured_queries, django_prefetch, query_count
+from tests.python.graph import assert_alike, assert_same_as_django
+from tests.python.queries import captured_queries, django_prefetch, query_count
 from tests.python.workshop.models import (
     Bicycle,
     Customer,

@@ -20,8 +20,8 @@ from tests.python.archive.models import Box, Room, Traced, TracedQuerySet, WithI
 from tests.python.archive.rows import fill_archive
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.dump import built_by_django, dump
-from tests.python.oracle import assert_alike, captured_queries, query_count, run_async
+from tests.python.graph import assert_alike, assert_identical
+from tests.python.queries import built_by_django, captured_queries, query_count, run_async
 from tests.python.sealed.models import Article, Editor, Journal, Subject
 
 LOOKUPS = ("author", "translator", "publisher", "categories")
@@ -140,7 +140,7 @@ def test_lookups_added_later_are_memoized(bookshop: Bookshop) -> None:
 def test_without_lookups_rows_are_built_natively(bookshop: Bookshop) -> None:
     rows, by_django = built_by_django(lambda: list(memoized(Book.objects.order_by("pk"))))
     assert by_django == 0
-    assert dump(rows) == dump(list(Book.objects.order_by("pk")))
+    assert_identical(rows, list(Book.objects.order_by("pk")))
 
 
 def test_every_call_remembers_for_itself(bookshop: Bookshop) -> None:
@@ -349,7 +349,7 @@ def test_a_class_with_its_own_way_to_attach_keeps_it(bookshop: Bookshop) -> None
     queryset = OwnQuerySet(Book).order_by("pk").prefetch_related("author")
     rows, by_django = built_by_django(lambda: list(memoized(queryset).iterator(chunk_size=4)))
     assert by_django == len(rows) + sum(len({book.author_id for book in rows[at : at + 4]}) for at in (0, 4, 8))
-    assert dump(rows) == dump(list(queryset.iterator(chunk_size=4)))
+    assert_identical(rows, list(queryset.iterator(chunk_size=4)))
     with pytest.raises(ValueError, match=r"memoized: OwnQuerySet has its own _iterator\(\)"):
         memoized(queryset, MemoizedPrefetch("publisher"))
 
@@ -371,9 +371,7 @@ def test_sealed_querysets_stay_sealed() -> None:
         assert all(article._state.sealed for article in rows)
         assert [list(article.subjects.all()) for article in rows] == [[subject]] * 3
         assert [article.journal for article in rows] == [journal] * 3
-    assert dump([vars(row) for row in memoized(Article.objects.order_by("pk").seal())]) == dump(
-        [vars(row) for row in Article.objects.order_by("pk").seal()]
-    )
+    assert_identical(list(memoized(Article.objects.order_by("pk").seal())), list(Article.objects.order_by("pk").seal()))
     assert all(row._state.sealed for row in memoized(Article.objects.all()).seal().iterator(chunk_size=2))
 
 

@@ -22,8 +22,8 @@ from django.db.models.query import ModelIterable
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Author, Book, Category, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.dump import built_by_django
-from tests.python.oracle import assert_alike, captured_queries, query_count, run_async
+from tests.python.graph import assert_alike
+from tests.python.queries import built_by_django, captured_queries, query_count, run_async
 
 LOOKUPS = ("author", "categories")
 

@@ -24,9 +24,10 @@ from tests.python.catalogue.models import (
     Volume,
 )
 from tests.python.conftest import Bookshop, fill_bookshop
+from tests.python.graph import assert_same_as_django
 from tests.python.museum.models import Label as MuseumLabel
 from tests.python.museum.models import Labelling as MuseumLabelling
-from tests.python.oracle import assert_same_as_django, django_prefetch, no_queries, query_count
+from tests.python.queries import django_prefetch, no_queries, query_count
 
 
 def all_books() -> list[Book]:

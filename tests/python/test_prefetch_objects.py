@@ -26,10 +26,10 @@ from tests.python.everything.models import (
     Work,
 )
 from tests.python.everything.rows import fill_theatre
-from tests.python.graph import Comparison, assert_chunks_alike, outcome
+from tests.python.graph import Comparison, assert_chunks_alike
 from tests.python.museum.models import Exhibit
-from tests.python.oracle import no_queries, query_count
 from tests.python.prefetching import SIZES, alike, plays
+from tests.python.queries import no_queries, outcome, query_count
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 

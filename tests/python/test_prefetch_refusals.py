@@ -19,8 +19,9 @@ from tests.python.everything.models import (
     Work,
 )
 from tests.python.everything.rows import fill_theatre
-from tests.python.graph import assert_chunks_alike, assert_same_error, outcome
+from tests.python.graph import assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES, alike, people, plays, refused
+from tests.python.queries import outcome
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 

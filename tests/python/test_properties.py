@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.attributes import relations
 from tests.python.everything.models import City, Person, Play, Seat
 from tests.python.everything.rows import NOTED, fill_theatre
-from tests.python.graph import Comparison, outcome, relations
+from tests.python.graph import Comparison
 from tests.python.lookups import (
     Bounds,
     Rows,
@@ -35,6 +36,7 @@ from tests.python.lookups import (
     key_columns,
     lookup_sets,
 )
+from tests.python.queries import outcome
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "200"))
 PROPERTY = settings(

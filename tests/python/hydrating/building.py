@@ -8,8 +8,8 @@ from typing import Any
 
 from django_memoized_prefetch._hydrating.iterable import with_native_rows
 from tests.python.archive.rows import fill_archive
-from tests.python.dump import built_by_django, dump
-from tests.python.oracle import captured_queries
+from tests.python.graph import assert_identical
+from tests.python.queries import built_by_django, captured_queries
 
 
 def fill_archives() -> None:
@@ -26,15 +26,14 @@ def outcome(use: Callable[[], Any]) -> Any:
 
     def attempt() -> Any:
         try:
-            result = use()
+            return use()
         except Exception as error:
             return type(error), str(error)
-        return dump(result)
 
     with captured_queries() as queries:
-        dumped, rows = built_by_django(attempt)
+        result, rows = built_by_django(attempt)
     # A cursor on the server has a number of its own.
-    return dumped, [re.sub(r"_django_curs_\w+", "cursor", sql) for sql in queries.sql], rows
+    return result, [re.sub(r"_django_curs_\w+", "cursor", sql) for sql in queries.sql], rows
 
 
 ALL, SOME = "as many as of the stock queryset", "those of other querysets, which it makes"
@@ -49,7 +48,7 @@ def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) 
     """
     theirs, their_sql, their_rows = outcome(lambda: use(stock))
     ours, our_sql, our_rows = outcome(lambda: use(with_native_rows))
-    assert ours == theirs
+    assert_identical(ours, theirs)
     assert our_sql == their_sql
     if by_django == SOME:
         assert 0 < our_rows < their_rows

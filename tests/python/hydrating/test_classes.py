@@ -24,6 +24,7 @@ from tests.python.archive.models import (
     Room,
 )
 from tests.python.conftest import rows_of_a_module
+from tests.python.graph import are_identical, assert_identical
 from tests.python.hydrating.building import ALL, check, fill_archives, outcome, stock
 
 filled = rows_of_a_module(fill_archives)
@@ -97,7 +98,7 @@ def test_receivers_that_come_and_go(signal: Any) -> None:
     signal.connect(receiver, sender=Room)
     try:
         # Only what select_related reads is left to Django.
-        assert check(lambda built: use(built(boxes.all())), 4) != before
+        assert not are_identical(check(lambda built: use(built(boxes.all())), 4), before)
         check(lambda built: use(built(rooms.all())), ALL)
     finally:
         signal.disconnect(receiver, sender=Room)
@@ -107,7 +108,7 @@ def test_receivers_that_come_and_go(signal: Any) -> None:
         check(lambda built: use(built(boxes.all())), ALL)
     finally:
         signal.disconnect(receiver)
-    assert check(lambda built: use(built(boxes.all()))) == before
+    assert_identical(check(lambda built: use(built(boxes.all()))), before)
 
 
 def given_a_mark(function: Any) -> Any:
@@ -145,9 +146,9 @@ def test_classes_that_change_after_their_first_use(change: str) -> None:
     before = check(use)
     with CHANGES[change]():
         changed_ours, changed_theirs = outcome(lambda: use(with_native_rows)), outcome(lambda: use(stock))
-        assert changed_ours[:2] == changed_theirs[:2]
-        assert changed_ours[0] != before, "the change changes nothing"
-    assert check(use) == before
+        assert_identical(changed_ours[:2], changed_theirs[:2])
+        assert not are_identical(changed_ours[0], before), "the change changes nothing"
+    assert_identical(check(use), before)
 
 
 @pytest.mark.usefixtures("filled")
@@ -157,8 +158,8 @@ def test_a_foreign_key_descriptor_that_changes_after_its_first_use() -> None:
 
     before = check(use)
     with mock.patch.object(ForeignKeyDeferredAttribute, "__set__", MarkedDescriptor.__set__):
-        assert check(use, ALL) != before
-    assert check(use) == before
+        assert not are_identical(check(use, ALL), before)
+    assert_identical(check(use), before)
 
 
 @pytest.mark.usefixtures("filled")
@@ -173,7 +174,7 @@ def test_descriptors_that_change_their_class() -> None:
     before = check(lambda built: list(built(Box.objects.all())))
     descriptor.__class__ = Marked
     try:
-        assert check(lambda built: list(built(Box.objects.all())), ALL) != before
+        assert not are_identical(check(lambda built: list(built(Box.objects.all())), ALL), before)
     finally:
         descriptor.__class__ = ForeignKeyDeferredAttribute
-    assert check(lambda built: list(built(Box.objects.all()))) == before
+    assert_identical(check(lambda built: list(built(Box.objects.all()))), before)

@@ -19,9 +19,9 @@ from tests.python.archive.models import (
     WithUndecidedKey,
 )
 from tests.python.archive.rows import KEY, fill_archive, insert
-from tests.python.dump import dump
+from tests.python.graph import are_identical, assert_identical
 from tests.python.hydrating.building import check, stock
-from tests.python.oracle import run_async
+from tests.python.queries import run_async
 
 
 @pytest.mark.django_db(databases=["default", "other"], transaction=True)
@@ -35,7 +35,7 @@ def test_asynchronous_ways() -> None:
 
         ours = run_async(read(with_native_rows(Box.objects.select_related("room"))))
         theirs = run_async(read(Box.objects.select_related("room")))
-        assert dump(ours) == dump(theirs)
+        assert_identical(ours, theirs)
         assert len(ours) == 8
 
 
@@ -61,9 +61,10 @@ def test_a_router_is_asked_once(model: Any) -> None:
     results = []
     for router, built in zip(routers, (stock, with_native_rows)):
         with override_settings(DATABASE_ROUTERS=[router]):
-            results.append([dump(list(built(model.objects.order_by("pk")))) for _ in range(2)])
-    assert results[0] == results[1]
-    assert results[0][0] != results[0][1]
+            results.append([list(built(model.objects.order_by("pk"))) for _ in range(2)])
+    for ours, theirs in zip(*results):
+        assert_identical(ours, theirs)
+    assert not are_identical(*results[0])
     assert routers[0].asked == routers[1].asked == 2
 
 
@@ -85,7 +86,7 @@ def test_rows_before_one_that_fails_are_given(broken: int, composite: bool) -> N
         raise AssertionError("no row failed")
 
     for chunk_size in (None, 3):
-        _, given = check(lambda built, chunk_size=chunk_size: read(built, chunk_size))
+        given = check(lambda built, chunk_size=chunk_size: read(built, chunk_size))
         assert len(given) == broken + 1
 
 

@@ -18,8 +18,8 @@ from django_memoized_prefetch._engine import Hydrator
 from django_memoized_prefetch._hydrating.iterable import with_native_rows
 from django_memoized_prefetch._hydrating.plan import row_fields
 from tests.python import references
-from tests.python.dump import built_by_django
 from tests.python.isolated import isolated
+from tests.python.queries import built_by_django
 from tests.python.test_leaks import SLACK, counts, differences, settled_blocks
 from tests.python.workshop.models import Customer, Depot, Mechanic, Part, Region, Repair, Stage, Word
 

@@ -35,7 +35,7 @@ from tests.python.archive.rows import KEY
 from tests.python.catalogue.models import Ledger, Notice
 from tests.python.conftest import rows_of_a_module
 from tests.python.hydrating.building import ALL, SOME, check, fill_archives
-from tests.python.oracle import captured_queries
+from tests.python.queries import captured_queries
 
 Make = Callable[[], Any]
 

@@ -26,9 +26,9 @@ from tests.python.everything.models import (
     Ticket,
 )
 from tests.python.everything.rows import fill_theatre
-from tests.python.graph import Comparison, assert_same_error
-from tests.python.oracle import assert_same_as_django, captured_queries, no_queries
+from tests.python.graph import Comparison, assert_same_as_django, assert_same_error
 from tests.python.prefetching import SIZES, plays
+from tests.python.queries import captured_queries, no_queries
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

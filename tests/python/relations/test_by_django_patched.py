@@ -18,7 +18,7 @@ from tests.python.custom.models import (
     ShoutingManager,
 )
 from tests.python.custom.rows import fill_items
-from tests.python.oracle import captured_queries, no_queries
+from tests.python.queries import captured_queries, no_queries
 
 rows = rows_of_a_module(fill_items)
 

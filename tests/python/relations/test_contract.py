@@ -14,8 +14,8 @@ from django.db.models.functions import Concat
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.conftest import rows_of_a_module
-from tests.python.graph import Comparison, outcome
-from tests.python.oracle import no_queries
+from tests.python.graph import Comparison
+from tests.python.queries import no_queries, outcome
 from tests.python.relations.contract import ALIASES, KINDS, SITUATIONS, Kind, cases, fill_kinds
 
 rows = rows_of_a_module(fill_kinds)

@@ -24,7 +24,7 @@ from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book, Category
 from tests.python.catalogue.models import Country, Genre, Notice, Volume
 from tests.python.conftest import Bookshop, rows_of_a_module
-from tests.python.oracle import captured_queries, django_prefetch, row
+from tests.python.queries import captured_queries, django_prefetch
 
 pytestmark = pytest.mark.usefixtures("frozen")
 
@@ -94,7 +94,7 @@ METHODS: dict[str, list[Method]] = {
         lambda qs: qs.contains(Genre.objects.get(name="unrelated a")),
     ],
     "count": [lambda qs: qs.count()],
-    "create": [lambda qs: row(qs.create(name="new", rank=50))["columns"]["name"]],
+    "create": [lambda qs: qs.create(name="new", rank=50).name],
     "dates": [lambda qs: list(qs.dates("added", "month"))],
     "datetimes": [lambda qs: list(qs.datetimes("changed", "month"))],
     "defer": [lambda qs: [(g.name, g.get_deferred_fields()) for g in qs.defer("rank")]],

@@ -22,7 +22,8 @@ from tests.python.catalogue.models import (
     Volume,
 )
 from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_same_as_django, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import no_queries, query_count
 
 
 def volumes(**values: list[Any]) -> list[Volume]:

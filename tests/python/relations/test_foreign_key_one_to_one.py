@@ -4,7 +4,8 @@ import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.catalogue.models import Card, Locker, Member, Stamp
-from tests.python.oracle import assert_same_as_django, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import no_queries, query_count
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from django.db import models
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.everything.models import City, Locker, Note, Person, Play
 from tests.python.everything.rows import NOTED, fill_theatre, identifier
-from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error, outcome
-from tests.python.oracle import captured_queries, no_queries
+from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES
+from tests.python.queries import captured_queries, no_queries, outcome
 
 
 @pytest.fixture(autouse=True)

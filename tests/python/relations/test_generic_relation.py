@@ -21,9 +21,9 @@ from tests.python.everything.models import (
     Tag,
 )
 from tests.python.everything.rows import NOTED, fill_theatre
-from tests.python.graph import assert_chunks_alike, assert_same_error, outcome
-from tests.python.oracle import no_queries
+from tests.python.graph import assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES, alike, people
+from tests.python.queries import no_queries, outcome
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.catalogue.models import CardIndexEntry, LegacyRecord
-from tests.python.oracle import no_queries, query_count
+from tests.python.queries import no_queries, query_count
 
 
 @pytest.fixture(autouse=True)

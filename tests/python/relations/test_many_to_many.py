@@ -19,7 +19,8 @@ from tests.python.catalogue.models import (
     Volume,
 )
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.oracle import assert_same_as_django, captured_queries, django_prefetch, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import captured_queries, django_prefetch, no_queries, query_count
 
 
 def categories_config(**kwargs: Any) -> MemoizedPrefetchConfig:

@@ -21,7 +21,7 @@ from tests.python.catalogue.models import (
     Topic,
     Volume,
 )
-from tests.python.oracle import assert_same_as_django
+from tests.python.graph import assert_same_as_django
 
 
 def all_volumes() -> list[Volume]:

@@ -31,9 +31,9 @@ from tests.python.everything.models import (
     Work,
 )
 from tests.python.everything.rows import fill_theatre
-from tests.python.graph import assert_chunks_alike, assert_same_error
-from tests.python.oracle import assert_same_as_django, no_queries, query_count
+from tests.python.graph import assert_chunks_alike, assert_same_as_django, assert_same_error
 from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, people
+from tests.python.queries import no_queries, query_count
 from tests.python.sealed.models import Article, Editor, Journal, Registration
 
 theatre = rows_of_a_module(lambda: fill_theatre(7, 5))

@@ -28,7 +28,6 @@ class Journal(SealableModel):
     remarks = GenericRelation("Remark")
 
 
-
 class Registration(SealableModel):
     journal = models.OneToOneField(Journal, on_delete=models.CASCADE, related_name="registration")
 

@@ -18,7 +18,8 @@ from django_memoized_prefetch import MemoizedPrefetch, Progress
 from tests.python.archive.models import Box, WithInit
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_alike, run_async
+from tests.python.graph import assert_alike
+from tests.python.queries import run_async
 
 if django.VERSION >= (5, 2):
     pass

@@ -15,7 +15,7 @@ from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Book
 from tests.python.catalogue.models import Country, Locker, Member
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.oracle import captured_queries, query_count, run_async
+from tests.python.queries import captured_queries, query_count, run_async
 from tests.python.sealed.models import Article, Editor, Journal
 
 legacy = Apps()

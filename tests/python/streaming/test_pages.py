@@ -18,7 +18,7 @@ from tests.python.catalogue.models import (
     Country,
 )
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.oracle import captured_queries, query_count
+from tests.python.queries import captured_queries, query_count
 
 if django.VERSION >= (5, 2):
     pass

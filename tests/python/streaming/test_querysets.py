@@ -21,8 +21,8 @@ from tests.python.catalogue.models import (
     Shelf,
 )
 from tests.python.conftest import FIRST_KEY, rows_of_a_module
-from tests.python.dump import dump
-from tests.python.oracle import captured_queries, no_queries, query_count
+from tests.python.graph import assert_identical
+from tests.python.queries import captured_queries, no_queries, query_count
 from tests.python.sealed.models import Article
 
 if django.VERSION >= (5, 2):
@@ -39,7 +39,7 @@ def test_in_pages(all_rows: None, name: str, chunk_size: int) -> None:
     queryset = IN_PAGES[name]()
     rows, how = stream(queryset, chunk_size)
     assert how == PAGES
-    assert dump(rows) == dump(expected(queryset.all()))
+    assert_identical(rows, expected(queryset.all()))
     assert rows or name in ("no rows", "none")
 
 
@@ -49,7 +49,7 @@ def test_by_cursor_when_asked_for(all_rows: None, name: str) -> None:
     queryset = queryset if queryset.ordered else queryset.order_by("pk")
     rows, how = stream(queryset, 2, mode="cursor")
     assert how == "by one cursor: it was asked for"
-    assert dump(rows) == dump(list(queryset))
+    assert_identical(rows, list(queryset))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 1000])
@@ -60,7 +60,7 @@ def test_by_cursor(all_rows: None, name: str, chunk_size: int) -> None:
         pytest.skip("the database has none")
     rows, how = stream(make(), chunk_size)
     assert how.startswith(f"by one cursor: {reason}")
-    assert dump(rows) == dump(list(make()))
+    assert_identical(rows, list(make()))
     assert rows
 
 
@@ -88,7 +88,7 @@ def test_locked_rows(all_rows: None) -> None:
         queryset = Book.objects.select_for_update().order_by("pk")
         rows, how = stream(queryset, 5)
         assert how == "by one cursor: it locks its rows"
-        assert dump(rows) == dump(list(queryset))
+        assert_identical(rows, list(queryset))
 
 
 def test_random_order(all_rows: None) -> None:
@@ -103,7 +103,7 @@ def test_distinct_on(all_rows: None) -> None:
     queryset = Book.objects.order_by("author", "-pk").distinct("author")
     rows, how = stream(queryset, 2)
     assert how == "by one cursor: it is distinct"
-    assert dump(rows) == dump(list(queryset))
+    assert_identical(rows, list(queryset))
 
 
 def test_key_without_an_order(all_rows: None) -> None:
@@ -117,7 +117,7 @@ def test_key_without_an_order(all_rows: None) -> None:
 def test_sealed_rows_stay_sealed(all_rows: None, make: Callable[[], Any]) -> None:
     prefetch = MemoizedPrefetch("journal__editor")
     articles = [article for chunk in prefetch.chunks(make().select_related("reviewer"), 2) for article in chunk]
-    assert dump([type(article) for article in articles]) == dump([Article] * 7)
+    assert [type(article) for article in articles] == [Article] * 7
     assert all(article._state.sealed for article in articles)
     with no_queries():
         assert {article.journal.editor.name for article in articles} == {"editor"}

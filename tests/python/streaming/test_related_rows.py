@@ -14,8 +14,8 @@ from django.db.models import Prefetch
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
-from tests.python.dump import built_by_django
-from tests.python.oracle import assert_alike, captured_queries, no_queries
+from tests.python.graph import assert_alike
+from tests.python.queries import built_by_django, captured_queries, no_queries
 
 if django.VERSION >= (5, 2):
     pass

@@ -14,7 +14,7 @@ from tests.python.catalogue.models import (
     Genre,
 )
 from tests.python.conftest import Bookshop
-from tests.python.oracle import no_queries
+from tests.python.queries import no_queries
 
 if django.VERSION >= (5, 2):
     from tests.python.archive.models import Cell
