@@ -8,11 +8,8 @@ import pytest
 from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window
 from django.db.models.functions import RowNumber
 
-from tests.python.everything.models import (
-    Person,
-    Play,
-)
 from tests.python.graph import assert_chunks_alike, assert_same_error
+from tests.python.theatre.models import Person, Play
 
 SIZES = pytest.mark.parametrize("size", [1, 2, 10_000, None])
 

@@ -16,18 +16,8 @@ from django.utils.functional import SimpleLazyObject
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.conftest import rows_of_a_module
-from tests.python.custom.models import (
-    Backward,
-    Item,
-    Note,
-    Owned,
-    Place,
-    Pointer,
-    Price,
-    Status,
-    tenant,
-)
-from tests.python.custom.rows import LOOKUPS, NAMES, answer, fill_items, follow, rows_of
+from tests.python.customised.models import Backward, Item, Note, Owned, Place, Pointer, Price, Status, tenant
+from tests.python.customised.rows import LOOKUPS, NAMES, answer, fill_items, follow, rows_of
 from tests.python.queries import captured_queries, no_queries
 
 rows = rows_of_a_module(fill_items)

@@ -20,9 +20,9 @@ from tests.python.archive.models import Box, Room, Traced, TracedQuerySet, WithI
 from tests.python.archive.rows import fill_archive
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.customised.models import Article, Editor, Journal, Subject
 from tests.python.graph import assert_alike, assert_identical
 from tests.python.queries import built_by_django, captured_queries, query_count, run_async
-from tests.python.sealed.models import Article, Editor, Journal, Subject
 
 LOOKUPS = ("author", "translator", "publisher", "categories")
 

@@ -215,7 +215,7 @@ def check_chunks(made: Family, shape: str, size: int) -> None:
 class Read(Comparison):
     """Reads by managers that may make another queryset of what is attached, and by what may refuse."""
 
-    def _read(self, our: Any, their: Any, where: str) -> None:
+    def _read(self, our: Any, their: Any, where: str, queries: list[str]) -> None:
         names = accessors(type(their))
         caches = {**vars(their._state).get("fields_cache", {}), **vars(their).get("_prefetched_objects_cache", {})}
         for name, is_many in {names[cached] for cached in caches if cached in names}:

@@ -12,24 +12,13 @@ from django.db import models
 from django.db.models import Count, Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.archive.models import Exhibit
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    City,
-    Company,
-    Note,
-    Person,
-    Play,
-    Review,
-    Role,
-    Seat,
-    Tag,
-    Work,
-)
-from tests.python.everything.rows import fill_theatre
 from tests.python.graph import Comparison, assert_chunks_alike
-from tests.python.museum.models import Exhibit
 from tests.python.prefetching import SIZES, alike, plays
 from tests.python.queries import no_queries, outcome, query_count
+from tests.python.theatre.models import City, Company, Note, Person, Play, Review, Role, Seat, Tag, Work
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 

@@ -9,19 +9,11 @@ from django.db.models import Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    City,
-    Note,
-    Person,
-    Play,
-    Role,
-    Tag,
-    Work,
-)
-from tests.python.everything.rows import fill_theatre
 from tests.python.graph import assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES, alike, people, plays, refused
 from tests.python.queries import outcome
+from tests.python.theatre.models import City, Note, Person, Play, Role, Tag, Work
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 

@@ -22,8 +22,6 @@ from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.attributes import relations
-from tests.python.everything.models import City, Person, Play, Seat
-from tests.python.everything.rows import NOTED, fill_theatre
 from tests.python.graph import Comparison
 from tests.python.lookups import (
     Bounds,
@@ -37,6 +35,8 @@ from tests.python.lookups import (
     lookup_sets,
 )
 from tests.python.queries import outcome
+from tests.python.theatre.models import City, Person, Play, Seat
+from tests.python.theatre.rows import NOTED, fill_theatre
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "200"))
 PROPERTY = settings(
@@ -47,7 +47,7 @@ PROPERTY = settings(
     suppress_health_check=list(HealthCheck),
 )
 MODELS = sorted(
-    (model for model in apps.get_app_config("everything").get_models() if relations(model)),
+    (model for model in apps.get_app_config("theatre").get_models() if relations(model)),
     key=lambda model: model.__name__,
 )
 SIZES = st.sampled_from([1, 2, 3, 5, 10_000, None])

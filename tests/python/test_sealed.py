@@ -8,9 +8,9 @@ from django.db.models import Prefetch, prefetch_related_objects
 from seal.exceptions import UnsealedAttributeAccess
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from tests.python.customised.models import Article, Clipping, Editor, Journal, Registration, Subject
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import no_queries, query_count
-from tests.python.sealed.models import Article, Clipping, Editor, Journal, Registration, Subject
 
 
 @pytest.fixture(autouse=True)

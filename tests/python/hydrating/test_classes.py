@@ -17,12 +17,7 @@ from django_memoized_prefetch._hydrating import eligibility
 from django_memoized_prefetch._hydrating.eligibility import why_not_hydrated
 from django_memoized_prefetch._hydrating.iterable import with_native_rows
 from tests.python.archive import models as archive
-from tests.python.archive.models import (
-    Box,
-    MeasuredPicture,
-    Picture,
-    Room,
-)
+from tests.python.archive.models import Box, MeasuredPicture, Picture, Room
 from tests.python.conftest import rows_of_a_module
 from tests.python.graph import are_identical, assert_identical
 from tests.python.hydrating.building import ALL, check, fill_archives, outcome, stock

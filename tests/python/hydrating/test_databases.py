@@ -12,12 +12,7 @@ from django.test import override_settings
 
 from django_memoized_prefetch._hydrating.iterable import NativeModelIterable, with_native_rows
 from tests.python.archive import models as archive
-from tests.python.archive.models import (
-    Box,
-    Room,
-    Sheet,
-    WithUndecidedKey,
-)
+from tests.python.archive.models import Box, Room, Sheet, WithUndecidedKey
 from tests.python.archive.rows import KEY, fill_archive, insert
 from tests.python.graph import are_identical, assert_identical
 from tests.python.hydrating.building import check, stock

@@ -13,9 +13,9 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django_memoized_prefetch import MemoizedPrefetchConfig
 from tests.python.catalogue.models import CardIndexEntry, LegacyRecord, Pamphlet
 from tests.python.catalogue.models import Person as Lender
-from tests.python.everything.models import Locker, Note, Person, Play, Tag
-from tests.python.everything.rows import fill_theatre
-from tests.python.sealed.models import Article, Editor, Journal, Registration, Remark, Subject
+from tests.python.customised.models import Article, Editor, Journal, Registration, Remark, Subject
+from tests.python.theatre.models import Locker, Note, Person, Play, Tag
+from tests.python.theatre.rows import fill_theatre
 
 ALIASES = ("default", "other")
 

@@ -10,25 +10,14 @@ from django.db.models.functions import RowNumber
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book
-from tests.python.catalogue.models import (
-    Country,
-    LendingDescriptor,
-    Pamphlet,
-    Touchy,
-)
+from tests.python.catalogue.models import Country, LendingDescriptor, Pamphlet, Touchy
 from tests.python.catalogue.models import Person as Lender
 from tests.python.conftest import Bookshop, rows_of_a_module
-from tests.python.everything.models import (
-    Genre,
-    Person,
-    Play,
-    Seat,
-    Ticket,
-)
-from tests.python.everything.rows import fill_theatre
 from tests.python.graph import Comparison, assert_same_as_django, assert_same_error
 from tests.python.prefetching import SIZES, plays
 from tests.python.queries import captured_queries, no_queries
+from tests.python.theatre.models import Genre, Person, Play, Seat, Ticket
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

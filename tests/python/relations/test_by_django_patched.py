@@ -12,12 +12,8 @@ from django.db.models.fields.related_descriptors import ForwardManyToOneDescript
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from django_memoized_prefetch._relations import find
 from tests.python.conftest import rows_of_a_module
-from tests.python.custom.models import (
-    Backward,
-    Item,
-    ShoutingManager,
-)
-from tests.python.custom.rows import fill_items
+from tests.python.customised.models import Backward, Item, ShoutingManager
+from tests.python.customised.rows import fill_items
 from tests.python.queries import captured_queries, no_queries
 
 rows = rows_of_a_module(fill_items)

@@ -9,18 +9,7 @@ import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Publisher
-from tests.python.catalogue.models import (
-    Copy,
-    Country,
-    Curator,
-    Ledger,
-    Notice,
-    Person,
-    Scan,
-    Series,
-    Shelf,
-    Volume,
-)
+from tests.python.catalogue.models import Copy, Country, Curator, Ledger, Notice, Person, Scan, Series, Shelf, Volume
 from tests.python.conftest import Bookshop
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import no_queries, query_count

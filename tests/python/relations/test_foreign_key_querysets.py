@@ -8,13 +8,9 @@ import pytest
 from django.db.models import Prefetch
 
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    Person,
-    Play,
-    Role,
-)
-from tests.python.everything.rows import fill_theatre
 from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, plays
+from tests.python.theatre.models import Person, Play, Role
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

@@ -11,11 +11,11 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Locker, Note, Person, Play
-from tests.python.everything.rows import NOTED, fill_theatre, identifier
 from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES
 from tests.python.queries import captured_queries, no_queries, outcome
+from tests.python.theatre.models import City, Locker, Note, Person, Play
+from tests.python.theatre.rows import NOTED, fill_theatre, identifier
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ def test_null_keys_and_null_types() -> None:
 
 
 def test_the_type_of_a_model_that_was_deleted() -> None:
-    stale = ContentType.objects.create(app_label="everything", model="demolished")
+    stale = ContentType.objects.create(app_label="theatre", model="demolished")
     Note.objects.create(name="stale", content_type=stale, object_id="1")
     theirs = notes()
     expected, _ = outcome(models.prefetch_related_objects, theirs, "target")

@@ -14,16 +14,11 @@ from django.db.models import F, Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    Note,
-    Person,
-    Play,
-    Tag,
-)
-from tests.python.everything.rows import NOTED, fill_theatre
 from tests.python.graph import assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES, alike, people
 from tests.python.queries import no_queries, outcome
+from tests.python.theatre.models import Note, Person, Play, Tag
+from tests.python.theatre.rows import NOTED, fill_theatre
 
 
 @pytest.fixture(autouse=True)

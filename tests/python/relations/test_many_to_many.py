@@ -11,13 +11,7 @@ from django.db.models import QuerySet
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Book, Category
-from tests.python.catalogue.models import (
-    Genre,
-    Notice,
-    Person,
-    Tag,
-    Volume,
-)
+from tests.python.catalogue.models import Genre, Notice, Person, Tag, Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import captured_queries, django_prefetch, no_queries, query_count

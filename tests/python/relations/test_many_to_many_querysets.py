@@ -8,15 +8,10 @@ import pytest
 from django.db.models import Count, F, Prefetch
 
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    Company,
-    Genre,
-    Person,
-    Play,
-)
-from tests.python.everything.rows import fill_theatre
 from tests.python.graph import assert_same_error
 from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, plays
+from tests.python.theatre.models import Company, Genre, Person, Play
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

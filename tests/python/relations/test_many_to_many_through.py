@@ -199,8 +199,8 @@ def test_chunk_of_parents_and_children_of_one_table() -> None:
 
 
 def test_same_named_through_models_of_two_applications(volumes: list[Volume]) -> None:
-    from tests.python.museum.models import Label as MuseumLabel
-    from tests.python.museum.models import Labelling as MuseumLabelling
+    from tests.python.archive.models import Label as MuseumLabel
+    from tests.python.archive.models import Labelling as MuseumLabelling
 
     labels = [Label.objects.create(text=f"library {i}") for i in range(3)]
     museum_labels = [MuseumLabel.objects.create(text=f"museum {i}") for i in range(3)]

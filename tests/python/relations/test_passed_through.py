@@ -8,14 +8,10 @@ from django.db.models import Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    City,
-    Person,
-    Play,
-)
-from tests.python.everything.rows import fill_theatre
 from tests.python.graph import Comparison
 from tests.python.prefetching import SIZES, alike, plays, refused
+from tests.python.theatre.models import City, Person, Play
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

@@ -15,7 +15,11 @@ from seal.exceptions import UnsealedAttributeAccess
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop, rows_of_a_module
-from tests.python.everything.models import (
+from tests.python.customised.models import Article, Editor, Journal, Registration
+from tests.python.graph import assert_chunks_alike, assert_same_as_django, assert_same_error
+from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, people
+from tests.python.queries import no_queries, query_count
+from tests.python.theatre.models import (
     City,
     Company,
     ListedWork,
@@ -30,11 +34,7 @@ from tests.python.everything.models import (
     Sponsor,
     Work,
 )
-from tests.python.everything.rows import fill_theatre
-from tests.python.graph import assert_chunks_alike, assert_same_as_django, assert_same_error
-from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, people
-from tests.python.queries import no_queries, query_count
-from tests.python.sealed.models import Article, Editor, Journal, Registration
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(7, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

@@ -9,24 +9,14 @@ import pytest
 from django.db.models import F, Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.catalogue.models import (
-    Card,
-    Locker,
-    Member,
-)
+from tests.python.catalogue.models import Card, Locker, Member
 from tests.python.conftest import rows_of_a_module
-from tests.python.everything.models import (
-    ListedWork,
-    Opera,
-    Passport,
-    Person,
-    Work,
-)
-from tests.python.everything.rows import fill_theatre
+from tests.python.customised.models import Article, Editor, Journal, Registration
 from tests.python.graph import assert_chunks_alike, assert_same_as_django
 from tests.python.prefetching import SIZES, alike, people
 from tests.python.queries import no_queries
-from tests.python.sealed.models import Article, Editor, Journal, Registration
+from tests.python.theatre.models import ListedWork, Opera, Passport, Person, Work
+from tests.python.theatre.rows import fill_theatre
 
 theatre = rows_of_a_module(lambda: fill_theatre(7, 5))
 pytestmark = pytest.mark.usefixtures("theatre")

@@ -29,8 +29,8 @@ from tests.python.catalogue.models import (
     VisitingMember,
 )
 from tests.python.conftest import FIRST_KEY, fill_bookshop
-from tests.python.everything.models import City, Note
-from tests.python.sealed.models import Article, Editor, Journal
+from tests.python.customised.models import Article, Editor, Journal
+from tests.python.theatre.models import City, Note
 
 if django.VERSION >= (5, 2):
     from tests.python.archive.models import Cell
@@ -205,7 +205,7 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "join over a generic relation": (
         lambda: City.objects.filter(notes__rank__gte=0).order_by("pk"),
-        "it joins everything_note, which may have many rows for one",
+        "it joins theatre_note, which may have many rows for one",
     ),
     "many-to-many manager": (
         lambda: Category.objects.get(pk=FIRST_KEY).books.order_by("pk"),

@@ -15,8 +15,8 @@ from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Book
 from tests.python.catalogue.models import Country, Locker, Member
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.customised.models import Article, Editor, Journal
 from tests.python.queries import captured_queries, query_count, run_async
-from tests.python.sealed.models import Article, Editor, Journal
 
 legacy = Apps()
 

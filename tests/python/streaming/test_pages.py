@@ -14,9 +14,7 @@ from django.test import override_settings
 
 from django_memoized_prefetch import MemoizedPrefetch, Progress
 from tests.python.bookshop.models import Author, Book, Review
-from tests.python.catalogue.models import (
-    Country,
-)
+from tests.python.catalogue.models import Country
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.queries import captured_queries, query_count
 

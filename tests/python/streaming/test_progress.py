@@ -12,9 +12,7 @@ from django.db import OperationalError
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book
-from tests.python.catalogue.models import (
-    Shelf,
-)
+from tests.python.catalogue.models import Shelf
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.queries import captured_queries, query_count
 

@@ -15,15 +15,11 @@ from django.db import connection, transaction
 from django_memoized_prefetch import MemoizedPrefetch, Progress
 from tests.python.archive.models import Sheet, Vase
 from tests.python.bookshop.models import Book
-from tests.python.catalogue.models import (
-    Card,
-    Country,
-    Shelf,
-)
+from tests.python.catalogue.models import Card, Country, Shelf
 from tests.python.conftest import FIRST_KEY, rows_of_a_module
+from tests.python.customised.models import Article
 from tests.python.graph import assert_identical
 from tests.python.queries import captured_queries, no_queries, query_count
-from tests.python.sealed.models import Article
 
 if django.VERSION >= (5, 2):
     from tests.python.archive.models import Cell

@@ -10,9 +10,7 @@ import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book
-from tests.python.catalogue.models import (
-    Genre,
-)
+from tests.python.catalogue.models import Genre
 from tests.python.conftest import Bookshop
 from tests.python.queries import no_queries
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-from tests.python.custom.models import (
+from tests.python.customised.models import (
     Backward,
     Item,
     Knowing,

@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
-from tests.python.everything.models import (
+from tests.python.theatre.models import (
     City,
     Company,
     Genre,
