@@ -34,8 +34,8 @@ def test_every_class_gives_and_does_what_it_does_under_django(bookshop: Bookshop
 
 LEFT_TO_DJANGO = {
     "Attending": "Attending has its own __getattribute__()",
-    "OfType": "OfType.filter asks for its type",
-    "OfTypes": "OfTypes.filter asks for its type",
+    "OfType": "OfType.filter inspects type(self)",
+    "OfTypes": "OfTypes.filter inspects type(self)",
     "Registering": "Registering has its own __init_subclass__()",
     "WithMetaclass": "WithMetaclass has its own metaclass Meta",
 }
@@ -80,7 +80,7 @@ def test_who_attaches_and_who_builds(bookshop: Bookshop, name: str, caplog: pyte
 @pytest.mark.parametrize("name", [*LEFT_TO_DJANGO, *ATTACHED_BY_DJANGO])
 def test_lookups_of_a_prefetch_that_would_not_be_seen_are_refused(bookshop: Bookshop, name: str) -> None:
     reason = {**LEFT_TO_DJANGO, **ATTACHED_BY_DJANGO}[name]
-    with pytest.raises(ValueError, match="and its rows would not come to prefetch") as caught:
+    with pytest.raises(ValueError, match="so its rows would bypass prefetch") as caught:
         memoized(NAMES[name](Book), MemoizedPrefetch("author"))
     assert str(caught.value).startswith(f"memoized: {reason}, ")
 
@@ -103,7 +103,7 @@ def test_why_is_said_once(bookshop: Bookshop, caplog: pytest.LogCaptureFixture) 
             for _ in range(3):
                 assert len(memoized(cls(Book).prefetch_related("author")).filter(pk__gt=FIRST_KEY)) == 11
     assert caplog.messages == [
-        "Querysets of Typed are left to Django. Typed.filter asks for its type",
+        "Querysets of Typed are left to Django. Typed.filter inspects type(self)",
         "Rows are built by Django. Fetching has its own _fetch_all()",
         "Rows are built by Django. Iterating has its own _iterator()",
         "Lookups of Iterating are prefetched by Django for every chunk. Iterating has its own _iterator()",

@@ -285,7 +285,7 @@ def test_keys_as_a_form_or_a_url_gives_them(bookshop: Bookshop) -> None:
         ((Author, "3"), TypeError, r"write \['3'\]"),
         ((Author, b"3"), TypeError, "iterable of primary keys"),
         ((Author, [Author(pk=3)]), TypeError, "give its pk"),
-        ((Author, ["three"]), ValueError, "no primary keys of Author"),
+        ((Author, ["three"]), ValueError, "not all primary keys of Author"),
     ],
 )
 def test_wrong_arguments(bookshop: Bookshop, arguments: Any, error: type[Exception], words: str) -> None:

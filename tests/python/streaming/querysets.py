@@ -185,15 +185,15 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "join over to-many": (
         lambda: Book.objects.filter(reviews__rating__gte=0).order_by("pk"),
-        "it joins bookshop_review, which may have many rows for one",
+        "it joins bookshop_review, which may have several rows per object",
     ),
     "join over many-to-many": (
         lambda: Book.objects.filter(categories__isnull=False).order_by("pk"),
-        "it joins bookshop_book_categories, which may have many rows for one",
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "annotation over to-many": (
         lambda: Book.objects.annotate(category=F("categories__name")).order_by("pk", "category"),
-        "it joins bookshop_book_categories, which may have many rows for one",
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "filtered relation to many": (
         lambda: (
@@ -201,15 +201,15 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
             .filter(good__isnull=False)
             .order_by("pk")
         ),
-        "it joins bookshop_review, which may have many rows for one",
+        "it joins bookshop_review, which may have several rows per object",
     ),
     "join over a generic relation": (
         lambda: City.objects.filter(notes__rank__gte=0).order_by("pk"),
-        "it joins theatre_note, which may have many rows for one",
+        "it joins theatre_note, which may have several rows per object",
     ),
     "many-to-many manager": (
         lambda: Category.objects.get(pk=FIRST_KEY).books.order_by("pk"),
-        "it joins bookshop_book_categories, which may have many rows for one",
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "own class": (lambda: Traced.objects.order_by("pk"), "TracedQuerySet has its own __init__()"),
     "own iterable": (lambda: of_labelled_rows(Book.objects.order_by("pk")), "LabelledIterable has its own __iter__()"),

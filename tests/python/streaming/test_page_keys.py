@@ -69,7 +69,7 @@ def given(queryset: Any, chunk_size: int, **options: Any) -> tuple[list[list[Any
 
 
 def message(wrong: str, model: str = "Line") -> str:
-    return f'chunks: {model} cannot be read in pages, the database gave {wrong}; use mode="cursor".'
+    return f'chunks: {model} cannot be read in pages, the database returned {wrong}; use mode="cursor".'
 
 
 # --- several rows of one key
@@ -87,7 +87,7 @@ def test_a_repeated_key_ends_the_run(keys: list[int], chunk_size: int, inserted_
     queryset = Line.objects.order_by(order)
     chunks, error = given(queryset, chunk_size)
     repeated = next(key for key in keys if keys.count(key) > 1)
-    assert error == message(f"several rows of the key {repeated}")
+    assert error == message(f"several rows with the key {repeated}")
     before = sorted((key for key in keys if key != repeated), reverse=order.startswith("-"))
     assert [key for chunk in chunks for key in chunk] == before[: len(chunks) * chunk_size]
     assert all(repeated not in chunk for chunk in chunks), "nothing of the page that it is in"
@@ -99,8 +99,8 @@ def test_a_repeated_key_ends_the_run(keys: list[int], chunk_size: int, inserted_
 def test_a_repeated_key_that_goes_on(bookshop: Bookshop) -> None:
     create_lines([1, 2, 2, 3, 4])
     assert given(Line.objects.all(), 2, after=2) == ([[3, 4]], "")
-    assert given(Line.objects.all(), 1, after=1) == ([], message("several rows of the key 2"))
-    assert given(Line.objects.order_by("-pk"), 2, after=4) == ([], message("several rows of the key 2"))
+    assert given(Line.objects.all(), 1, after=1) == ([], message("several rows with the key 2"))
+    assert given(Line.objects.order_by("-pk"), 2, after=4) == ([], message("several rows with the key 2"))
 
 
 @pytest.mark.django_db(databases=["default", "other"], transaction=True)
@@ -110,7 +110,7 @@ def test_asynchronous_pages_end_too() -> None:
 
     create_lines([1, 2, 2])
     try:
-        with pytest.raises(ValueError, match="several rows of the key 2"):
+        with pytest.raises(ValueError, match="several rows with the key 2"):
             run_async(read())
     finally:
         execute("DROP TABLE legacy_line")
@@ -131,7 +131,7 @@ def test_a_repeated_key_of_several_columns() -> None:
 
     execute('CREATE TABLE legacy_cell ("row" integer, "column" integer)', [(1, 1), (1, 2), (1, 2), (2, 1)])
     for order, chunk_size, chunks in (("pk", 1, [[(1, 1)]]), ("-pk", 1, [[(2, 1)]]), ("pk", 2, []), ("-pk", 4, [])):
-        expected = chunks, message("several rows of the key (1, 2)", "Cell")
+        expected = chunks, message("several rows with the key (1, 2)", "Cell")
         assert given(Cell.objects.order_by(order), chunk_size) == expected
     execute('DELETE FROM legacy_cell WHERE "column" = 2')
     assert given(Cell.objects.all(), 1) == ([[(1, 1)], [(2, 1)]], "")
@@ -158,7 +158,7 @@ def test_keys_that_are_equal_for_the_database_only(order: str, chunk_size: int, 
     if any(last.lower() == behind.lower() for last, behind in borders):
         at = len(rows)
         assert error == message(
-            f"two rows of keys that it holds to be equal, {expected[at - 1]!r} and {expected[at]!r}", "Word"
+            f"two rows whose keys it considers equal, {expected[at - 1]!r} and {expected[at]!r}", "Word"
         )
     else:
         assert (error, rows) == ("", expected)
@@ -299,10 +299,10 @@ def test_pages_of_peers_end_as_others(bookshop: Bookshop) -> None:
 
     queryset = Line.objects.fetch_mode(FETCH_PEERS)
     create_lines([1, 2, 3, 3])
-    assert given(queryset, 2) == ([[1, 2]], message("several rows of the key 3"))
-    assert given(queryset, 3) == ([], message("several rows of the key 3"))
-    assert given(queryset, 1) == ([[1], [2]], message("several rows of the key 3"))
-    assert given(queryset.order_by("-pk"), 1) == ([], message("several rows of the key 3"))
+    assert given(queryset, 2) == ([[1, 2]], message("several rows with the key 3"))
+    assert given(queryset, 3) == ([], message("several rows with the key 3"))
+    assert given(queryset, 1) == ([[1], [2]], message("several rows with the key 3"))
+    assert given(queryset.order_by("-pk"), 1) == ([], message("several rows with the key 3"))
     execute("DELETE FROM legacy_line WHERE line_no = 3")
     for chunk_size in (1, 2, 3, 4):
         chunks, error = given(queryset, chunk_size)
@@ -342,5 +342,5 @@ def test_of_an_unknown_join_anything_may_come(bookshop: Bookshop, join: Any) -> 
     queryset.query.alias_refcount["elsewhere"] = 1
     if hasattr(getattr(join, "join_field", None), "requires_unique_target"):
         join.join_field.requires_unique_target = False
-    with pytest.raises(ValueError, match="it joins elsewhere, which may have many rows for one"):
+    with pytest.raises(ValueError, match="it joins elsewhere, which may have several rows per object"):
         MemoizedPrefetch().chunks(queryset, mode="pages")

@@ -27,7 +27,7 @@ def test_annotation_that_gives_several_rows(bookshop: Bookshop) -> None:
     several = Value(1)
     several.set_returning = True
     rows, how = stream(Book.objects.annotate(several=several))
-    assert how == "by one cursor: an annotation may give several rows for one"
+    assert how == "by one cursor: an annotation may return several rows per object"
     assert len(rows) == 12
 
 
@@ -124,7 +124,7 @@ def test_a_key_that_comes_again_is_an_error(bookshop: Bookshop) -> None:
     chunks = MemoizedPrefetch().chunks(Country.objects.all(), 2)
     with mock.patch.object(Country._meta.pk, "get_lookup", return_value=GreaterThanOrEqual):
         next(chunks)
-        with pytest.raises(ValueError, match="the database gave the row 'b' behind itself; use mode=\"cursor\""):
+        with pytest.raises(ValueError, match="the database returned row 'b' after itself; use mode=\"cursor\""):
             next(chunks)
 
 

@@ -105,7 +105,7 @@ def test_distinct_on(all_rows: None) -> None:
 def test_key_without_an_order(all_rows: None) -> None:
     with mock.patch.object(type(Country._meta.pk), "get_lookup", return_value=None):
         rows, how = stream(Country.objects.all())
-    assert how == "by one cursor: the database does not order code"
+    assert how == "by one cursor: the database cannot compare code"
     assert len(rows) == 8
 
 
