@@ -22,7 +22,8 @@ from tests.run import SIGNALS, Group, ServerError, heading, interrupt, run_pytho
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TESTS = ["tests/python/test_equal_keys.py", "tests/python/test_key_columns.py", "tests/python/test_foreign_keys.py"]
+TESTS = ["tests/python/test_equal_keys.py", "tests/python/test_key_columns.py"]
+TESTS += ["tests/python/relations/test_foreign_key.py"]
 # It stores "NULL" and "null" in a unique column; MariaDB takes them for one value.
 TESTS += ["--deselect", "tests/python/test_key_columns.py::test_values_find_themselves[text]"]
 

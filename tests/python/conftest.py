@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import django
 import pytest
+from django.db import connections, transaction
 
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 
@@ -33,6 +37,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(databases=["default", "other"]))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    mark = item.get_closest_marker("django_db")
+    if mark is not None and mark.kwargs.get("transaction"):
+        is_free = not any(connections[alias].in_atomic_block for alias in connections)
+        assert is_free, "it commits, and shares its module with tests that use rows_of_a_module()"
+
+
+def rows_of_a_module(fill: Callable[[], object]) -> Any:
+    """
+    A fixture for the rows that all tests of a module begin with.
+
+    They are made once, in transactions that are rolled back at the end of the module. The transactions of each test
+    are savepoints in these, so that a test may change the rows, and the next one does not see it.
+    """
+
+    @pytest.fixture(scope="module")
+    def rows(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+        with ExitStack() as transactions:
+            with django_db_blocker.unblock():
+                for alias in connections:
+                    transactions.enter_context(rolled_back(alias))
+                fill()
+            yield
+            with django_db_blocker.unblock():
+                transactions.close()
+
+    return rows
+
+
+@contextmanager
+def rolled_back(alias: str) -> Iterator[None]:
+    with transaction.atomic(using=alias):
+        yield
+        transaction.set_rollback(True, using=alias)
 
 
 def of_newer_django(mark: pytest.Mark) -> bool:

@@ -1,39 +1,24 @@
-"""Everything that can be reached from processed objects, compared with what Django's own prefetch attached."""
+"""Everything that can be reached from objects, compared with what Django attached to its own, or built."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from weakref import ref
 
-from django.contrib.contenttypes.fields import GenericForeignKey, GenericRel
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import models, transaction
+from django.db import models
 from django.db.models import prefetch_related_objects
-from django.db.models.fields.related import RelatedField
+from django.db.models.base import ModelState
+from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.oracle import captured_queries
+from tests.python.attributes import accessors
+from tests.python.queries import django_prefetch, no_queries, outcome, watched_queries
 
 _OWN = ("_state", "_prefetched_objects_cache")
 _MISSING = object()
-
-
-def accessors(model: type[models.Model]) -> dict[str, tuple[str, bool]]:
-    """From where a relation is cached, in `fields_cache` or among the prefetched, to its attribute."""
-    found: dict[str, tuple[str, bool]] = {}
-    for field in model._meta.get_fields(include_hidden=True):
-        # Where a generic relation comes from, Django leaves a descriptor that finds nothing.
-        if not field.is_relation or isinstance(field, GenericRel):
-            continue
-        if field.auto_created and not field.concrete:  # a reverse relation
-            name = field.get_accessor_name()
-            if name is not None and hasattr(model, name):
-                cached = field.field.related_query_name() if field.many_to_many else name
-                found[cached] = (name, field.multiple)
-        else:
-            found[field.name] = (field.name, field.many_to_many or field.one_to_many)
-    return found
 
 
 class Comparison:
@@ -46,19 +31,28 @@ class Comparison:
         to_attrs: The attributes that lookups store rows under; whether such a list has an order of its own.
         by_chance: Relations that have such an attribute. Where Django passes by a second time, as it does below
             a queryset's own lookups, it reads each of them from the database, row by row, and caches it.
+        loads: Columns that are deferred for Django may be loaded: it leaves some objects out for which a key is needed.
     """
 
     def __init__(
-        self, to_attrs: Callable[[str], bool | None] = lambda name: None, by_chance: Iterable[str] = ()
+        self,
+        to_attrs: Callable[[str], bool | None] = lambda name: None,
+        by_chance: Iterable[str] = (),
+        loads: bool = True,
     ) -> None:
         self._is_ordered = to_attrs
         self._by_chance = set(by_chance)
+        self._loads = loads
         self._seen: set[tuple[int, int]] = set()
         self._own: dict[int, Any] = {}  # Django's by the id of ours, of the processed objects
         self._pairs: list[tuple[Any, Any, str]] = []
         self._more: list[tuple[Any, str, Any, str]] = []
 
-    def graphs(self, ours: Sequence[models.Model], theirs: Sequence[models.Model]) -> None:
+    def graphs(self, ours: Sequence[models.Model], theirs: Sequence[models.Model], paths: Iterable[str] = ()) -> None:
+        """
+        Args:
+            paths: Relations that are read by name besides, also where Django finds nothing to cache.
+        """
         self._own = {id(our): their for our, their in zip(ours, theirs)}
         assert [(type(one), one.pk) for one in ours] == [(type(one), one.pk) for one in theirs]
         for i, (our, their) in enumerate(zip(ours, theirs)):
@@ -67,7 +61,7 @@ class Comparison:
             assert more - self._by_chance == less - self._by_chance, f"{where}: other relations cached"
             assert set(_many(our)) == set(_many(their)), f"{where}: other relations prefetched"
             # Django makes an empty cache of collections where there is no collection.
-            assert not vars(our).keys() - vars(their).keys() - {*_OWN} - their.get_deferred_fields(), where
+            assert not vars(our).keys() - vars(their).keys() - {*_OWN} - self._deferred(their), where
             self._later(our, their, where)
         walked = 0
         while walked < len(self._pairs):
@@ -76,8 +70,12 @@ class Comparison:
             self._relations(our, their, where)
             walked += 1
         # Reading may cache more, therefore when all is compared.
-        for our, their, where in self._pairs:
-            self._read(our, their, where)
+        with watched_queries() as queries:
+            for our, their, where in self._pairs:
+                self._read(our, their, where, queries)
+            for path in paths:
+                for i, (our, their) in enumerate(zip(ours, theirs)):
+                    _read_path(our, their, path, f"[{i}]")
         for our, name, value, where in self._more:
             _assert_default(our, name, value, where)
 
@@ -91,11 +89,13 @@ class Comparison:
             self._seen.add((id(our), id(their)))
             self._pairs.append((our, their, where))
 
+    def _deferred(self, their: Any) -> set[str]:
+        return their.get_deferred_fields() if self._loads else set()
+
     def _row(self, our: Any, their: Any, where: str) -> None:
         assert type(our) is type(their), where
         ours, theirs = self._columns(our), self._columns(their)
-        # A deferred key is read for all objects at once, of which Django leaves out some.
-        more = their.get_deferred_fields()
+        more = self._deferred(their)
         more |= {name for name in ours.keys() - theirs.keys() if self._is_ordered(name) is not None}
         ours = {name: value for name, value in ours.items() if name not in more}
         assert ours == theirs, f"{where}: {ours} != {theirs}"
@@ -132,6 +132,7 @@ class Comparison:
             mine = our_many[name]
             assert isinstance(mine, models.QuerySet), f"{where}.{name}"
             assert type(mine).__name__ == type(queryset).__name__, f"{where}.{name}"
+            assert (mine._result_cache is None) == (queryset._result_cache is None), f"{where}.{name}: not read"
             self._rows(list(mine), list(queryset), f"{where}.{name}", bool(queryset.ordered))
         for name in our_many.keys() - their_many.keys():
             self._more.append((our, name, our_many[name], f"{where}.{name}"))
@@ -173,25 +174,26 @@ class Comparison:
         for i, (our, their) in enumerate(zip(ours, theirs)):
             self._later(our, their, f"{where}[{i}]")
 
-    def _read(self, our: Any, their: Any, where: str) -> None:
+    def _read(self, our: Any, their: Any, where: str, queries: list[str]) -> None:
         names = accessors(type(their))
         for cached in [*_fields_cache(their), *_many(their)]:
             if cached not in names or cached in self._by_chance:
                 continue  # a relation of the parent's class
             name, is_many = names[cached]
-            with captured_queries() as queries:
-                expected = _value(their, name, is_many)
-            if len(queries):
+            before = len(queries)
+            expected = _shown(their, name, is_many)
+            if len(queries) > before:
                 continue  # Django does not find it again: nothing to expect
-            with captured_queries() as queries:
-                value = _value(our, name, is_many)
-            assert len(queries) == 0, f"{where}.{name}: {queries.sql}"
+            shown = _shown(our, name, is_many)
+            assert len(queries) == before, f"{where}.{name}: {queries[before:]}"
+            assert shown == expected, f"{where}.{name}: {shown} != {expected}"
             if is_many:
-                assert isinstance(value, models.QuerySet), f"{where}.{name}"
-                assert value is _many(our)[cached], f"{where}.{name}"
-                assert len(value) == len(expected), f"{where}.{name}"
-            else:
-                assert _key(value) == _key(expected), f"{where}.{name}"
+                assert getattr(our, name).all() is _many(our)[cached], f"{where}.{name}"
+
+
+def cached_names(instance: models.Model) -> tuple[dict[str, bool], list[str]]:
+    """Under which names Django finds what is attached to one, and where it found nothing, and to many."""
+    return {name: value is None for name, value in _fields_cache(instance).items()}, sorted(_many(instance))
 
 
 def _fields_cache(instance: Any) -> dict[str, Any]:
@@ -210,8 +212,43 @@ def _value(instance: Any, name: str, is_many: bool) -> Any:
     return value.all() if is_many else value
 
 
+def _shown(instance: Any, name: str, is_many: bool) -> Any:
+    """What a reader of the relation sees, in every way that Django answers from what is attached."""
+    if not is_many:
+        is_cached = getattr(getattr(type(instance), name, None), "is_cached", None)
+        return is_cached and is_cached(instance), _key(_value(instance, name, is_many))
+    manager = getattr(instance, name)
+    rows = manager.all()
+    return (
+        (type(rows).__name__, isinstance(rows, models.QuerySet), manager.all() is rows),
+        (rows.count(), len(rows), rows.exists(), bool(rows)),
+        [row.pk for row in rows[:2]] if rows.ordered else None,
+    )
+
+
 def _key(value: Any) -> Any:
     return (type(value), value.pk) if isinstance(value, models.Model) else value
+
+
+def _read_path(our: Any, their: Any, path: str, where: str) -> None:
+    name, _, rest = path.partition("__")
+    # ManyToManyDescriptor is one too.
+    is_many = isinstance(getattr(type(their), name, None), ReverseManyToOneDescriptor)
+    with no_queries():
+        expected = _shown(their, name, is_many)
+    with no_queries():
+        shown = _shown(our, name, is_many)
+    assert shown == expected, f"{where}.{name}: {shown} != {expected}"
+    value, their_value = (_value(one, name, is_many) for one in (our, their))
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if is_many:
+        pairs = zip(
+            *(rows if rows.ordered else sorted(rows, key=lambda row: str(row.pk)) for rows in (value, their_value))
+        )
+    elif isinstance(their_value, models.Model):
+        pairs = [(value, their_value)]
+    for one, other in pairs if rest else ():
+        _read_path(one, other, rest, f"{where}.{name}")
 
 
 def _assert_default(instance: Any, cached: str, value: Any, where: str) -> None:
@@ -228,36 +265,127 @@ def _assert_default(instance: Any, cached: str, value: Any, where: str) -> None:
         assert _key(value) == _key(expected), f"{where}: more than asked, and not the default"
 
 
-def relations(model: type[models.Model]) -> dict[str, type[models.Model] | None]:
-    """Every attribute that Django can prefetch, and where it leads; None: only the row can tell."""
-    found: dict[str, type[models.Model] | None] = {}
-    for field in model._meta.get_fields():
-        if isinstance(field, GenericRel):
-            continue
-        if isinstance(field, GenericForeignKey):
-            found[field.name] = None
-        elif field.auto_created and not field.concrete:
-            name = field.get_accessor_name()
-            if name is not None and hasattr(model, name):
-                found[name] = field.related_model
-        elif isinstance(field, RelatedField):
-            found[field.name] = field.related_model
-    return found
+class Identity:
+    """
+    No difference at all: what consists of models, their states, containers and values is the same in its classes,
+    attributes, slots and the order of these, and what is one object twice is one object twice.
+    """
+
+    def __init__(self) -> None:
+        self._ours: dict[int, Any] = {}
+        self._theirs: dict[int, Any] = {}
+
+    def compare(self, our: Any, their: Any, where: str = "") -> None:
+        assert type(our) is type(their), f"{where}: {type(our)} != {type(their)}"
+        if isinstance(their, (models.Model, ModelState, list, dict, models.QuerySet)):
+            assert self._ours.get(id(our), their) is their, f"{where}: one object here, two there"
+            assert self._theirs.get(id(their), our) is our, f"{where}: two objects here, one there"
+            if id(our) in self._ours:
+                return
+            # Which keeps both alive, so that no two objects have one id.
+            self._ours[id(our)], self._theirs[id(their)] = their, our
+        if isinstance(their, (models.Model, ModelState)):
+            self._attributes(vars(our), vars(their), where)
+            self._attributes(_slots(our), _slots(their), where)
+        elif isinstance(their, dict):
+            self.compare(list(our), list(their), f"{where}, keys")
+            self.compare(list(our.values()), list(their.values()), where)
+        elif isinstance(their, models.QuerySet):
+            self.compare(our._result_cache, their._result_cache, where)
+        elif isinstance(their, (list, tuple)):
+            assert len(our) == len(their), f"{where}: {our!r} != {their!r}"
+            for i, (one, other) in enumerate(zip(our, their)):
+                self.compare(one, other, f"{where}[{i}]")
+        elif isinstance(their, ref):
+            self.compare(our(), their(), f"{where}()")
+        elif isinstance(their, memoryview):
+            assert bytes(our) == bytes(their), where
+        elif type(their).__repr__ is object.__repr__ and hasattr(their, "__dict__"):
+            self._attributes(vars(our), vars(their), where)
+        else:
+            assert repr(our) == repr(their), f"{where}: {our!r} != {their!r}"
+
+    def _attributes(self, ours: dict[str, Any], theirs: dict[str, Any], where: str) -> None:
+        assert list(ours) == list(theirs), f"{where}: {list(ours)} != {list(theirs)}"
+        for name, value in theirs.items():
+            self.compare(ours[name], value, f"{where}.{name}")
 
 
-def outcome(call: Callable[..., Any], *arguments: Any) -> tuple[Exception | None, list[str]]:
-    """The error, if any, and the statements."""
-    error = None
-    # A failed statement ends PostgreSQL's transaction, not only itself.
-    with transaction.atomic():
-        with captured_queries() as queries:
-            try:
-                call(*arguments)
-            except Exception as raised:
-                error = raised
-        if error is not None:
-            transaction.set_rollback(True)
-    return error, queries.sql
+def _slots(value: Any) -> dict[str, Any]:
+    names = [name for base in type(value).__mro__ for name in _names(base.__dict__.get("__slots__", ()))]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _names(slots: Any) -> list[str]:
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return [name for name in names if name not in ("__dict__", "__weakref__")]
+
+
+def assert_identical(ours: Any, theirs: Any) -> None:
+    Identity().compare(ours, theirs)
+
+
+def are_identical(ours: Any, theirs: Any) -> bool:
+    try:
+        assert_identical(ours, theirs)
+    except AssertionError:
+        return False
+    return True
+
+
+def assert_alike(
+    ours: Iterable[models.Model],
+    theirs: Iterable[models.Model],
+    paths: Iterable[str],
+    read: Callable[[Any], Any] | None = None,
+    to_attrs: Callable[[str], bool | None] = lambda name: None,
+    by_chance: Iterable[str] = (),
+) -> None:
+    """
+    Compares two lists of processed objects.
+
+    Args:
+        paths: What was attached; reading it must not query.
+        read: A further reading of one object to compare, which must not query either.
+    """
+    ours, theirs = list(ours), list(theirs)
+    Comparison(to_attrs, by_chance, loads=False).graphs(ours, theirs, paths)
+    if read is not None:
+        with no_queries():
+            expected = [read(their) for their in theirs]
+        with no_queries():
+            observed = [read(our) for our in ours]
+        assert observed == expected
+
+
+def assert_same_as_django(
+    chunk_factory: Callable[[], Any],
+    lookups: str | Iterable[Any],
+    prefetch: Any,
+    *,
+    read: Callable[[Any], Any] | None = None,
+    to_attrs: Callable[[str], bool | None] = lambda name: None,
+    by_chance: Iterable[str] = (),
+) -> list[Any]:
+    """
+    Processes a fresh chunk with `prefetch` and another one with Django's `lookups`, and compares them.
+
+    Args:
+        chunk_factory: Makes the chunk from the database, anew at each call.
+        lookups: What Django is asked for; paths with `__`, or Prefetch objects.
+        prefetch: The MemoizedPrefetch, configured for the same.
+        read: A further reading of one object to compare.
+
+    Returns:
+        The processed objects.
+    """
+    lookups = [lookups] if isinstance(lookups, str) else list(lookups)
+    ours = list(prefetch.process_chunk(chunk_factory()))
+    theirs = list(chunk_factory())
+    django_prefetch(theirs, lookups)
+    paths = [getattr(lookup, "prefetch_through", lookup) for lookup in lookups]
+    assert_alike(ours, theirs, paths, read, to_attrs, by_chance)
+    return ours
 
 
 def assert_chunks_alike(

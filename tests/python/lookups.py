@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window
 from django.db.models.functions import RowNumber
 from hypothesis import strategies as st
 
-from tests.python.graph import relations
+from tests.python.attributes import relations
 
 if django.VERSION >= (5, 0):
     from django.contrib.contenttypes.prefetch import GenericPrefetch

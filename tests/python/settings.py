@@ -61,11 +61,9 @@ INSTALLED_APPS = [
     "tests.python.archive",
     "tests.python.bookshop",
     "tests.python.catalogue",
-    "tests.python.custom",
-    "tests.python.everything",
+    "tests.python.customised",
+    "tests.python.theatre",
     "tests.python.lookalikes",
-    "tests.python.museum",
-    "tests.python.sealed",
     "tests.python.workshop",
 ]
 # The test applications have no migrations; contenttypes' own are not needed either.

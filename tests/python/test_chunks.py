@@ -8,19 +8,13 @@ import pytest
 from chunkator import chunkator, chunkator_page
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from tests.python.archive.models import Exhibit
+from tests.python.archive.models import Label as MuseumLabel
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.catalogue.models import Country, Genre, Item, Map, Volume
 from tests.python.conftest import Bookshop
-from tests.python.museum.models import Exhibit
-from tests.python.museum.models import Label as MuseumLabel
-from tests.python.oracle import (
-    assert_alike,
-    assert_same_as_django,
-    captured_queries,
-    django_prefetch,
-    no_queries,
-    query_count,
-)
+from tests.python.graph import assert_alike, assert_same_as_django
+from tests.python.queries import captured_queries, django_prefetch, no_queries, query_count
 
 LOOKUPS = ["author", "translator", "publisher", "categories"]
 

@@ -20,8 +20,9 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, S
 from tests.python import workers
 from tests.python.bookshop.models import Author, Book
 from tests.python.conftest import Bookshop
+from tests.python.graph import assert_same_as_django
 from tests.python.isolated import isolated
-from tests.python.oracle import assert_same_as_django, query_count
+from tests.python.queries import query_count
 from tests.python.workers import counts_of
 from tests.python.workshop.models import Customer, Part, Repair
 from tests.python.workshop.rows import MORE_LOOKUPS, djangos_reading, key, reading, repairs, workshop_prefetch

@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_same_as_django, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import query_count
 
 
 def test_fields_in_their_order_and_with_their_defaults() -> None:

@@ -8,7 +8,8 @@ from django.db.models import Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.catalogue.models import Item, ListedItem, Loan, Map, Member, VisitingMember
-from tests.python.oracle import assert_same_as_django, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import no_queries, query_count
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Branch, Country, Notice, Person, Transfer, Volume
 from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_same_as_django, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import no_queries, query_count
 
 
 def all_books() -> list[Book]:

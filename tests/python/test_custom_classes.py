@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
@@ -12,141 +12,20 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
-from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 from django.utils.functional import SimpleLazyObject
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
-from django_memoized_prefetch._relations import find
-from tests.python.custom.models import (
-    Backward,
-    Item,
-    Knowing,
-    Label,
-    Loud,
-    Note,
-    OrderedLink,
-    Owned,
-    Place,
-    PlaceLink,
-    Pointer,
-    Price,
-    Ranked,
-    Renamed,
-    ShoutingManager,
-    Speaker,
-    Status,
-    Swapped,
-    TextKey,
-    Twice,
-    tenant,
-)
-from tests.python.oracle import captured_queries, no_queries
+from tests.python.conftest import rows_of_a_module
+from tests.python.customised.models import Backward, Item, Note, Owned, Place, Pointer, Price, Status, tenant
+from tests.python.customised.rows import LOOKUPS, NAMES, answer, fill_items, follow, rows_of
+from tests.python.queries import captured_queries, no_queries
 
-NAMES = {
-    Status: "status",
-    Ranked: "ranked",
-    Owned: "owned",
-    Loud: "loud",
-    Twice: "twice",
-    TextKey: "text_key",
-    Renamed: "renamed",
-}
+rows = rows_of_a_module(fill_items)
 
 
 @pytest.fixture
-def items() -> list[Item]:
-    """Every relation, of nine items, to some of four rows; item i leads to row i modulo 4, and to others."""
-    statuses = [Status.objects.create(status="old" if i == 2 else "live") for i in range(4)]
-    ranked = [Ranked.objects.create() for _ in range(4)]
-    owned = [Owned.objects.create(tenant="a") for _ in range(4)]
-    loud = [Loud.objects.create() for _ in range(4)]
-    twice = [Twice.objects.create(number=i + 1) for i in range(4)]
-    text_keys = [TextKey.objects.create(number=i + 1) for i in range(4)]
-    knowing = [Knowing.objects.create() for _ in range(4)]
-    backward = [Backward.objects.create() for _ in range(4)]
-    swapped = [Swapped.objects.create(name=f"n{i}") for i in range(4)]
-    places = [Place.objects.create(owner=owned[3 - i]) for i in range(4)]
-    for i, place in enumerate(places):
-        place.owners.set({owned[i], owned[0]})
-    renamed = [Renamed.objects.create(number=i + 1) for i in range(4)]
-    made = []
-    for i in range(9):
-        at, other = i % 4, (i + 1 + i // 4) % 4
-        item = Item.objects.create(
-            status=statuses[at],
-            ranked=ranked[at],
-            owned=owned[at],
-            loud=loud[at],
-            twice=twice[at],
-            text_key=text_keys[at],
-            home=places[at],
-            renamed=renamed[at],
-        )
-        for name, rows in {
-            "statuses": statuses,
-            "many_ranked": ranked,
-            "many_knowing": knowing,
-            "many_owned": owned,
-            "many_loud": loud,
-            "backward": backward,
-            "swapped": swapped,
-        }.items():
-            getattr(item, name).set({rows[at], rows[other]})
-        for position in range(3):
-            PlaceLink.objects.create(item=item, place=places[(at + position) % 4], position=(position * 2) % 3)
-            Note.objects.create(item=item, stars=position)
-        OrderedLink.objects.create(item=item, place=places[at])
-        Item.many_renamed.through.objects.create(item=item, renamed_id=other + 1)
-        Label.objects.create(item=item)
-        Speaker.objects.create(item=item, place=places[other])
-        made.append(item)
-    return made
-
-
-def rows_of(value: Any) -> Any:
-    """What an attribute gives, as far as it can be compared: the rows' columns and annotations."""
-    if value is None:
-        return None
-    if isinstance(value, models.Model):
-        columns = {name: held for name, held in vars(value).items() if not name.startswith("_")}
-        return type(value).__name__, columns
-    return [rows_of(row) for row in (value if isinstance(value, list) else value.all())]
-
-
-def follow(one: Any, path: str) -> Any:
-    name, _, rest = path.partition("__")
-    value = getattr(one, name)
-    if not rest:
-        return rows_of(value)
-    rows = [value] if isinstance(value, models.Model) else [] if value is None else list(value.all())
-    return [(rows_of(row), follow(row, rest)) for row in rows]
-
-
-def chunks_of(rows: list[Any]) -> Iterator[list[Any]]:
-    """Three chunks of a run: others, some again, and all of them."""
-    yield rows[:3]
-    yield rows[2:5]
-    yield rows
-
-
-def answer(process: Callable[[list[Any]], Any], make: Callable[[], Any], read: Callable[[Any], Any]) -> list[Any]:
-    seen: list[Any] = []
-    for chunk in chunks_of([one.pk for one in make()]):
-        objects = list(make().filter(pk__in=chunk))
-        try:
-            process(objects)
-            seen.append([read(one) for one in objects])
-        except (KeyError, ValueError, AttributeError, TypeError) as error:
-            seen.append(type(error))
-    return seen
-
-
-LOOKUPS = [
-    *NAMES.values(),
-    *("statuses", "many_ranked", "many_knowing", "many_owned", "many_loud", "backward", "swapped", "places", "linked"),
-    *("renamed", "many_renamed"),
-    *("labels", "notes_of_it", "notes__item__status", "notes_of_it__item", "speakers", "places__custom_place_links"),
-]
+def items(rows: None) -> list[Item]:
+    return list(Item.objects.order_by("pk"))
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
@@ -181,37 +60,6 @@ def test_back_from_their_rows(items: list[Item], name: str) -> None:
 
     expected = answer(lambda objects: prefetch_related_objects(objects, "items"), make, read)
     assert answer(MemoizedPrefetch("items").process_chunk, make, read) == expected
-
-
-@pytest.mark.parametrize(
-    ("lookup", "words"),
-    [
-        ("status", "LiveQuerySet has its own filter()"),
-        ("statuses", "LiveQuerySet has its own filter()"),
-        ("ranked", "Ranked's manager: the queryset uses a window function"),
-        ("labels", "a Labels, which prefetches by itself"),
-        ("places", "custom related manager"),
-        ("speakers", "custom descriptor LiveDescriptor"),
-        ("twice", "Twice.number: custom field Doubled"),
-        ("text_key", "TextKey.number: custom field TextInteger"),
-        (Prefetch("backward", Backward.objects.backwards()), "Backwards has its own __iter__()"),
-    ],
-)
-def test_stats_say_what_is_not_djangos(items: list[Item], lookup: Any, words: str) -> None:
-    prefetch = MemoizedPrefetch(lookup)
-    prefetch.process_chunk(list(Item.objects.all()))
-    [relation] = prefetch.stats().relations.values()
-    assert relation.path == "django"
-    assert words in (relation.reason or "")
-    assert words in str(prefetch.stats())
-
-
-@pytest.mark.parametrize("lookup", ["home", "backward", "swapped", "linked", "notes", "many_knowing"])
-def test_what_is_the_same_stays_native(items: list[Item], lookup: str) -> None:
-    """Classes that only add methods, or change those that Django does not call, are no reason."""
-    prefetch = MemoizedPrefetch(lookup)
-    prefetch.process_chunk(list(Item.objects.all()))
-    assert prefetch.stats().relations[lookup].path == "native"
 
 
 def test_an_iterable_class_that_reorders(items: list[Item]) -> None:
@@ -278,27 +126,6 @@ def test_a_manager_that_varies_below_remembered_rows(
     assert prefetch.stats().relations["home"].hits
 
 
-def test_a_managers_all_is_called_as_often_as_by_django(items: list[Item]) -> None:
-    for lookup in ("loud", "many_loud"):
-        ShoutingManager.calls = 0
-        prefetch_related_objects(list(Item.objects.all()), lookup)
-        calls = ShoutingManager.calls
-        ShoutingManager.calls = 0
-        MemoizedPrefetch(lookup).process_chunk(list(Item.objects.all()))
-        assert (ShoutingManager.calls > 0) == (calls > 0)
-
-
-# --- below what is left to Django
-
-
-def test_below_a_relation_left_to_django_its_own_rows_are_gone_on_with(items: list[Item]) -> None:
-    with captured_queries() as theirs:
-        list(Item.objects.prefetch_related("speakers__place"))
-    with captured_queries() as ours:
-        list(memoized(Item.objects.prefetch_related("speakers__place")))
-    assert len(ours) == len(theirs)
-
-
 # --- what Django leaves on every object
 
 
@@ -351,78 +178,6 @@ def test_a_generic_key_that_leads_nowhere_beside_one_to_its_own_model() -> None:
     theirs = list(Pointer.objects.prefetch_related("target"))
     ours = MemoizedPrefetch("target").process_chunk(list(Pointer.objects.all()))
     assert [one.target for one in ours] == [one.target for one in theirs] == [None, first]
-
-
-# --- Django patched by another package
-
-
-def test_a_patch_of_reading_leaves_it_native_and_is_told(items: list[Item], monkeypatch: pytest.MonkeyPatch) -> None:
-    original, seen = ForwardManyToOneDescriptor.__get__, []
-
-    def watched(self: Any, instance: Any, cls: Any = None) -> Any:
-        seen.append(instance)
-        return original(self, instance, cls)
-
-    watched.__module__ = original.__module__  # as functools.wraps does
-    monkeypatch.setattr(ForwardManyToOneDescriptor, "__get__", watched)
-    prefetch = MemoizedPrefetch("home")
-    objects = prefetch.process_chunk(list(Item.objects.all()))
-    relation = prefetch.stats().relations["home"]
-    words = "Item.home: ForwardManyToOneDescriptor.__get__ is patched by tests"
-    assert (relation.path, relation.patched) == ("native", words)
-    assert f"home: native, {words}" in str(prefetch.stats())
-    with no_queries():
-        assert objects[0].home is not None
-    assert objects[0] in seen
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "words"),
-    [
-        (ForwardManyToOneDescriptor, "get_queryset", "ForwardManyToOneDescriptor.get_queryset is patched by tests"),
-        (models.query, "prefetch_one_level", "django.db.models.query.prefetch_one_level is patched by tests"),
-        (QuerySet, "_fetch_all", "QuerySet._fetch_all is patched by tests"),
-    ],
-)
-def test_a_patch_of_the_prefetch_itself_is_called(
-    items: list[Item], owner: Any, name: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, calls = getattr(owner, name), []
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        calls.append(args)
-        return original(*args, **kwargs)
-
-    objects = list(Item.objects.all())
-    prefetch = MemoizedPrefetch("home")
-    prefetch.process_chunk(list(Item.objects.all()))
-    monkeypatch.setattr(owner, name, counted)
-    if owner is ForwardManyToOneDescriptor:
-        prefetch = MemoizedPrefetch("home")  # of one relation: seen where it is planned
-    prefetch.process_chunk(objects)
-    assert calls
-    assert words in (prefetch.stats().relations["home"].reason or "")
-
-
-@pytest.mark.parametrize("name", ["get_db_prep_value", "from_db_value"])
-def test_a_patch_of_the_fields_of_keys_is_called(items: list[Item], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = getattr(models.BigAutoField, name, None)
-    calls = []
-
-    def counted(self: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(value)
-        return value if original is None else original(self, value, *args, **kwargs)
-
-    objects = list(Item.objects.all())
-    monkeypatch.setattr(models.BigAutoField, name, counted, raising=False)
-    find._relation_of.cache_clear()  # what a class has is found out at its first use
-    prefetch = MemoizedPrefetch("home")
-    prefetch.process_chunk(objects)
-    monkeypatch.undo()
-    find._relation_of.cache_clear()
-    assert calls
-    assert prefetch.stats().relations["home"].path == "django"
-    assert f"BigAutoField.{name} is patched by tests" in (prefetch.stats().relations["home"].reason or "")
 
 
 # --- lookups and objects that are not what they look like

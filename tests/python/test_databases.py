@@ -13,12 +13,8 @@ from django.test import override_settings
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.conftest import Bookshop
-from tests.python.oracle import (
-    assert_same_as_django,
-    captured_queries,
-    no_queries,
-    query_count,
-)
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import captured_queries, no_queries, query_count
 
 LOOKUPS = ["author", "translator", "publisher", "categories"]
 ALIASES = ["default", "other"]

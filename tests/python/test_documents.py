@@ -27,7 +27,7 @@ from tests.python.catalogue.models import Branch, Country, Transfer
 from tests.python.conftest import FIRST_KEY, Bookshop, fill_bookshop
 from tests.python.documents import DOCUMENTS, examples, sections, taken
 from tests.python.isolated import isolated
-from tests.python.oracle import Queries, captured_queries, no_queries, query_count
+from tests.python.queries import Queries, captured_queries, no_queries, query_count
 
 CHUNK, BOOKS, REVIEWS = 3, 12, 24
 CHUNKS = BOOKS // CHUNK

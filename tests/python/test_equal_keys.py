@@ -17,9 +17,10 @@ from django.db import connection, connections, transaction
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
+from tests.python.graph import cached_names
 from tests.python.lookalikes.kinds import FOLDED, ICU, KINDS, POSTGRESQL
 from tests.python.lookalikes.models import FAMILIES, Family, Numbered, Remark
-from tests.python.oracle import caches, captured_queries
+from tests.python.queries import captured_queries
 
 # Django's own, on what it reads of a link to a datetime.
 pytestmark = pytest.mark.filterwarnings("ignore:DateTimeField .* received a naive datetime:RuntimeWarning")
@@ -229,7 +230,7 @@ def label(row: Any) -> str:
 
 
 def readings(chunk: Sequence[Any], paths: Sequence[str]) -> list[Any]:
-    attached = [caches(row) for row in chunk]
+    attached = [cached_names(row) for row in chunk]
     with captured_queries() as queries:
         found = [[label(row), *(seen(row, path) for path in paths)] for row in chunk]
     return [found, attached, len(queries)]

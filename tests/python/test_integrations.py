@@ -15,7 +15,7 @@ from rest_framework import serializers
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Author, Book, Category, Publisher
 from tests.python.conftest import Bookshop
-from tests.python.oracle import captured_queries
+from tests.python.queries import captured_queries
 
 LOOKUPS = ("author", "publisher", "categories")
 CHUNK, BOOKS = 3, 12

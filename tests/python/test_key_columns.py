@@ -13,7 +13,8 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.oracle import assert_same_as_django, captured_queries
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import captured_queries
 
 # Tables are made outside of a transaction: SQLite makes none in one.
 on_both = pytest.mark.django_db(transaction=True, databases=["default", "other"])

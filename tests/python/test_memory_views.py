@@ -10,7 +10,7 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher
 from tests.python.catalogue.models import Series, Shelf, Volume
 from tests.python.conftest import Bookshop
-from tests.python.oracle import no_queries, query_count
+from tests.python.queries import no_queries, query_count
 
 LINKS = "Book_categories_book_id_category_id"
 

@@ -6,14 +6,8 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Branch, Copy, Country, Person, Transfer, Volume
 from tests.python.conftest import Bookshop
-from tests.python.oracle import (
-    assert_alike,
-    assert_same_as_django,
-    captured_queries,
-    django_prefetch,
-    no_queries,
-    query_count,
-)
+from tests.python.graph import assert_alike, assert_same_as_django
+from tests.python.queries import captured_queries, django_prefetch, no_queries, query_count
 
 
 def all_reviews() -> list[Review]:

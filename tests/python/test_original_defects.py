@@ -9,6 +9,8 @@ from django.db import OperationalError, connections
 from django.db.models import Prefetch, Value
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from tests.python.archive.models import Label as MuseumLabel
+from tests.python.archive.models import Labelling as MuseumLabelling
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import (
     CountingText,
@@ -24,9 +26,8 @@ from tests.python.catalogue.models import (
     Volume,
 )
 from tests.python.conftest import Bookshop, fill_bookshop
-from tests.python.museum.models import Label as MuseumLabel
-from tests.python.museum.models import Labelling as MuseumLabelling
-from tests.python.oracle import assert_same_as_django, django_prefetch, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import django_prefetch, no_queries, query_count
 
 
 def all_books() -> list[Book]:

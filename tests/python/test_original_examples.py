@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.conftest import Bookshop
-from tests.python.oracle import captured_queries, no_queries, query_count
+from tests.python.queries import captured_queries, no_queries, query_count
 
 STOCK = """
     for chunk in chunkator_page(Book.objects.all().prefetch_related("author", "translator", "publisher"), 10_000):

@@ -23,10 +23,11 @@ from pytest_django.plugin import blocking_manager_key
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python import overrides
-from tests.python.graph import Comparison, accessors, outcome
-from tests.python.oracle import captured_queries
+from tests.python.attributes import accessors
+from tests.python.graph import Comparison
 from tests.python.override_ways import CLASSES, STATE, refusing, ways
 from tests.python.overrides import KINDS, TO_MANY, Family, Method, Tracer, family, know_types, overriding
+from tests.python.queries import captured_queries, outcome
 
 CHUNKS = [(0, 1, 2, 3), (2, 3, 4, 5, 6), (1, 2, 3, 7)]
 SHAPES = ("name", "ordered", "queryset", "to_attr")
@@ -214,7 +215,7 @@ def check_chunks(made: Family, shape: str, size: int) -> None:
 class Read(Comparison):
     """Reads by managers that may make another queryset of what is attached, and by what may refuse."""
 
-    def _read(self, our: Any, their: Any, where: str) -> None:
+    def _read(self, our: Any, their: Any, where: str, queries: list[str]) -> None:
         names = accessors(type(their))
         caches = {**vars(their._state).get("fields_cache", {}), **vars(their).get("_prefetched_objects_cache", {})}
         for name, is_many in {names[cached] for cached in caches if cached in names}:

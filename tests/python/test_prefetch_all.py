@@ -7,7 +7,8 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Book, Category, Publisher
 from tests.python.catalogue.models import Country, Notice, Shelf, Volume
 from tests.python.conftest import Bookshop
-from tests.python.oracle import assert_same_as_django, captured_queries, no_queries, query_count
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import captured_queries, no_queries, query_count
 
 
 def all_books() -> list[Book]:

@@ -21,9 +21,8 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Person, Play, Seat
-from tests.python.everything.rows import NOTED, fill_theatre
-from tests.python.graph import Comparison, outcome, relations
+from tests.python.attributes import relations
+from tests.python.graph import Comparison
 from tests.python.lookups import (
     Bounds,
     Rows,
@@ -35,6 +34,9 @@ from tests.python.lookups import (
     key_columns,
     lookup_sets,
 )
+from tests.python.queries import outcome
+from tests.python.theatre.models import City, Person, Play, Seat
+from tests.python.theatre.rows import NOTED, fill_theatre
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "200"))
 PROPERTY = settings(
@@ -45,7 +47,7 @@ PROPERTY = settings(
     suppress_health_check=list(HealthCheck),
 )
 MODELS = sorted(
-    (model for model in apps.get_app_config("everything").get_models() if relations(model)),
+    (model for model in apps.get_app_config("theatre").get_models() if relations(model)),
     key=lambda model: model.__name__,
 )
 SIZES = st.sampled_from([1, 2, 3, 5, 10_000, None])

@@ -12,7 +12,8 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Contribution, Country, Genre, Person, Series, Shelf, Volume
 from tests.python.conftest import fill_bookshop
-from tests.python.oracle import assert_same_as_django, captured_queries
+from tests.python.graph import assert_same_as_django
+from tests.python.queries import captured_queries
 
 BOOKS, REVIEWS, VOLUMES = 12, 24, 12
 # The rows are made once per test and only read by its examples.

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.everything.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
-from tests.python.everything.rows import NOTED, fill_theatre
-from tests.python.graph import Comparison, relations
+from tests.python.attributes import relations
+from tests.python.graph import Comparison
 from tests.python.lookups import PLAIN, Bounds, Wanted, by_chance, every, is_link, is_ordered_attribute, lookup_sets
+from tests.python.theatre.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
+from tests.python.theatre.rows import NOTED, fill_theatre
 
 ALIASES = ["default", "other"]
 WRITTEN = [City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work]

@@ -10,7 +10,7 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Book, Category, Publisher, Review
 from tests.python.catalogue.models import Shelf, Volume
 from tests.python.conftest import Bookshop
-from tests.python.oracle import captured_queries
+from tests.python.queries import captured_queries
 
 
 def all_books() -> list[Book]:

@@ -407,3 +407,26 @@ class TracedQuerySet(models.QuerySet):
 
 class Traced(Named):
     objects = TracedQuerySet.as_manager()
+
+
+# --- called like those of the catalogue, with other targets: for chunks of mixed classes, and through models
+
+
+class Label(models.Model):
+    text = models.CharField(max_length=50)
+
+    class Meta:
+        ordering = ["text"]
+
+
+class Labelling(models.Model):
+    volume = models.ForeignKey("catalogue.Volume", on_delete=models.CASCADE, related_name="museum_labellings")
+    label = models.ForeignKey(Label, on_delete=models.CASCADE)
+
+
+class Exhibit(models.Model):
+    """The same names as in the catalogue, with other targets: chunks of mixed classes."""
+
+    title = models.CharField(max_length=50)
+    country = models.ForeignKey("catalogue.Country", on_delete=models.CASCADE, null=True, related_name="exhibits")
+    labels = models.ManyToManyField(Label, related_name="exhibits")

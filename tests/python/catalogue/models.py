@@ -145,7 +145,7 @@ class Volume(models.Model):
         Person, through="Contribution", through_fields=("volume", "person"), related_name="volumes"
     )
     labels = models.ManyToManyField(Label, through="Labelling", related_name="volumes")
-    museum_labels = models.ManyToManyField("museum.Label", through="museum.Labelling", related_name="volumes")
+    museum_labels = models.ManyToManyField("archive.Label", through="archive.Labelling", related_name="volumes")
 
 
 class SeriesMembership(models.Model):

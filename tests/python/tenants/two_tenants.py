@@ -27,7 +27,8 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig  #
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review  # noqa: E402
 from tests.python.conftest import fill_bookshop  # noqa: E402
 from tests.python.documents import examples  # noqa: E402
-from tests.python.oracle import assert_alike, query_count  # noqa: E402
+from tests.python.graph import assert_alike  # noqa: E402
+from tests.python.queries import query_count  # noqa: E402
 from tests.python.tenants.customers.models import Customer  # noqa: E402
 
 SCHEMAS = ["one", "two"]

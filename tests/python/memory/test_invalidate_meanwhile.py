@@ -1,0 +1,69 @@
+"""Rows that change while a chunk is being processed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
+from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.graph import assert_same_as_django
+from tests.python.memory.changes import Once, all_reviews, every_moment, rename
+
+
+@pytest.mark.parametrize("model", [Author, Publisher, Category, Book])
+def test_rows_read_before_a_change_serve_the_running_chunk_only(bookshop: Bookshop, model: Any) -> None:
+    lookups = ["book__author", "book__publisher", "book__categories", "book__translator"]
+    column = "title" if model is Book else "name"
+    statements = every_moment(
+        lambda: MemoizedPrefetch(*lookups),
+        lambda: list(Review.objects.filter(pk__lt=FIRST_KEY + 1)),
+        all_reviews,
+        lookups,
+        lambda number: rename(model, **{column: f"version {number}"}),
+        lambda prefetch: prefetch.invalidate(model),
+    )
+    assert statements >= 5
+
+
+def test_remembered_rows_that_get_a_stale_one_attached(bookshop: Bookshop) -> None:
+    """The book is remembered already; the publisher, read before it changed, is attached to it after the change."""
+    prefetch = MemoizedPrefetch("book__publisher")
+    prefetch.process_chunk(all_reviews())
+    rename(Publisher, name="older")
+    prefetch.invalidate(Publisher)
+    reviews = all_reviews()
+
+    def change() -> None:
+        rename(Publisher)
+        prefetch.invalidate(Publisher)
+
+    once = Once(1, change)
+    with connection.execute_wrapper(once):
+        prefetch.process_chunk(reviews)
+    assert once.statements == 1
+    assert {review.book.publisher.name for review in reviews} == {"older"}, "the running chunk has what it read"
+    assert len(prefetch.memoized_objects[Publisher]) == 0, "and nothing of it is remembered"
+    assert_same_as_django(all_reviews, ["book__publisher"], prefetch)
+
+
+def test_a_failed_chunk_within_which_rows_changed(bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch("book__publisher", "book__author")
+    prefetch.process_chunk(all_reviews()[:4])
+
+    def change() -> None:
+        rename(Publisher)
+        prefetch.invalidate(Publisher)
+        raise ZeroDivisionError
+
+    for number in (1, 2):
+        rename(Publisher, name=f"before {number}")
+        prefetch.invalidate(Publisher)
+        reviews = all_reviews()
+        with pytest.raises(ZeroDivisionError), connection.execute_wrapper(Once(number, change)):
+            prefetch.process_chunk(reviews)
+        assert_same_as_django(all_reviews, ["book__publisher", "book__author"], prefetch)
+        prefetch.clear()
