@@ -1,5 +1,5 @@
-/// relation_steps: what a prefetcher does with one chunk in one table. It hides the types of memos, links and callables
-/// behind virtual functions: one call per table and chunk, none per object.
+/// relation_steps: the work of a prefetcher on one chunk in one table. Virtual functions hide the types of memos, links
+/// and callables: one call per table and chunk, none per object.
 #pragma once
 
 #include <memoized_prefetch/memo_access.hpp>
@@ -92,7 +92,7 @@ struct to_many_objects : keyed_objects<Object, typename Links::source_type, KeyO
     }
 };
 
-/// The work of one chunk in one table, from its keys to the end of its pins.
+/// The work on one chunk in one table, from its keys to the end of its pins.
 template <class Object>
 class chunk_step : public open_pass {
 public:

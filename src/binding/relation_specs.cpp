@@ -28,8 +28,8 @@ void init_count(auto& relation, nb::handle count) {
     relation.own_count = from_nb(count);
 }
 
-void init_foreign_key(foreign_key_spec* self, nb::str key_name, nb::str cache_name, nb::object to_attr, nb::handle count,
-                      nb::object reverse_name, bool exact) {
+void init_foreign_key(foreign_key_spec* self, nb::str key_name, nb::str cache_name, nb::object to_attr,
+                      nb::handle count, nb::object reverse_name, bool exact) {
     new (self) foreign_key_spec{{.key = {from_nb(key_name), true},
                                  .attach_name = from_nb(cache_name),
                                  .reverse_name = optional_from_nb(reverse_name),
@@ -43,8 +43,8 @@ void init_key_only(key_only_spec* self, nb::str key_name, nb::str name, nb::hand
     init_count(*self, count);
 }
 
-void init_generic_key(generic_key_spec* self, nb::str key_name, nb::str cache_name, nb::object to_attr, nb::handle count,
-                      nb::dict translated) {
+void init_generic_key(generic_key_spec* self, nb::str key_name, nb::str cache_name, nb::object to_attr,
+                      nb::handle count, nb::dict translated) {
     new (self) generic_key_spec{{.key = {from_nb(key_name), true},
                                  .attach_name = from_nb(cache_name),
                                  .to_attr = own_attribute_from(to_attr),
@@ -76,14 +76,14 @@ void init_rows(to_many_relation& relation, nb::handle rows) {
     relation.translated = optional_from_nb(rows[3]);
 }
 
-void init_many_to_many(many_to_many_spec* self, nb::tuple key, nb::tuple filling, nb::object to_attr, nb::object unsaved,
-                       nb::handle count, nb::handle link_count) {
+void init_many_to_many(many_to_many_spec* self, nb::tuple key, nb::tuple filling, nb::object to_attr,
+                       nb::object unsaved, nb::handle count, nb::handle link_count) {
     new (self) many_to_many_spec{filled_relation(key, filling, to_attr, unsaved, count),
                                  &nb::cast<counters&>(link_count), from_nb(link_count)};
 }
 
-void init_reverse_many(reverse_many_spec* self, nb::tuple key, nb::tuple filling, nb::object to_attr, nb::object unsaved,
-                       nb::handle count, nb::tuple rows) {
+void init_reverse_many(reverse_many_spec* self, nb::tuple key, nb::tuple filling, nb::object to_attr,
+                       nb::object unsaved, nb::handle count, nb::tuple rows) {
     new (self) reverse_many_spec{filled_relation(key, filling, to_attr, unsaved, count)};
     init_rows(*self, rows);
 }
@@ -167,9 +167,8 @@ void bind_to_many(nb::module_& module) {
              nb::arg("unsaved"), nb::arg("count"), nb::arg("link_count"),
              nb::sig("def __init__(self, key: tuple[str, bool], " FILLING ", " TO_ATTR ", " UNSAVED
                      ", count: Counters, link_count: Counters) -> None"));
-    nb::class_<reverse_many_spec, to_many_relation>(module, "ReverseManySpec",
-                                                    nb::type_slots(collected<reverse_many_spec>()),
-                                                    "Rows that refer to the object.")
+    nb::class_<reverse_many_spec, to_many_relation>(
+        module, "ReverseManySpec", nb::type_slots(collected<reverse_many_spec>()), "Rows that refer to the object.")
         .def("__init__", &init_reverse_many, nb::arg("key"), nb::arg("filling"), nb::arg("to_attr").none(),
              nb::arg("unsaved"), nb::arg("count"), nb::arg("rows"),
              nb::sig("def __init__(self, key: tuple[str, bool], " FILLING ", " TO_ATTR ", " UNSAVED

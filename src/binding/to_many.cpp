@@ -30,7 +30,7 @@ void to_many_instances::read(std::size_t at, std::span<key_reading<py_key>> read
     }
 }
 
-/// What was attached before, or null.
+/// What was attached before; null if nothing was.
 object_ref to_many_instances::attached(PyObject* object) const {
     if (m_relation.to_attr.tells()) {
         return m_relation.to_attr.attached(object);
@@ -70,7 +70,7 @@ bool to_many_instances::still_attached(PyObject* object, const object_ref& attac
             return false;
         }
         if (m_relation.translated) {
-            continue; // the dict does not know the values of earlier chunks
+            continue; // the dict lacks the values of earlier chunks
         }
         const std::optional<py_key> refers_to = key_of(row);
         if (!refers_to || !py_key_traits::equal(key, *refers_to)) {
@@ -80,11 +80,11 @@ bool to_many_instances::still_attached(PyObject* object, const object_ref& attac
     return true;
 }
 
-/// Whether these are the rows that the remembered links name, rows that are missing left out.
+/// Whether these are the rows that the remembered links name, apart from rows that do not exist.
 bool to_many_instances::links_name(const object_ref& rows, const py_key& key) const {
     const slot_id slot = m_links->links.find(key);
     if (slot == no_slot) {
-        return true; // nothing to compare with
+        return true; // there is nothing to compare with
     }
     py_vector<py_key> targets;
     targets.reserve(m_links->links.targets(slot).size());
@@ -160,8 +160,9 @@ void to_many_instances::attach_parent(PyObject* row, PyObject* object) const {
     }
 }
 
-/// An instance of the relation's private queryset class, made without running any Python code. To become the manager's own
-/// queryset later it gets a weak reference to its source, and the source's key and database in case the source is gone then.
+/// An instance of the relation's private queryset class, made without running any Python code. It can become the manager's
+/// own queryset later: for that it gets a weak reference to its source, and the source's key and database in case the
+/// source is gone by then.
 object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref& rows) const {
     auto* type = reinterpret_cast<PyTypeObject*>(m_relation.queryset_class.get());
     // By object.__new__: on Python 3.11 and 3.12 tp_alloc alone leaves out the place for attributes, and each instance then

@@ -1,5 +1,5 @@
-/// Relations to many rows: what the Python layer found out about one, and the object model through which the engine's passes
-/// reach it on Python's model instances.
+/// Relations to many rows: the record of one, as the Python layer makes it, and the object model by which the engine's
+/// passes reach it on model instances.
 #pragma once
 
 #include "instance_list.hpp"
@@ -41,7 +41,7 @@ struct reverse_one_spec : to_many_relation {};
 /// Object model of `to_many_pass`: instances and one relation to many rows.
 class to_many_instances {
 public:
-    /// `remembered`: the instances come from a memo, so what is attached to them may have been changed since.
+    /// `remembered`: the instances come from a memo, so what is attached to them may have changed since.
     /// `links`, `memo`: null when the rows hold the key.
     to_many_instances(nb::handle objects, const to_many_relation& relation, const py_links* links, const py_memo* memo,
                       bool remembered);
@@ -50,7 +50,7 @@ public:
     [[nodiscard]] const instance_list& objects() const noexcept { return m_objects; }
     void read(std::size_t at, std::span<key_reading<py_key>> readings) const;
     void attach(std::size_t at, std::span<const object_ref* const> rows) const;
-    /// `owner`: whether this instance is put into the rows as the one that they refer to.
+    /// `owner`: whether the rows get this instance as the one that they refer to.
     void attach(std::size_t at, std::span<const object_ref* const> rows, bool owner) const;
     [[nodiscard]] bool attaching_runs_python() const noexcept {
         return m_relation.to_attr || (!m_relation.queryset_class && !m_relation.single);

@@ -1,5 +1,5 @@
-/// Relations to one row: what the Python layer found out about one, and the object model through which the engine's pass
-/// reaches it on Python's model instances.
+/// Relations to one row: the record of one, as the Python layer makes it, and the object model by which the engine's pass
+/// reaches it on model instances.
 #pragma once
 
 #include "instance_list.hpp"
@@ -25,9 +25,9 @@ struct foreign_key_spec : to_one_relation {}; // or a one-to-one
 struct key_only_spec : to_one_relation {};
 struct generic_key_spec : to_one_relation {};
 
-/// Instances with what was looked up in each to reach its relations. Relations to several tables use it in turn, which
-/// saves looking it up again: 1,310 instead of 1,572 instructions per object and key with two tables. Thrown away when a
-/// query has run, since user code may have changed the instances then.
+/// Instances, with the two dicts of each through which its relations are reached. Relations to several tables use them in
+/// turn, which saves finding them again: 1,310 instead of 1,572 instructions per object and key with two tables. They are
+/// dropped once a query has run, since user code may then have changed the instances.
 struct opened_instances {
     explicit opened_instances(nb::handle list)
         : source(object_ref::borrow(list.ptr())), objects(list), dicts(objects.size()), caches(objects.size()) {}
@@ -41,7 +41,7 @@ struct opened_instances {
 /// Object model of `to_one_pass`: instances and their relations to one table.
 class to_one_instances {
 public:
-    /// `remembered`: the instances come from a memo, so what is attached to them may have been changed since.
+    /// `remembered`: the instances come from a memo, so what is attached to them may have changed since.
     /// `lent`: a dict {(id(row), name): (row, instance)} of the reverse one-to-one caches that lead to a chunk's own
     /// instances. Attaching adds to it, unless the instances are remembered.
     to_one_instances(opened_instances objects, py_vector<const to_one_relation*> relations, const py_memo& memo,

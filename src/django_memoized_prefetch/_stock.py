@@ -303,9 +303,17 @@ def why_not_foreign_key(field: Any) -> str | None:
     return why_not_own(type(field), (*_KEYS, *_CACHING), f"custom field {type(field).__name__}")
 
 
-def why_not_many_to_many(field: Any) -> str | None:
-    """Why the query of a many-to-many might reach its through table differently from Django's."""
-    return why_not_own(type(field), _PATHS, f"custom field {type(field).__name__}")
+def why_not_many_to_many(field: Any, *keys: Any) -> str | None:
+    """
+    Why the query of a many-to-many might reach its through table differently from Django's.
+
+    Args:
+        keys: The foreign keys of its through model.
+    """
+    reason = why_not_own(type(field), _PATHS, f"custom field {type(field).__name__}")
+    for key in keys:
+        reason = reason or why_not_own(type(key), _KEYS, f"custom field {type(key).__name__}")
+    return reason
 
 
 def why_not_generic_key(field: Any) -> str | None:

@@ -1,7 +1,7 @@
 /// collection_pass: attaches to every object the rows that refer to it (`author.books`). One fetch reads them.
 ///
-/// Nothing is remembered here: such rows belong to their object and live as long as it does. For the object model and
-/// the order of the calls see key_reading.hpp. A *row source* gives
+/// Nothing is remembered: such rows belong to their object and live as long as it does. For the object model and the
+/// order of the calls see key_reading.hpp. A *row source* has
 ///   fetch(const std::vector<Key>& asked, take)   calls take(Handle) per row, in the order in which rows are attached
 ///   key_of(const Handle&) -> std::optional<Key>  the key of the object that a row refers to
 /// `attach(i, rows, last)`: a range of non-null handles; `last`: no later object has the same key.
@@ -28,7 +28,7 @@ public:
     /// `deferred`: gets the numbers of objects whose key is not loaded. Null: such a key is an error.
     template <class Objects>
     void collect(Objects& objects, vector_of<std::size_t>* deferred = nullptr) {
-        collect(objects, detail::all_of(objects.size()), deferred);
+        collect(objects, detail::all_of{objects.size()}, deferred);
     }
     /// Collects the keys that were deferred, now that they are loaded.
     template <class Objects>

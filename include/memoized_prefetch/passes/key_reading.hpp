@@ -74,8 +74,22 @@ template <class Key, class Given>
     }
 }
 
-/// The numbers of all objects.
-[[nodiscard]] inline auto all_of(std::size_t count) noexcept { return std::views::iota(std::size_t{0}, count); }
+/// The numbers of `count` objects. std::views::iota does the same, but clang 14 refuses it with libstdc++.
+struct all_of {
+    struct iterator {
+        std::size_t number;
+        [[nodiscard]] std::size_t operator*() const noexcept { return number; }
+        iterator& operator++() noexcept {
+            ++number;
+            return *this;
+        }
+        [[nodiscard]] bool operator!=(const iterator& other) const noexcept { return number != other.number; }
+    };
+    std::size_t count;
+
+    [[nodiscard]] iterator begin() const noexcept { return {0}; }
+    [[nodiscard]] iterator end() const noexcept { return {count}; }
+};
 
 /// Reads the keys of some objects. Calls `take(object, relation, reading)`.
 /// `which`: the numbers of these objects.
@@ -130,15 +144,15 @@ std::uint64_t collect_keys(Objects& objects, const Numbers& which, Deferred* def
     std::uint64_t requests = 0;
     positions.resize(objects.size(), no_slot);
     keys.reserve(objects.size());
-    read_keys<Key, Allocator>(
-        objects, 1, which, deferred, [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
-            if (reading.state == key_state::present) {
-                positions[object] = keys.add(std::move(reading.key));
-                ++requests;
-            } else if (reading.state == key_state::null) {
-                positions[object] = null_slot;
-            }
-        });
+    read_keys<Key, Allocator>(objects, 1, which, deferred,
+                              [&](std::size_t object, std::size_t, key_reading<Key>& reading) {
+                                  if (reading.state == key_state::present) {
+                                      positions[object] = keys.add(std::move(reading.key));
+                                      ++requests;
+                                  } else if (reading.state == key_state::null) {
+                                      positions[object] = null_slot;
+                                  }
+                              });
     return requests;
 }
 

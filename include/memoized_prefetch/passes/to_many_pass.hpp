@@ -1,8 +1,8 @@
 /// to_many_pass: attaches to every object the rows that its links lead to, in the order and with the duplicates of the
 /// links.
 ///
-/// A *link source* gives `fetch(const std::vector<SourceKey>& asked, take)`, which calls take(SourceKey, TargetKey) per
-/// link, in order within a source. `attach(i, rows)` of the object model gets a range of non-null handles; targets
+/// A *link source* has `fetch(const std::vector<SourceKey>& asked, take)`, which calls take(SourceKey, TargetKey) for each
+/// link, in order within a source. `attach(i, rows)` of the object model gets a range of non-null handles: targets
 /// without a row are left out.
 #pragma once
 
@@ -55,7 +55,7 @@ public:
     /// `deferred`: gets the numbers of objects whose key is not loaded. Null: such a key is an error.
     template <class Objects>
     void collect(Objects& objects, vector_of<std::size_t>* deferred = nullptr) {
-        collect(objects, detail::all_of(objects.size()), deferred);
+        collect(objects, detail::all_of{objects.size()}, deferred);
     }
     /// Collects the keys that were deferred, now that they are loaded.
     template <class Objects>
@@ -68,8 +68,8 @@ public:
     void resolve(LinkSource& link_source, RowSource& row_source) {
         const vector_of<source_type>& asked = missing_links();
         if (!asked.empty()) {
-            link_source.fetch(
-                asked, [&](source_type from, target_type to) { take_link(std::move(from), std::move(to)); });
+            link_source.fetch(asked,
+                              [&](source_type from, target_type to) { take_link(std::move(from), std::move(to)); });
         }
         ask();
         m_rows.resolve(row_source);
@@ -207,7 +207,7 @@ private:
         }
     }
 
-    /// Asks for the rows. This comes after the query for links, since that may run code which changes the memo.
+    /// Asks for the rows. This comes after the query for links, which may run code that changes the memo.
     void ask() {
         sort_links();
         vector_of<slot_id> found(m_keys.size());
@@ -310,7 +310,7 @@ private:
     vector_of<slot_id> m_slots;                                              // by source: its entry
     vector_of<link_range> m_ranges;                                          // by source: within m_targets
     key_set<target_type, typename Memo::traits_type, allocator_type> m_keys; // of rows
-    vector_of<source_type> m_asked; // sources whose links are fetched
+    vector_of<source_type> m_asked;                                          // sources whose links are fetched
     vector_of<link> m_fetched;
     vector_of<slot_id> m_targets; // numbers in m_keys; once these were asked for, positions among the rows
     vector_of<slot_id> m_missed;  // sources

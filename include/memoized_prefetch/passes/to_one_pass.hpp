@@ -1,8 +1,8 @@
 /// to_one_pass: attaches to every object the row that its own key names.
 ///
-/// Several object models, each with several relations, may share a pass. They then share one fetch.
+/// Several object models, each with several relations, may share a pass, and so one fetch.
 /// `attach(i, std::span<const Handle* const> rows)` of the object model gets one pointer per relation: nullptr if the
-/// object is to be left alone, a pointer to a null handle if there is no row.
+/// object is skipped, a pointer to a null handle if there is no row.
 #pragma once
 
 #include <memoized_prefetch/passes/key_reading.hpp>
@@ -40,7 +40,7 @@ public:
         at.positions.resize(begin + objects.size() * width, no_slot);
         at.requests.resize(at.requests.size() + width);
         m_rows.reserve(at.positions.size());
-        ask(at.groups.size() - 1, objects, detail::all_of(objects.size()), deferred);
+        ask(at.groups.size() - 1, objects, detail::all_of{objects.size()}, deferred);
         return at.groups.size() - 1;
     }
     /// Collects the keys that were deferred, now that they are loaded.
@@ -70,8 +70,8 @@ public:
         order();
     }
 
-    /// A pointer per object and relation, in the order of `collect`: nullptr if the object is left alone, a pointer to
-    /// a null handle if there is no row. Valid while this lives.
+    /// A pointer per object and relation, in the order of `collect`: nullptr if the object is skipped, a pointer to a
+    /// null handle if there is no row. Valid while this lives.
     [[nodiscard]] std::span<const handle_type* const> rows() {
         static const handle_type none{};
         auto& at = m_rows.buffers();
@@ -132,7 +132,8 @@ private:
             requests[0] += width == 1 ? count : 0;
         };
         detail::read_keys<key_type, allocator_type>(
-            objects, width, which, deferred, [&](std::size_t object, std::size_t number, key_reading<key_type>& reading) {
+            objects, width, which, deferred,
+            [&](std::size_t object, std::size_t number, key_reading<key_type>& reading) {
                 slot_id& position = first[object * width + number];
                 if (reading.state == key_state::present) {
                     keys[waiting] = std::move(reading.key);

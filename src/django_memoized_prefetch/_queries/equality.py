@@ -33,7 +33,7 @@ def equals_as_python(field: Any, connection: Any) -> bool:
 
 def odd_keys(field: Any, keys: Sequence[Any]) -> list[Any]:
     """
-    The keys that are not of the type that rows from the database have, for example "1" for an integer.
+    The keys that are not as rows from the database have them, for example "1" for an integer.
 
     The database finds rows for them, but in Python they equal none of the rows' keys.
     """
@@ -49,7 +49,8 @@ _PLAIN: tuple[tuple[Any, type], ...] = ((IntegerField, int), (UUIDField, UUID), 
 
 def _is_plain(field: Any, key: Any) -> bool:
     try:
-        return type(field.to_python(key)) is type(key)
+        value = field.to_python(key)
+        return type(value) is type(key) and bool(value == key)
     except (ValidationError, ValueError, TypeError):
         return False
 

@@ -145,7 +145,7 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
         why_not_keys((model, source_field), (target, target_field))
         or why_not_key(source_key)
         or why_not_key(target_key)
-        or why_not_many_to_many(field)
+        or why_not_many_to_many(field, source_key, target_key)
     )
     if reason is None and isinstance(value_field(source_field), (DateTimeField, DurationField, JSONField)):
         return f"{model.__name__}.{source_field.name}: Django compares its values in the form that the database returns"
@@ -186,7 +186,12 @@ def _also_by_odd_keys(
         given[field.get_db_prep_value(key, connection)].append(key)
     for batch in links:
         yield batch
-        yield [(key, to) for source, to in batch for key in given.get(field.get_db_prep_value(source, connection), ())]
+        yield [
+            (key, to)
+            for source, to in batch
+            for key in given.get(field.get_db_prep_value(source, connection), ())
+            if key != source
+        ]
 
 
 def fetch_links(
