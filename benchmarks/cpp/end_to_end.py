@@ -99,7 +99,7 @@ def add(results: Results, database: str, workload: str, contender: str, output: 
     measured = results.setdefault((database, workload), {})
     measured.setdefault(contender, Measured()).runs.append(run)
     if len(set().union(*(one.checksums for one in measured.values()))) != 1:
-        sys.exit(f"{database}, {workload}: the job of {contender} had another result than those before it")
+        sys.exit(f"{database}, {workload}: the job of {contender} had a different result from those before it")
 
 
 def plan(arguments: argparse.Namespace, database: str) -> Iterator[tuple[str, str]]:

@@ -88,7 +88,7 @@ def refuse(baselines: list[Any], ours: dict[str, str]) -> NoReturn:
     lines += [f"  {name}: {value}" for name, value in ours.items()]
     for one in baselines:
         theirs = one["made with"]
-        lines += ["There is one that differs in:"]
+        lines += ["There is a baseline that differs in:"]
         lines += [f"  {name}: {theirs.get(name)}" for name, value in ours.items() if theirs.get(name) != value]
     lines += ["Use those versions, or count the last good commit here: make bench-check UPDATE=1"]
     sys.exit("\n".join(lines))

@@ -7,6 +7,7 @@
 namespace memoized_prefetch::binding {
 
 void py_chunk::close() noexcept {
+    m_closed = true;
     m_opened.reset();
     m_passes.close();
 }
@@ -16,6 +17,7 @@ void py_chunk::begin() {
         PyErr_SetString(PyExc_RuntimeError, "another pass of this chunk has not ended");
         throw_python_error();
     }
+    m_closed = false;
     m_passes.reserve_more(1);
     m_running = true;
 }
@@ -29,6 +31,9 @@ void py_chunk::end(std::unique_ptr<open_pass> pass, bool committed) noexcept {
         m_passes.add(std::move(pass));
     } else {
         m_passes.add_failed(std::move(pass));
+    }
+    if (m_closed) {
+        m_passes.close();
     }
 }
 

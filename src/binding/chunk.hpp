@@ -18,7 +18,8 @@ public:
 
     /// One pass runs at a time. While it runs there is room for it among those that have ended.
     void begin();
-    /// The end of a pass that was committed, or that failed. Collections pin nothing: null.
+    /// The end of a pass that was committed, or that failed. Collections pin nothing: null. Once the chunk is closed,
+    /// nothing stays pinned.
     void end(std::unique_ptr<open_pass> pass, bool committed) noexcept;
 
     /// The instances. If the relation before had the same ones, they are those that it has opened.
@@ -31,6 +32,7 @@ private:
     open_passes m_passes;
     std::optional<opened_instances> m_opened;
     bool m_running = false;
+    bool m_closed = false;
 };
 
 void bind_chunk(nb::module_& module);

@@ -17,7 +17,10 @@ nb::class_<Pass> bind_pass(nb::module_& module, const char* name, const char* do
         .def(
             "__enter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __enter__(self) -> Self"))
         .def(
-            "__exit__", [](Pass& self, nb::args) { self.end(); }, nb::sig("def __exit__(self, *error: object) -> None"))
+            // Three arguments, and not any number: that takes no memory, so it cannot fail.
+            "__exit__", [](Pass& self, nb::handle, nb::handle, nb::handle) { self.end(); }, nb::arg().none(),
+            nb::arg().none(), nb::arg().none(),
+            nb::sig("def __exit__(self, error_class: object, error: object, traceback: object, /) -> None"))
         .def("collect", &Pass::collect, nb::sig("def collect(self) -> list[Any]"),
              "Reads the keys of the instances. Returns those whose key has to be loaded.")
         .def("collect_loaded", &Pass::collect_loaded, "Reads these instances' keys, once they are loaded.")

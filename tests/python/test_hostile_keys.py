@@ -12,13 +12,7 @@ import pytest
 from django.db import models
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
-from django_memoized_prefetch._engine import (
-    Chunk,
-    Counters,
-    ForeignKeySpec,
-    Links,
-    Memo,
-)
+from django_memoized_prefetch._engine import Chunk, Counters, ForeignKeySpec, Links, Memo
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
 from tests.python.graph import assert_same_as_django

@@ -136,7 +136,7 @@ class Memory:
         counters: Counters,
     ) -> None:
         """Reads the rows of `prefetch_all`, for these lookup paths and the current state of the connection."""
-        source, queryset = config_rows(config), config.get_queryset()
+        source, queryset = config_rows(config, not config.is_many_to_many), config.get_queryset()
         if why_not_stock(queryset) is not None:
             return  # Django will read these rows
         context = self.context(queryset.db, scope)

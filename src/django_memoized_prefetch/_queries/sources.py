@@ -147,14 +147,20 @@ def content_type_rows(model: type[Model], content_type: Any) -> RowSource:
     return replace(base_rows(model), make=make)
 
 
-def config_rows(config: MemoizedPrefetchConfig) -> RowSource:
+def config_rows(config: MemoizedPrefetchConfig, is_to_one: bool) -> RowSource:
+    """
+    The rows that a config asks for.
+
+    Args:
+        is_to_one: They are those that a key leads to. A relation to many has no rows that the base manager alone shows.
+    """
     """The rows that a config describes."""
     plain = config.queryset is None and not config.overrides_queryset
     identity: tuple[Any, ...]
     varies = False
     if plain:
         manager = getattr(config.model, "objects", config.model._default_manager)
-        if plain_manager(manager) and plain_manager(config.model._base_manager):
+        if plain_manager(manager) and (is_to_one or plain_manager(config.model._base_manager)):
             return base_rows(config.model)
         identity, varies = ("objects", config.model), not has_stock_querysets(manager)
     elif config.overrides_queryset:

@@ -125,22 +125,6 @@ class Step(ABC):
         """
         return None
 
-    def refuses_strays(self, alias: str) -> bool:
-        """
-        Whether Django may find no object for a row that the database returned, and raise.
-
-        That can happen only if the database compares keys differently from Python.
-        """
-        field = self.compared_field
-        return field is not None and not equals_as_python(field, connections[alias])
-
-    def check_strays(self, level: Level, rows: Sequence[Any], row_key: str, keys: Sequence[Any]) -> None:
-        """Raises KeyError, as Django does, for a row that leads back to none of the objects."""
-        if self.refuses_strays(level.alias) or (
-            self.compared_field is not None and odd_keys(self.compared_field, keys)
-        ):
-            check_asked_for(self.relation, rows, row_key, keys, level.objects)
-
     def alias(self, instance: Model) -> str:
         """The database that rows for this instance are read from, as Django chooses it."""
         alias: str
@@ -267,11 +251,28 @@ class Step(ABC):
         return value is None and row.__dict__.get(self.relation.key_name) is not None
 
 
+def refuses_strays(step: Step, alias: str) -> bool:
+    """
+    Whether Django may find no object for a row that the database returned, and raise.
+
+    That can happen only if the database compares keys differently from Python.
+    """
+    field = step.compared_field
+    return field is not None and not equals_as_python(field, connections[alias])
+
+
+def check_strays(level: Level, rows: Sequence[Any], row_key: str, keys: Sequence[Any]) -> None:
+    """Raises KeyError, as Django does, for a row that leads back to none of the objects."""
+    step, field = level.step, level.step.compared_field
+    if field is not None and (refuses_strays(step, level.alias) or odd_keys(field, keys)):
+        check_asked_for(step.relation, rows, row_key, keys, level.objects)
+
+
 def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
     """Sets the step's source of rows. Returns why Django has to attach it, like `set_up`."""
     lookup, config = step.lookup, step.lookup.config
     if config is not None and not (config.queryset is None and step.is_collection):
-        source = config_rows(config)
+        source = config_rows(config, step.is_to_one)
     elif lookup.querysets is None:
         source = default()
     else:

@@ -15,6 +15,7 @@ from .._queries.counting import QueryCount
 from .._queries.keys import batches, by_relation, with_keys
 from .._relation import Relation
 from .._stock import why_not_collection
+from .base import check_strays, refuses_strays
 from .collection import Collection, reverse_relation
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class ReverseMany(Collection):
         with count.on(level.alias):
             rows = fetch_referring(level, keys)
         # If a row already has the object that it refers to, Django does not look it up.
-        loose = [row for row in rows if not relation.field.is_cached(row)] if self.refuses_strays(level.alias) else rows
-        self.check_strays(level, loose, relation.join_name, keys)
+        loose = (
+            [row for row in rows if not relation.field.is_cached(row)] if refuses_strays(self, level.alias) else rows
+        )
+        check_strays(level, loose, relation.join_name, keys)
         if SETS_PARENTS:
             set_parents(relation, rows, level.objects)
         return rows

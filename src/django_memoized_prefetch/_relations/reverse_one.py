@@ -13,7 +13,7 @@ from .._queries.counting import QueryCount
 from .._queries.sources import base_rows
 from .._relation import Relation
 from .._stock import why_not_attached_by_descriptor
-from .base import Step, check_no_links, find_source
+from .base import Step, check_no_links, check_strays, find_source
 from .collection import Collection, reverse_relation
 from .place import FIELDS_CACHE, Place
 from .reverse_many import fetch_referring
@@ -66,7 +66,7 @@ class ReverseOne(Collection):
     def _fetch(self, level: Level, keys: list[Any], count: QueryCount) -> Sequence[Any]:
         with count.on(level.alias):
             rows = fetch_referring(level, keys, ordered=False)
-        self.check_strays(level, rows, self.relation.join_name, keys)
+        check_strays(level, rows, self.relation.join_name, keys)
         return rows
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:

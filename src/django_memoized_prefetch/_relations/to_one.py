@@ -9,7 +9,7 @@ from .._engine import follow_to_one
 from .._queries.counting import QueryCount
 from .._queries.deferred import load_deferred
 from .._queries.rows import fetch_rows
-from .base import Given, Step
+from .base import Given, Step, check_strays
 from .place import FIELDS_CACHE, Place
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ToOneStep(Step):
         key_name = level.table.key_name
         with count.on(level.alias):
             rows = fetch_rows(level.source, key_name, keys, level.objects[0])
-        self.check_strays(level, rows, key_name, keys)
+        check_strays(level, rows, key_name, keys)
         return rows
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:

@@ -13,7 +13,7 @@ from .._lookups import Lookup
 from .._memory.context import Context
 from .._planning.planner import asks_manager, identity_of
 from .._queries.counting import QueryCount
-from .._relations.base import Step
+from .._relations.base import Step, refuses_strays
 from .._relations.by_django import ByDjango
 from .._relations.key_only import KeyOnly
 from .._relations.passed_through import PassedThrough
@@ -165,7 +165,7 @@ class ChunkRun:
         is_level = step.lookup.path.count(LOOKUP_SEP) == theirs.lookup.path.count(LOOKUP_SEP)
         if self._lookups.tree.in_order and not (is_level and step.relation is not theirs.relation):
             return False
-        return not step.refuses_strays(first.alias) and not theirs.refuses_strays(other.alias)
+        return not refuses_strays(step, first.alias) and not refuses_strays(theirs, other.alias)
 
     def _attach(self, group: list[Level]) -> None:
         level = group[0]

@@ -11,13 +11,7 @@ import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch
 from django_memoized_prefetch._engine import Chunk, Memo
-from django_memoized_prefetch._relations import (
-    generic_relation,
-    many_to_many,
-    reverse_many,
-    reverse_one,
-    to_one,
-)
+from django_memoized_prefetch._relations import generic_relation, many_to_many, reverse_many, reverse_one, to_one
 from django_memoized_prefetch._running import chunk as chunk_run
 from tests.python.references import References
 from tests.python.workshop.models import Repair

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from django_memoized_prefetch._hydrating.iterable import with_native_rows
+from django_memoized_prefetch import memoized
 from tests.python.archive.rows import fill_archive
-from tests.python.graph import assert_identical
+from tests.python.graph import Comparison, assert_identical
 from tests.python.queries import built_by_django, captured_queries
 
 
@@ -41,13 +41,13 @@ ALL, SOME = "as many as of the stock queryset", "those of other querysets, which
 
 def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) -> Any:
     """
-    Compares what `use` makes of a queryset through `with_native_rows` with what it makes of the stock one.
+    Compares what `use` makes of a queryset through memoized() with what it makes of the stock one.
 
     Args:
         by_django: How many rows Django has to build even so.
     """
     theirs, their_sql, their_rows = outcome(lambda: use(stock))
-    ours, our_sql, our_rows = outcome(lambda: use(with_native_rows))
+    ours, our_sql, our_rows = outcome(lambda: use(memoized))
     assert_identical(ours, theirs)
     assert our_sql == their_sql
     if by_django == SOME:
@@ -55,3 +55,11 @@ def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) 
     else:
         assert our_rows == (their_rows if by_django == ALL else by_django)
     return theirs
+
+
+def check_attached(use: Callable[[Callable[[Any], Any]], Any]) -> None:
+    """The same for querysets with lookups, whose related rows are attached by other statements."""
+    theirs, _, their_rows = outcome(lambda: use(stock))
+    ours, _, our_rows = outcome(lambda: use(memoized))
+    Comparison().graphs(ours, theirs)
+    assert our_rows < their_rows

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from django.db.models import F
-from django.db.models.query import ModelIterable
 from django.test import override_settings
 
-from django_memoized_prefetch._hydrating.iterable import NativeModelIterable, with_native_rows
+from django_memoized_prefetch import memoized
 from tests.python.archive import models as archive
 from tests.python.archive.models import Box, Room, Sheet, WithUndecidedKey
 from tests.python.archive.rows import KEY, fill_archive, insert
@@ -28,7 +27,7 @@ def test_asynchronous_ways() -> None:
         async def read(queryset: Any, source: Any = source) -> Any:
             return [box async for box in source(queryset)]
 
-        ours = run_async(read(with_native_rows(Box.objects.select_related("room"))))
+        ours = run_async(read(memoized(Box.objects.select_related("room"))))
         theirs = run_async(read(Box.objects.select_related("room")))
         assert_identical(ours, theirs)
         assert len(ours) == 8
@@ -54,7 +53,7 @@ def test_a_router_is_asked_once(model: Any) -> None:
     fill_archive("other")
     routers = [RandomReplica(), RandomReplica()]
     results = []
-    for router, built in zip(routers, (stock, with_native_rows)):
+    for router, built in zip(routers, (stock, memoized)):
         with override_settings(DATABASE_ROUTERS=[router]):
             results.append([list(built(model.objects.order_by("pk"))) for _ in range(2)])
     for ours, theirs in zip(*results):
@@ -88,11 +87,12 @@ def test_rows_before_one_that_fails_are_given(broken: int, composite: bool) -> N
 def test_insertions_of_undecided_keys_are_as_django_has_them() -> None:
     insert("default", archive.UndecidedTarget, ["key"], ["a"])
     insert("default", WithUndecidedKey, ["id", "name", "target_id"], [KEY, "name", "a"])
-    [row] = with_native_rows(WithUndecidedKey.objects.all())
+    [row] = memoized(WithUndecidedKey.objects.all())
     assert "fields_cache" not in vars(row._state)
 
 
 def test_an_iterable_that_is_no_models_iterable_is_kept() -> None:
-    values = Box.objects.values("pk")
-    assert with_native_rows(values)._iterable_class is not ModelIterable
-    assert not issubclass(values._iterable_class, NativeModelIterable)
+    Box.objects.create(pk=KEY, name="box")
+    for values in (Box.objects.values("pk"), Box.objects.values_list("pk", "name")):
+        assert_identical(list(memoized(values)), list(values))
+        assert memoized(values)._iterable_class is values._iterable_class

@@ -12,7 +12,7 @@ from django.db import connection, connections, models, transaction
 from django.db.models import Count, F, FilteredRelation, Q, Value
 from django.db.models.sql.compiler import SQLCompiler
 
-from django_memoized_prefetch._hydrating.iterable import NativeModelIterable
+from django_memoized_prefetch import memoized
 from tests.python.archive import models as archive
 from tests.python.archive.models import (
     Box,
@@ -34,7 +34,7 @@ from tests.python.archive.models import (
 from tests.python.archive.rows import KEY
 from tests.python.catalogue.models import Ledger, Notice
 from tests.python.conftest import rows_of_a_module
-from tests.python.hydrating.building import ALL, SOME, check, fill_archives
+from tests.python.hydrating.building import ALL, SOME, check, check_attached, fill_archives
 from tests.python.queries import captured_queries
 
 Make = Callable[[], Any]
@@ -146,7 +146,11 @@ if django.VERSION >= (5, 1):
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("case", QUERYSETS)
 def test_rows_consist_of_the_same(case: str) -> None:
-    by_django = SOME if "related manager" in case or case == "prefetched" else 0
+    if case == "prefetched":
+        check_attached(lambda built: list(built(QUERYSETS[case]())))
+        check_attached(lambda built: list(built(QUERYSETS[case]()).iterator(chunk_size=3)))
+        return
+    by_django = SOME if "related manager" in case else 0
     with transaction.atomic():
         check(lambda built: list(built(QUERYSETS[case]())), by_django)
         check(lambda built: list(built(QUERYSETS[case]()).iterator(chunk_size=3)), by_django)
@@ -185,7 +189,10 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_ask(way: str) -> None:
-    by_django = {"prefetch": SOME, "reading what is deferred": 8, "reading relations": SOME, "as a subquery": ALL}
+    if way == "prefetch":
+        check_attached(lambda built: WAYS[way](built(Box.objects.all())))
+        return
+    by_django = {"reading what is deferred": 8, "reading relations": SOME, "as a subquery": ALL}
     check(lambda built: WAYS[way](built(Box.objects.all())), by_django.get(way, 0))
 
 
@@ -250,7 +257,7 @@ def test_wrappers_of_statements_run() -> None:
 
 @pytest.mark.usefixtures("filled")
 def test_results_are_lazy_and_close_their_cursor() -> None:
-    iterator = iter(NativeModelIterable(Box.objects.all(), chunked_fetch=True, chunk_size=2))
+    iterator = memoized(Box.objects.all()).iterator(chunk_size=2)
     with captured_queries() as queries:
         box = next(iterator)
     assert len(queries) == 1

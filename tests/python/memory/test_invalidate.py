@@ -11,15 +11,7 @@ from django.db.models import Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
-from tests.python.catalogue.models import (
-    Item,
-    ListedItem,
-    Loan,
-    Map,
-    Member,
-    Person,
-    VisitingMember,
-)
+from tests.python.catalogue.models import Item, ListedItem, Loan, Map, Member, Person, VisitingMember
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.graph import assert_alike, assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, rename, unchanged

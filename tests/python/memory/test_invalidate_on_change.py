@@ -14,12 +14,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Author, Book, Publisher, Review
-from tests.python.catalogue.models import (
-    Copy,
-    Label,
-    Labelling,
-    Volume,
-)
+from tests.python.catalogue.models import Copy, Label, Labelling, Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.graph import assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, every_moment, unchanged
@@ -37,11 +32,7 @@ from tests.python.workshop.models import (
     Supplier,
     Warranty,
 )
-from tests.python.workshop.rows import (
-    fill_workshop,
-    key,
-    repairs,
-)
+from tests.python.workshop.rows import fill_workshop, key, repairs
 
 
 @pytest.fixture

@@ -43,11 +43,7 @@ from tests.python.workshop.models import (
     Ticket,
     Warranty,
 )
-from tests.python.workshop.rows import (
-    fill_workshop,
-    key,
-    repairs,
-)
+from tests.python.workshop.rows import fill_workshop, key, repairs
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.db.models.fields.related_descriptors import ForwardManyToOneDescriptor
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
-from django_memoized_prefetch._relations import find
 from tests.python.conftest import rows_of_a_module
 from tests.python.customised.models import Backward, Item, ShoutingManager
 from tests.python.customised.rows import fill_items
@@ -138,11 +137,9 @@ def test_a_patch_of_the_fields_of_keys_is_called(items: list[Item], name: str, m
 
     objects = list(Item.objects.all())
     monkeypatch.setattr(models.BigAutoField, name, counted, raising=False)
-    find._relation_of.cache_clear()  # what a class has is found out at its first use
     prefetch = MemoizedPrefetch("home")
     prefetch.process_chunk(objects)
     monkeypatch.undo()
-    find._relation_of.cache_clear()
     assert calls
     assert prefetch.stats().relations["home"].path == "django"
     assert f"BigAutoField.{name} is patched by tests" in (prefetch.stats().relations["home"].reason or "")
