@@ -2,6 +2,9 @@
 
 #include "passes.hpp"
 
+#include <nanobind/stl/unique_ptr.h>
+
+#include <memory>
 #include <utility>
 
 namespace memoized_prefetch::binding {
@@ -53,7 +56,7 @@ void bind_chunk(nb::module_& module) {
         .def(
             "to_one",
             [](nb::object self, nb::object memo, nb::list levels, nb::dict lent) {
-                return new py_to_one_pass(std::move(self), std::move(memo), levels, lent);
+                return std::make_unique<py_to_one_pass>(std::move(self), std::move(memo), levels, lent);
             },
             nb::arg("memo"), nb::arg("levels"), nb::arg("lent"),
             nb::sig("def to_one(self, memo: Memo, levels: list[tuple[Sequence[Any], list[Any], bool]], "
@@ -64,8 +67,8 @@ void bind_chunk(nb::module_& module) {
             "to_many",
             [](nb::object self, nb::object links, nb::object memo, nb::handle objects, nb::object relation,
                bool remembered) {
-                return new py_to_many_pass(std::move(self), std::move(links), std::move(memo), objects,
-                                           std::move(relation), remembered);
+                return std::make_unique<py_to_many_pass>(std::move(self), std::move(links), std::move(memo), objects,
+                                                         std::move(relation), remembered);
             },
             nb::arg("links"), nb::arg("memo"), nb::arg("objects"), nb::arg("relation"), nb::arg("remembered"),
             nb::sig("def to_many(self, links: Links, memo: Memo, objects: Sequence[Any], relation: ManyToManySpec, "
@@ -74,7 +77,7 @@ void bind_chunk(nb::module_& module) {
         .def(
             "collection",
             [](nb::object self, nb::handle objects, nb::object relation, bool remembered) {
-                return new py_collection_pass(std::move(self), objects, std::move(relation), remembered);
+                return std::make_unique<py_collection_pass>(std::move(self), objects, std::move(relation), remembered);
             },
             nb::arg("objects"), nb::arg("relation"), nb::arg("remembered"),
             nb::sig("def collection(self, objects: Sequence[Any], relation: ReverseManySpec | ReverseOneSpec, "

@@ -141,11 +141,6 @@ class Step(ABC):
     def place(self) -> Place:
         """Where Django attaches the relation if there is no `to_attr`."""
 
-    def to_attr_spec(self, instance: Model) -> tuple[str, int] | None:
-        """A `to_attr` for the engine: its name, and where Django looks whether it was attached before."""
-        to_attr = self.lookup.to_attr
-        return None if to_attr is None else (to_attr, self.asked_at(instance).container)
-
     def asked_at(self, instance: Model) -> Place:
         """Where Django looks to see if the relation was attached before."""
         name, to_attr = self.relation.name, self.lookup.to_attr
@@ -305,6 +300,12 @@ def check_target(step: Step) -> None:
     if not issubclass(model, relation.to._meta.concrete_model):
         msg = f"{step.lookup.where}: {relation.label} leads to {relation.to.__name__}, not {model.__name__}."
         raise ValueError(msg)
+
+
+def to_attr_spec(step: Step, instance: Model) -> tuple[str, int] | None:
+    """A `to_attr` for the engine: its name, and where Django looks whether it was attached before."""
+    to_attr = step.lookup.to_attr
+    return None if to_attr is None else (to_attr, step.asked_at(instance).container)
 
 
 def check_no_links(step: Step) -> None:

@@ -13,7 +13,7 @@ from .._queries.eligibility import why_not_referring, why_not_remembered
 from .._queries.sources import related_rows
 from .._relation import Relation, cache_name_of, pk_fields
 from .._stock import why_not_foreign_key, why_not_keys
-from .base import Given, check_no_links, find_source, selected_by
+from .base import Given, check_no_links, find_source, selected_by, to_attr_spec
 from .by_django import ByDjango
 from .to_many import ToManyStep, load_keys
 
@@ -49,7 +49,7 @@ class Collection(ToManyStep):
         return ReverseManySpec(
             self.key_spec,
             self.filling_spec(instance),
-            self.to_attr_spec(instance),
+            to_attr_spec(self, instance),
             self.attach_unsaved,
             counts.row_counts,
             self.rows_spec(translated),

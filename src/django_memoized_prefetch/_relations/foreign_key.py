@@ -14,7 +14,7 @@ from .._queries.equality import equals_as_python
 from .._queries.sources import base_rows
 from .._relation import Relation, cache_name_of
 from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
-from .base import check_no_links, find_source
+from .base import check_no_links, find_source, to_attr_spec
 from .by_django import ByDjango
 from .to_one import ToOneStep
 
@@ -61,7 +61,7 @@ class ForeignKey(ToOneStep):
         return ForeignKeySpec(
             relation.key_name,
             relation.cache_name,
-            self.to_attr_spec(instance),
+            to_attr_spec(self, instance),
             counts.row_counts,
             relation.reverse_name,
             equals_as_python(relation.target_field, connections[alias]),

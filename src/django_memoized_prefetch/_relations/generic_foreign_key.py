@@ -27,7 +27,7 @@ from .._stock import (
     why_not_key,
     why_not_stock,
 )
-from .base import Step
+from .base import Step, to_attr_spec
 from .by_django import ByDjango
 from .place import FIELDS_CACHE, Place
 from .to_one import ToOneStep
@@ -153,7 +153,7 @@ class GenericTarget(ToOneStep):
     def spec(
         self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
     ) -> GenericKeySpec:
-        relation, to_attr = self.relation, self.to_attr_spec(instance)
+        relation, to_attr = self.relation, to_attr_spec(self, instance)
         return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, counts.row_counts, translated or {})
 
 

@@ -33,7 +33,7 @@ from .._stock import (
     why_not_many_to_many,
     why_overridden_once,
 )
-from .base import find_source
+from .base import find_source, to_attr_spec
 from .by_django import ByDjango
 from .to_many import ToManyStep, load_keys
 
@@ -119,7 +119,7 @@ class ManyToMany(ToManyStep):
         return ManyToManySpec(
             self.key_spec,
             self.filling_spec(instance),
-            self.to_attr_spec(instance),
+            to_attr_spec(self, instance),
             self.attach_unsaved,
             counts.row_counts,
             counts.link_counts,

@@ -13,7 +13,7 @@ from .._queries.counting import QueryCount
 from .._queries.sources import base_rows
 from .._relation import Relation
 from .._stock import why_not_attached_by_descriptor
-from .base import Step, check_no_links, check_strays, find_source
+from .base import Step, check_no_links, check_strays, find_source, to_attr_spec
 from .collection import Collection, reverse_relation
 from .place import FIELDS_CACHE, Place
 from .reverse_many import fetch_referring
@@ -57,7 +57,7 @@ class ReverseOne(Collection):
         return ReverseOneSpec(
             self.key_spec,
             self.relation.cache_name,
-            self.to_attr_spec(instance),
+            to_attr_spec(self, instance),
             self.attach_unsaved,
             counts.row_counts,
             self.rows_spec(),

@@ -55,6 +55,10 @@ class WatchedPass:
     def __getattr__(self, name: str) -> Any:
         return self._wrap(getattr(self._rows, name))
 
+    def admit_links(self, batches: Any) -> None:
+        batches = list(batches)  # by Python code, which is not what is tested
+        self._wrap(self._rows.admit_links)(batches)
+
     def attach(self) -> None:
         self._wrap(self._rows.attach)()
         self._relations.done += 1
