@@ -21,7 +21,8 @@ class Situation:
         around: Makes the context in which everything runs.
         raises: Whether Django refuses this, and so must we.
         relates: Whether the rows have related rows. False if a package hides all of them.
-        more: Queries per chunk that we may run beyond Django's, for many-to-manys that `lookups` do not show.
+        more: Queries per chunk that we may run beyond Django's: for many-to-manys that `lookups` do not show, and for
+            the row more that a page builds, if building a row of this class runs a query.
         warm: Whether to observe a second run, which finds what the first one left in the package's caches.
     """
 
