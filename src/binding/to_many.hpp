@@ -12,26 +12,26 @@ namespace memoized_prefetch::binding {
 
 /// A relation to many rows, through links or by a key that the rows hold; or to the one row that holds the key.
 struct to_many_relation {
-    column key;
-    own_attribute to_attr;
-    column join;               // of the rows: what refers to `key`; without a name the rows are reached through links
-    object_ref translated;     // a dict from the join column's value to the key, or null
-    object_ref parent_name;    // in the rows' `fields_cache`: the instance that they refer to; or null
-    object_ref row_pk;         // None in a row means that it was deleted
-    bool single = false;       // one row, in `fields_cache`
-    object_ref attribute;      // as Django asks whether it was fetched before
-    object_ref cache_name;     // in `_prefetched_objects_cache`
-    object_ref queryset_class; // made cheaply filled, or null: then `fill` makes the queryset
-    object_ref fill;           // callable(instance, rows) -> queryset
-    object_ref unsaved;        // callable(instance): raises Django's error for an instance without a key
+    column key{};
+    own_attribute to_attr{};
+    column join{};               // of the rows: what refers to `key`; without a name the rows are reached through links
+    object_ref translated{};     // a dict from the join column's value to the key, or null
+    object_ref parent_name{};    // in the rows' `fields_cache`: the instance that they refer to; or null
+    object_ref row_pk{};         // None in a row means that it was deleted
+    bool single = false;         // one row, in `fields_cache`
+    object_ref attribute{};      // as Django asks whether it was fetched before
+    object_ref cache_name{};     // in `_prefetched_objects_cache`
+    object_ref queryset_class{}; // made cheaply filled, or null: then `fill` makes the queryset
+    object_ref fill{};           // callable(instance, rows) -> queryset
+    object_ref unsaved{};        // callable(instance): raises Django's error for an instance without a key
     counters* count = nullptr;
-    object_ref own_count;
+    object_ref own_count{};
 };
 
 /// A many-to-many, reached through links.
 struct many_to_many_spec : to_many_relation {
     counters* link_count = nullptr;
-    object_ref own_link_count;
+    object_ref own_link_count{};
 };
 /// Rows that refer to the object: by a foreign key, or a generic one.
 struct reverse_many_spec : to_many_relation {};

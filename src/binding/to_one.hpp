@@ -10,15 +10,15 @@ namespace memoized_prefetch::binding {
 
 /// A relation to one row: a foreign key, a one-to-one, a generic foreign key, or a column that holds a key.
 struct to_one_relation {
-    column key;
-    object_ref attach_name;  // in `fields_cache`, or the attribute to set when `key_only`
-    object_ref reverse_name; // one-to-one: in the row's `fields_cache`; otherwise null
+    column key{};
+    object_ref attach_name{};  // in `fields_cache`, or the attribute to set when `key_only`
+    object_ref reverse_name{}; // one-to-one: in the row's `fields_cache`; otherwise null
     bool key_only = false;
-    own_attribute to_attr;
-    object_ref translated; // generic: a dict from the column's value to the row's key; others stand for no row
-    bool exact = true;     // keys that the database finds equal are equal in Python too
+    own_attribute to_attr{};
+    object_ref translated{}; // generic: a dict from the column's value to the row's key; others stand for no row
+    bool exact = true;       // keys that the database finds equal are equal in Python too
     counters* count = nullptr;
-    object_ref own_count;
+    object_ref own_count{};
 };
 
 struct foreign_key_spec : to_one_relation {}; // or a one-to-one
