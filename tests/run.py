@@ -87,6 +87,7 @@ def run_cpp(group: Group, arguments: list[str], url: str) -> None:
     report = REPORTS / "cpp.xml"
     report.unlink(missing_ok=True)
     configure = ["cmake", "-S", ".", "-B", str(build), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug"]
+    configure += ["-DCMAKE_CXX_FLAGS_DEBUG="]  # without -g, which takes a fifth of the time; the preset `debug` has it
     configure += ["-DMEMOIZED_PREFETCH_TESTS=ON", "-DMEMOIZED_PREFETCH_PYTHON=OFF"]
     configure += ["-DMEMOIZED_PREFETCH_WERROR=" + ("ON" if os.environ.get("CI") else "OFF")]
     log = build / "configure.log"

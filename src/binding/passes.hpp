@@ -87,6 +87,10 @@ class py_to_one_pass final : public py_pass {
 public:
     /// `levels`: [(instances, [spec, ...], remembered), ...], all leading to the memo's table.
     py_to_one_pass(nb::object chunk, nb::object memo, nb::list levels, nb::dict lent);
+    py_to_one_pass(const py_to_one_pass&) = delete;
+    py_to_one_pass& operator=(const py_to_one_pass&) = delete;
+    py_to_one_pass(py_to_one_pass&&) = delete;
+    py_to_one_pass& operator=(py_to_one_pass&&) = delete;
     ~py_to_one_pass();
 
     nb::object collect();
@@ -116,6 +120,10 @@ class py_to_many_pass final : public py_pass {
 public:
     py_to_many_pass(nb::object chunk, nb::object links, nb::object memo, nb::handle objects, nb::object relation,
                     bool remembered);
+    py_to_many_pass(const py_to_many_pass&) = delete;
+    py_to_many_pass& operator=(const py_to_many_pass&) = delete;
+    py_to_many_pass(py_to_many_pass&&) = delete;
+    py_to_many_pass& operator=(py_to_many_pass&&) = delete;
     ~py_to_many_pass();
 
     nb::object collect();
@@ -140,6 +148,10 @@ private:
 class py_collection_pass final : public py_pass {
 public:
     py_collection_pass(nb::object chunk, nb::handle objects, nb::object relation, bool remembered);
+    py_collection_pass(const py_collection_pass&) = delete;
+    py_collection_pass& operator=(const py_collection_pass&) = delete;
+    py_collection_pass(py_collection_pass&&) = delete;
+    py_collection_pass& operator=(py_collection_pass&&) = delete;
     ~py_collection_pass() { end(); }
 
     nb::object collect();

@@ -140,6 +140,7 @@ PyType_Slot* collected() {
 #define UNSAVED "unsaved: Callable[[Any], object]"
 
 void bind_to_one(nb::module_& module) {
+    // NOLINTNEXTLINE(bugprone-unused-raii): it registers the class
     nb::class_<to_one_relation>(module, "ToOneSpec", "A relation of one model class to one row.");
     nb::class_<foreign_key_spec, to_one_relation>(module, "ForeignKeySpec", "A foreign key or a one-to-one.")
         .def("__init__", &init_foreign_key, nb::arg("key_name"), nb::arg("cache_name"), nb::arg("to_attr").none(),
@@ -158,6 +159,7 @@ void bind_to_one(nb::module_& module) {
 }
 
 void bind_to_many(nb::module_& module) {
+    // NOLINTNEXTLINE(bugprone-unused-raii): the same
     nb::class_<to_many_relation>(module, "ToManySpec", nb::type_slots(collected<to_many_relation>()),
                                  "A relation of one model class to rows that its own key leads to.");
     nb::class_<many_to_many_spec, to_many_relation>(module, "ManyToManySpec",

@@ -273,7 +273,7 @@ def why_not_key(field: Any) -> str | None:
 
 def _is_stored_otherwise(field: Any) -> bool:
     """Whether the field says that its column is another one than that of the Django field that it derives from."""
-    base = next(cls for cls in type(field).__mro__ if is_own_class(cls))
+    base: Any = next(cls for cls in type(field).__mro__ if is_own_class(cls))
     return base is not type(field) and bool(field.get_internal_type() != base.get_internal_type(field))
 
 

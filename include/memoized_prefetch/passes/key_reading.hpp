@@ -87,7 +87,7 @@ struct all_of {
     };
     std::size_t count;
 
-    [[nodiscard]] iterator begin() const noexcept { return {0}; }
+    [[nodiscard]] static iterator begin() noexcept { return {0}; }
     [[nodiscard]] iterator end() const noexcept { return {count}; }
 };
 

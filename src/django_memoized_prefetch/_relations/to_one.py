@@ -35,6 +35,7 @@ class ToOneStep(Step):
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         first = next((level for level in levels if not level.step.is_absent), levels[0])
+        step: Any = first.step
         # Relations of the same objects are read and attached together, object by object.
         by_objects: dict[int, tuple[Sequence[Any], list[Any], bool]] = {}
         for level in levels:
@@ -45,7 +46,7 @@ class ToOneStep(Step):
                 _load_keys(levels, instances, count)
                 rows.collect_loaded()
             if keys := rows.missing():
-                rows.admit(first.step.fetch(first, keys, count))
+                rows.admit(step.fetch(first, keys, count))
             rows.attach()
 
     def fetch(self, level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
