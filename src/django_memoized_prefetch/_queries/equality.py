@@ -9,7 +9,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.db.models import CharField, IntegerField, TextField, UUIDField
 
-from .._engine import group_by_value
+from .._engine import are_of_class, group_by_value
 from .._relation import Relation, value_field
 from .._stock import why_overridden_once
 from .keys import column_type_of, is_integer_type
@@ -31,7 +31,7 @@ def equals_as_python(field: Any, connection: Any) -> bool:
     return exact and why_overridden_once(type(field), ("from_db_value", "to_python")) is None
 
 
-def odd_keys(field: Any, keys: Sequence[Any]) -> list[Any]:
+def odd_keys(field: Any, keys: list[Any]) -> list[Any]:
     """
     The keys that are not as rows from the database have them, for example "1" for an integer.
 
@@ -40,7 +40,7 @@ def odd_keys(field: Any, keys: Sequence[Any]) -> list[Any]:
     field = value_field(field)
     plain = next((cls for kind, cls in _PLAIN if isinstance(field, kind)), None)
     if plain is not None:
-        return [] if set(map(type, keys)) <= {plain} else [key for key in keys if type(key) is not plain]
+        return [] if are_of_class(keys, plain) else [key for key in keys if type(key) is not plain]
     return [key for key in keys if not _is_plain(field, key)]
 
 

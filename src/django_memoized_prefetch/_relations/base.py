@@ -256,7 +256,7 @@ def refuses_strays(step: Step, alias: str) -> bool:
     return field is not None and not equals_as_python(field, connections[alias])
 
 
-def check_strays(level: Level, rows: Sequence[Any], row_key: str, keys: Sequence[Any]) -> None:
+def check_strays(level: Level, rows: Sequence[Any], row_key: str, keys: list[Any]) -> None:
     """Raises KeyError, as Django does, for a row that leads back to none of the objects."""
     step, field = level.step, level.step.compared_field
     if field is not None and (refuses_strays(step, level.alias) or odd_keys(field, keys)):
