@@ -84,8 +84,8 @@ std::size_t mark_prefetched(nb::handle objects) {
 
 /// Whether each object is exactly of this class. Runs no Python code. In Python it takes some 100 instructions an object.
 bool are_of_class(nb::list objects, nb::handle cls) {
-    for (nb::handle one : objects) {
-        if (reinterpret_cast<PyObject*>(Py_TYPE(one.ptr())) != cls.ptr()) {
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(objects.ptr()); ++at) {
+        if (reinterpret_cast<PyObject*>(Py_TYPE(PyList_GET_ITEM(objects.ptr(), at))) != cls.ptr()) {
             return false;
         }
     }
