@@ -82,7 +82,8 @@ std::size_t mark_prefetched(nb::handle objects) {
     return instances.size();
 }
 
-/// Whether each object is exactly of this class. Runs no Python code. In Python it takes some 100 instructions an object.
+/// Whether each object is exactly of this class. Runs no Python code. Written in Python, it took 250
+/// instructions for each object of a many-to-many.
 bool are_of_class(nb::list objects, nb::handle cls) {
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(objects.ptr()); ++at) {
         if (reinterpret_cast<PyObject*>(Py_TYPE(PyList_GET_ITEM(objects.ptr(), at))) != cls.ptr()) {

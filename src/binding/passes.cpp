@@ -2,11 +2,12 @@
 
 namespace memoized_prefetch::binding {
 
-void py_pass::expect(step before) const {
+void py_pass::expect(step before) {
     if (m_step != before) {
         PyErr_SetString(PyExc_RuntimeError, "the steps of a pass are collect, missing, admit if any are, and attach");
         throw_python_error();
     }
+    m_step = step::running;
 }
 
 namespace {

@@ -61,14 +61,15 @@ public:
     py_pass& operator=(py_pass&&) = delete;
 
 protected:
-    enum class step : std::uint8_t { begun, collected, links_missing, linked, rows_missing, resolved, ended };
+    enum class step : std::uint8_t { begun, collected, links_missing, linked, rows_missing, resolved, running, ended };
 
     explicit py_pass(nb::object chunk) : m_chunk(std::move(chunk)) { of_chunk().begin(); }
     ~py_pass() { end_with(nullptr, false); }
 
     [[nodiscard]] py_chunk& of_chunk() const { return *nb::inst_ptr<py_chunk>(m_chunk); }
-    /// Raises RuntimeError unless the step before was this one.
-    void expect(step before) const;
+    /// Begins a step. Raises RuntimeError unless the step before was this one and has succeeded: a step that has failed
+    /// half-way, or that runs, must not be taken again.
+    void expect(step before);
     /// Ends the pass, unless it has ended.
     void end_with(std::unique_ptr<open_pass> pass, bool committed) noexcept {
         if (m_step != step::ended) {

@@ -56,6 +56,7 @@ nb::object py_to_many_pass::collect() {
 void py_to_many_pass::collect_loaded() {
     expect(step::collected);
     m_pass->pass.collect_loaded(*m_objects, m_deferred);
+    m_step = step::collected;
 }
 
 nb::object py_to_many_pass::missing_links() {
@@ -144,6 +145,7 @@ nb::object py_collection_pass::collect() {
 void py_collection_pass::collect_loaded() {
     expect(step::collected);
     m_pass->collect_loaded(*m_objects, m_deferred);
+    m_step = step::collected;
 }
 
 nb::object py_collection_pass::missing() {

@@ -64,6 +64,7 @@ void py_to_one_pass::collect_loaded() {
         m_levels[number].instances.close();
         m_pass->pass.collect_loaded(number, m_levels[number].instances, m_levels[number].deferred);
     }
+    m_step = step::collected;
 }
 
 nb::object py_to_one_pass::missing() {

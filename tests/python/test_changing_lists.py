@@ -26,38 +26,9 @@ from django_memoized_prefetch._engine import (
 )
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop
+from tests.python.engine_rows import Holder, Key, Row, State
 from tests.python.graph import assert_same_as_django
 from tests.python.test_key_columns import on_both
-
-
-class Row:
-    def __init__(self, pk: Any) -> None:
-        self.id = pk
-
-
-class State:
-    def __init__(self) -> None:
-        self.fields_cache: dict[str, Any] = {}
-
-
-class Key:
-    """All have one hash; comparing them is counted, and may run code."""
-
-    hook: Any = None
-    comparisons = 0
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __hash__(self) -> int:
-        return 5
-
-    def __eq__(self, other: object) -> bool:
-        Key.comparisons += 1
-        if Key.hook is not None:
-            Key.hook()
-        return isinstance(other, Key) and self.number == other.number
-
 
 CHANGES: dict[str, Any] = {
     "cleared": lambda rows: rows.clear(),
@@ -80,35 +51,6 @@ class Once:
         self.left -= 1
         if self.left == 0:
             self.change(self.rows)
-
-
-class Holder:
-    """An object with a key, whose attributes may run code."""
-
-    hook: Any = None
-
-    def __init__(self, key: Any) -> None:
-        self._state, self.key = State(), key
-
-    @property
-    def watched(self) -> Any:
-        if Holder.hook is not None:
-            Holder.hook()
-        try:
-            return self.__dict__["_watched"]
-        except KeyError as error:
-            raise AttributeError(str(error)) from None
-
-    @watched.setter
-    def watched(self, value: Any) -> None:
-        if Holder.hook is not None:
-            Holder.hook()
-        self.__dict__["_watched"] = value
-
-    @property
-    def read(self) -> Any:
-        Holder.hook()
-        return self.key
 
 
 @pytest.fixture(autouse=True)

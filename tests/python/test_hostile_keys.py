@@ -15,41 +15,13 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, m
 from django_memoized_prefetch._engine import Chunk, Counters, ForeignKeySpec, Links, Memo
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
+from tests.python.engine_rows import Holder, Key, Row
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import captured_queries
 from tests.python.test_key_columns import labels_and_items, on_both
 
 # hash(UUID) is that of its int, which is the int modulo this.
 MODULUS = 2**61 - 1
-
-
-class Row:
-    def __init__(self, pk: Any) -> None:
-        self.id = pk
-
-
-class State:
-    def __init__(self) -> None:
-        self.fields_cache: dict[str, Any] = {}
-
-
-class Key:
-    """All have one hash; comparing them is counted, and may run code."""
-
-    hook: Any = None
-    comparisons = 0
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __hash__(self) -> int:
-        return 5
-
-    def __eq__(self, other: object) -> bool:
-        Key.comparisons += 1
-        if Key.hook is not None:
-            Key.hook()
-        return isinstance(other, Key) and self.number == other.number
 
 
 def chunk_of(memo: Memo, keys: list[Any], fetch: Any = lambda keys: [Row(key) for key in keys]) -> list[Any]:
@@ -308,35 +280,6 @@ def test_bounds_of_the_engine(table: Any) -> None:
     assert (made.rows if hasattr(made, "rows") else made.items)(2**64) == []
 
 
-class Holder:
-    """An object with a key, whose attributes may run code."""
-
-    hook: Any = None
-
-    def __init__(self, key: Any) -> None:
-        self._state, self.key = State(), key
-
-    @property
-    def watched(self) -> Any:
-        if Holder.hook is not None:
-            Holder.hook()
-        try:
-            return self.__dict__["_watched"]
-        except KeyError as error:
-            raise AttributeError(str(error)) from None
-
-    @watched.setter
-    def watched(self, value: Any) -> None:
-        if Holder.hook is not None:
-            Holder.hook()
-        self.__dict__["_watched"] = value
-
-    @property
-    def read(self) -> Any:
-        Holder.hook()
-        return self.key
-
-
 @pytest.fixture(autouse=True)
 def _no_hooks() -> Iterator[None]:
     yield
@@ -362,6 +305,22 @@ def test_steps_of_a_pass_come_in_their_order() -> None:
         rows.attach()
     chunk.close()
     assert chunk_of(memo, [Key(1)])[0].id == Key(1)
+
+
+def test_a_step_that_failed_cannot_be_taken_again() -> None:
+    relation = ForeignKeySpec("key", "row", None, Counters(), None, True)
+    memo, chunk = Memo(None, "id"), Chunk()
+    memo.load([Row(Key(1))])
+    with chunk.to_one(memo, [([Holder(Key(2))], [relation], False)], {}) as rows:
+        Key.hook = lambda: 1 / 0
+        with pytest.raises(ZeroDivisionError):
+            rows.collect()
+        Key.hook = None
+        for step in (rows.collect, rows.missing, rows.attach):
+            with pytest.raises(RuntimeError, match="the steps of a pass"):
+                step()
+    chunk.close()
+    assert [key.number for key, _ in memo.rows()] == [1]
 
 
 def test_a_pass_that_is_dropped_has_failed() -> None:

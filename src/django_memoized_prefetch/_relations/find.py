@@ -37,8 +37,8 @@ def relation_of(model: type[Model], name: str) -> Relation | None:
     """
     The relation `name` of `model`; None if the class has no such attribute.
 
-    It is found out anew each time, which takes some 100 us: a class of Django or of the project may have been patched,
-    or a lookup registered, since the last time.
+    It is found out anew each time, which takes 0.1 to 0.2 ms: since the last time a class of Django or of the project
+    may have been patched, or a lookup registered.
     """
     found = _find(model, name)
     if found is None:

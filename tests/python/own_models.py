@@ -1,0 +1,52 @@
+"""Models that a test makes for itself, and what reads them with Django and with this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import prefetch_related_objects
+
+from django_memoized_prefetch import MemoizedPrefetch
+
+# Tables are made outside of a transaction: SQLite makes none in one.
+own_tables = pytest.mark.django_db(transaction=True, databases=["default", "other"])
+
+
+@contextmanager
+def tables(*made: Any) -> Iterator[None]:
+    with connection.schema_editor() as editor:
+        for model in made:
+            editor.create_model(model)
+    try:
+        yield
+    finally:
+        with connection.schema_editor() as editor:
+            for model in reversed(made):
+                editor.delete_model(model)
+
+
+def outcome(attach: Callable[..., Any], make: Callable[[], list[Any]], lookups: Any, read: Callable[[Any], Any]) -> Any:
+    """What one reads, or the class of the error."""
+    try:
+        objects = make()
+        attach(objects, *lookups)
+        return [read(one) for one in objects]
+    except Exception as error:
+        return type(error)
+
+
+def check(make: Callable[[], list[Any]], lookup: Any, read: Callable[[Any], Any]) -> Any:
+    """The answer of Django, which is ours too: for the first chunk, and when it is remembered."""
+    djangos = outcome(prefetch_related_objects, make, [lookup], read)
+    prefetch = MemoizedPrefetch(lookup)
+    for _ in range(2):
+        assert outcome(lambda objects, _: prefetch.process_chunk(objects), make, [lookup], read) == djangos
+    return djangos
+
+
+def pks(name: str) -> Callable[[Any], Any]:
+    return lambda one: sorted(row.pk for row in getattr(one, name).all())
