@@ -4,14 +4,19 @@
 
 #include <Python.h>
 
+#include <utility>
+
 namespace memoized_prefetch::binding {
 
 class collector_pause {
 public:
 #if PY_VERSION_HEX >= 0x030A0000
     explicit collector_pause(bool wanted = true) noexcept : m_resume(wanted && PyGC_Disable() == 1) {}
-    ~collector_pause() {
-        if (m_resume) {
+    ~collector_pause() { end(); }
+
+    /// Ends the pause early.
+    void end() noexcept {
+        if (std::exchange(m_resume, false)) {
             PyGC_Enable();
         }
     }
@@ -34,7 +39,13 @@ public:
         PyErr_Clear(); // without a pause, the loop is only slower
     }
     ~collector_pause() {
-        if (m_resume) {
+        end();
+        Py_XDECREF(m_enable);
+    }
+
+    /// Ends the pause early.
+    void end() noexcept {
+        if (std::exchange(m_resume, false)) {
             PyObject* type = nullptr;
             PyObject* value = nullptr;
             PyObject* traceback = nullptr;
@@ -42,7 +53,6 @@ public:
             Py_XDECREF(PyObject_CallNoArgs(m_enable));
             PyErr_Restore(type, value, traceback);
         }
-        Py_XDECREF(m_enable);
     }
 #endif
     collector_pause(const collector_pause&) = delete;

@@ -1,43 +1,30 @@
 #include "hydrator.hpp"
 
-#include "collector_pause.hpp"
 #include "row_relation.hpp"
 
+#include <utility>
 #include <vector>
 
 namespace memoized_prefetch::binding {
 
 namespace {
 
-struct converter {
-    Py_ssize_t position = 0;
-    object_ref expression;
-    std::vector<object_ref> functions;
-};
-
 /// Builds the instances of one result.
 class hydrator {
 public:
-    hydrator(nb::handle plan, nb::handle state_class, nb::handle db, nb::handle fetch_mode, bool track_peers,
+    using row = row_values::row;
+
+    hydrator(const nb::tuple& plan, nb::handle state_class, nb::handle db, nb::handle fetch_mode, bool track_peers,
              nb::handle converters, nb::handle connection, nb::handle annotations, nb::handle finish)
-        : m_model(nb::object(plan[0]), nb::object(plan[1])), m_context{object_ref::borrow(state_class.ptr()),
-                                                                       object_ref::borrow(db.ptr()),
-                                                                       fetch_mode.is_none()
-                                                                           ? object_ref()
-                                                                           : object_ref::borrow(fetch_mode.ptr()),
-                                                                       track_peers},
-          m_connection(object_ref::borrow(connection.ptr())),
+        : m_model(nb::cast<nb::tuple>(plan[0])), m_context{object_ref::borrow(state_class.ptr()),
+                                                           object_ref::borrow(db.ptr()),
+                                                           fetch_mode.is_none() ? object_ref()
+                                                                                : object_ref::borrow(fetch_mode.ptr()),
+                                                           track_peers},
+          m_values(converters, connection),
           m_finish(finish.is_none() ? object_ref() : object_ref::borrow(finish.ptr())) {
-        for (nb::handle below : nb::object(plan[2])) {
+        for (nb::handle below : nb::object(plan[1])) {
             m_relations.emplace_back(below);
-        }
-        for (nb::handle one : converters) {
-            converter& added = m_converters.emplace_back();
-            added.position = nb::cast<Py_ssize_t>(one[0]);
-            added.expression = object_ref::borrow(nb::object(one[2]).ptr());
-            for (nb::handle function : nb::object(one[1])) {
-                added.functions.push_back(object_ref::borrow(function.ptr()));
-            }
         }
         for (nb::handle annotation : annotations) {
             m_annotations.push_back(
@@ -48,84 +35,115 @@ public:
     /// Appends the rows' instances to `into`. If a row fails, the instances before it are there.
     void build(nb::handle rows, nb::list into) {
         const object_ref iterator = checked(PyObject_GetIter(rows.ptr()));
-        const collector_pause pause(!runs_python() && PyList_CheckExact(rows.ptr()));
-        while (const object_ref row = object_ref::steal(PyIter_Next(iterator.get()))) {
-            const object_ref instance = build_one(row.get());
-            checked(PyList_Append(into.ptr(), instance.get()));
+        collector_pause pause(!runs_python() && PyList_CheckExact(rows.ptr()));
+        row values(m_values);
+        while (const object_ref given = object_ref::steal(PyIter_Next(iterator.get()))) {
+            values.read(given.get(), pause);
+            checked(PyList_Append(into.ptr(), build_one(values).get()));
         }
         if (PyErr_Occurred() != nullptr) {
             throw_python_error();
         }
     }
 
+    /// Whether the code of a model runs for each row. It may see what happened to the row before.
+    [[nodiscard]] bool calls_models() const noexcept {
+        bool any = m_model.runs_python();
+        for (const row_relation& relation : m_relations) {
+            any = any || relation.calls_model();
+        }
+        return any;
+    }
+
+    [[nodiscard]] const row_values& values() const noexcept { return m_values; }
+
+    object_ref build_one(row& values) {
+        object_ref instance = m_model.build(values, m_context);
+        row_relation::track_peers(instance.get(), m_context, m_peers);
+        for (row_relation& relation : m_relations) {
+            relation.populate(values, instance.get(), m_context);
+        }
+        for (const row_field& annotation : m_annotations) {
+            checked(PyObject_SetAttr(instance.get(), annotation.name.get(), values[annotation.position]));
+        }
+        if (m_finish) {
+            checked(PyObject_CallOneArg(m_finish.get(), instance.get()));
+        }
+        return instance;
+    }
+
 private:
     [[nodiscard]] bool runs_python() const noexcept {
-        bool any = m_finish || !m_converters.empty() || !m_annotations.empty();
+        bool any = calls_models() || m_finish || !m_annotations.empty() || !m_values.is_known();
         for (const row_relation& relation : m_relations) {
             any = any || relation.runs_python();
         }
         return any;
     }
 
-    object_ref build_one(PyObject* given) {
-        object_ref row = object_ref::borrow(given);
-        if (!m_converters.empty() || !(PyTuple_Check(given) || PyList_Check(given))) {
-            row = checked(PySequence_List(given)); // a list, as Django's converters make it
-            convert(row.get());
-        }
-        object_ref instance = m_model.build(row.get(), m_context);
-        row_relation::track_peers(instance.get(), m_context, m_peers);
-        for (row_relation& relation : m_relations) {
-            relation.populate(row.get(), instance.get(), m_context);
-        }
-        for (const row_field& annotation : m_annotations) {
-            checked(PyObject_SetAttr(instance.get(), annotation.name.get(), value_at(row.get(), annotation.position)));
-        }
-        if (m_finish) {
-            checked(PyObject_CallFunctionObjArgs(m_finish.get(), instance.get(), row.get(), nullptr));
-        }
-        return instance;
-    }
-
-    void convert(PyObject* row) const {
-        for (const converter& one : m_converters) {
-            object_ref value = object_ref::borrow(value_at(row, one.position));
-            for (const object_ref& function : one.functions) {
-                value = checked(PyObject_CallFunctionObjArgs(function.get(), value.get(), one.expression.get(),
-                                                             m_connection.get(), nullptr));
-            }
-            checked(PyList_SetItem(row, one.position, value.release()));
-        }
-    }
-
-    row_model m_model;
+    any_model m_model;
     result_context m_context;
-    object_ref m_connection;
+    row_values m_values;
     object_ref m_finish;
     std::vector<row_relation> m_relations;
-    std::vector<converter> m_converters;
     std::vector<row_field> m_annotations;
     object_ref m_peers;
+};
+
+/// Builds one instance whenever it is asked for the next, as Django does.
+class instance_iterator {
+public:
+    instance_iterator(hydrator& of, nb::handle rows)
+        : m_hydrator(&of), m_rows(checked(PyObject_GetIter(rows.ptr()))), m_values(of.values()) {}
+
+    nb::object next() {
+        const object_ref given = object_ref::steal(PyIter_Next(m_rows.get()));
+        if (!given) {
+            if (PyErr_Occurred() != nullptr) {
+                throw_python_error();
+            }
+            throw nb::stop_iteration();
+        }
+        collector_pause none(false);
+        m_values.read(given.get(), none);
+        return nb::steal(m_hydrator->build_one(m_values).release());
+    }
+
+private:
+    hydrator* m_hydrator; // kept alive by the binding
+    object_ref m_rows;
+    row_values::row m_values;
 };
 
 } // namespace
 
 void bind_hydrator(nb::module_& module) {
     const auto intern = [](const char* name) { return checked(PyUnicode_InternFromString(name)).release(); };
-    in_state = {intern("adding"), intern("fetch_mode"), intern("peers"), intern("__sizeof__")};
+    in_state = {intern("adding"), intern("fetch_mode"), intern("peers"), intern("__sizeof__"),
+                checked(PyTuple_Pack(2, intern("sender"), intern("instance"))).release()};
+    nb::class_<instance_iterator>(module, "InstanceIterator", "Builds one instance after another.")
+        .def(
+            "__iter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __iter__(self) -> Self"))
+        .def("__next__", &instance_iterator::next, nb::sig("def __next__(self) -> Any"));
     nb::class_<hydrator>(module, "Hydrator", "Builds the model instances of one database result.")
-        .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle, bool, nb::handle, nb::handle, nb::handle,
+        .def(nb::init<nb::tuple, nb::handle, nb::handle, nb::handle, bool, nb::handle, nb::handle, nb::handle,
                       nb::handle>(),
              nb::arg("plan"), nb::arg("state_class"), nb::arg("db"), nb::arg("fetch_mode").none(),
              nb::arg("track_peers"), nb::arg("converters"), nb::arg("connection"), nb::arg("annotations"),
              nb::arg("finish").none(),
              nb::sig("def __init__(self, plan: tuple[Any, ...], state_class: type, db: str, fetch_mode: Any, "
-                     "track_peers: bool, converters: Iterable[tuple[int, Iterable[Callable[..., Any]], Any]], "
-                     "connection: Any, annotations: Iterable[tuple[str, int]], "
-                     "finish: Callable[[Any, Any], None] | None) -> None"))
+                     "track_peers: bool, converters: Iterable[tuple[int, Any, Iterable[tuple[Callable[..., Any], "
+                     "tuple[Any, ...] | None]]]], connection: Any, annotations: Iterable[tuple[str, int]], "
+                     "finish: Callable[[Any], None] | None) -> None"))
+        .def_prop_ro("calls_models", &hydrator::calls_models,
+                     "Whether the code of a model, or a receiver of its signals, runs for each row.")
         .def("build", &hydrator::build, nb::arg("rows"), nb::arg("into"),
              nb::sig("def build(self, rows: Iterable[Any], into: list[Any]) -> None"),
-             "Appends the rows' instances; if a row fails, the instances before it are there.");
+             "Appends the rows' instances; if a row fails, the instances before it are there.")
+        .def(
+            "each", [](hydrator& self, nb::handle rows) { return instance_iterator(self, rows); }, nb::arg("rows"),
+            nb::keep_alive<0, 1>(), nb::sig("def each(self, rows: Iterable[Any]) -> InstanceIterator"),
+            "Builds an instance whenever the next is asked for.");
 }
 
 } // namespace memoized_prefetch::binding

@@ -1,5 +1,6 @@
 #include "chunk.hpp"
 #include "class_signature.hpp"
+#include "conversions.hpp"
 #include "follow.hpp"
 #include "hydrator.hpp"
 #include "marks.hpp"
@@ -18,6 +19,7 @@ NB_MODULE(engine_of_nanobind, module) {
     nanobind::set_leak_warnings(false);
     binding::intern_names();
     binding::find_uuid_class();
+    binding::prepare_conversions();
     binding::bind_tables(module);
     binding::bind_relations(module);
     binding::bind_chunk(module);

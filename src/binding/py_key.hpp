@@ -29,6 +29,9 @@ struct uuid_class {
 extern uuid_class uuids;
 void find_uuid_class();
 
+/// Where instances of a class have one of its `__slots__`, in bytes; 0 if the attribute is none.
+[[nodiscard]] Py_ssize_t offset_of_slot(PyObject* cls, const char* name);
+
 struct py_key {
     object_ref object;
     /// The hash, shifted left by one bit. The lowest bit says whether the key is an exact int that is its own hash. Two

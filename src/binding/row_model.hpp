@@ -1,8 +1,10 @@
-/// row_model: builds the instances of one model class from the rows of a database result.
+/// row_model: stores the rows of a database result in new instances of one model class.
 #pragma once
 
 #include "instances.hpp"
+#include "row_values.hpp"
 
+#include <array>
 #include <vector>
 
 namespace memoized_prefetch::binding {
@@ -13,6 +15,7 @@ struct state_names {
     PyObject* fetch_mode;
     PyObject* peers;
     PyObject* size_of;
+    PyObject* announcement; // ("sender", "instance"), the names of the arguments of `post_init.send()`
 };
 inline state_names in_state{};
 
@@ -32,20 +35,17 @@ struct row_field {
     bool foreign_key;
 };
 
-inline PyObject* value_at(PyObject* row, Py_ssize_t position) {
-    const Py_ssize_t size = PyTuple_Check(row) ? PyTuple_GET_SIZE(row) : PyList_GET_SIZE(row);
-    if (position >= size) {
-        PyErr_Format(PyExc_IndexError, "a row has %zd columns, more than %zd were expected", size, position);
-        throw_python_error();
-    }
-    return PyTuple_Check(row) ? PyTuple_GET_ITEM(row, position) : PyList_GET_ITEM(row, position);
-}
-
-/// The instances of one model class in a result.
+/// The instances of a model class whose own code does nothing when one is built.
 class row_model {
 public:
-    row_model(nb::handle type, nb::handle fields) : m_type(object_ref::borrow(type.ptr())) {
-        for (nb::handle field : fields) {
+    using row = row_values::row;
+
+    /// `plan`: (class, ((position, attribute, whether a foreign key), ...), `post_init.send` or None)
+    explicit row_model(nb::handle plan) : m_type(object_ref::borrow(nb::object(plan[0]).ptr())) {
+        if (const nb::object announce(plan[2]); !announce.is_none()) {
+            m_announce = object_ref::borrow(announce.ptr());
+        }
+        for (nb::handle field : nb::object(plan[1])) {
             object_ref name = object_ref::borrow(nb::object(field[1]).ptr());
             PyObject* interned_name = name.release();
             PyUnicode_InternInPlace(&interned_name);
@@ -55,10 +55,18 @@ public:
         }
     }
 
-    [[nodiscard]] object_ref build(PyObject* row, const result_context& context) {
+    [[nodiscard]] bool runs_python() const noexcept { return static_cast<bool>(m_announce); }
+
+    [[nodiscard]] object_ref build(const row& values, const result_context& context) {
         object_ref state = checked(new_object(context.state_class.get()));
-        object_ref instance = copies_dict() ? with_copied_dict(row, state.get()) : with_attributes(row, state.get());
-        finish_state(row, state.get(), context);
+        object_ref instance =
+            copies_dict() ? with_copied_dict(values, state.get()) : with_attributes(values, state.get());
+        cache_fields(values, state.get());
+        if (m_announce) {
+            announce(instance.get());
+            state = checked(PyObject_GetAttr(instance.get(), interned.state)); // a receiver may have replaced it
+        }
+        finish_state(state.get(), context);
         return instance;
     }
 
@@ -81,33 +89,33 @@ private:
 #endif
     }
 
-    object_ref with_attributes(PyObject* row, PyObject* state) const {
+    object_ref with_attributes(const row& values, PyObject* state) const {
         object_ref instance = checked(new_object(m_type.get()));
         checked(PyObject_GenericSetAttr(instance.get(), interned.state, state));
         if (m_any_foreign_key) {
             const object_ref dict = checked(PyObject_GenericGetDict(instance.get(), nullptr));
-            set_items(dict.get(), row);
+            set_items(dict.get(), values);
         } else {
             for (const row_field& field : m_fields) {
-                checked(PyObject_GenericSetAttr(instance.get(), field.name.get(), value_at(row, field.position)));
+                checked(PyObject_GenericSetAttr(instance.get(), field.name.get(), values[field.position]));
             }
         }
         return instance;
     }
 
-    void set_items(PyObject* dict, PyObject* row) const {
+    void set_items(PyObject* dict, const row& values) const {
         for (const row_field& field : m_fields) {
-            checked(PyDict_SetItem(dict, field.name.get(), value_at(row, field.position)));
+            checked(PyDict_SetItem(dict, field.name.get(), values[field.position]));
         }
     }
 
-    object_ref with_copied_dict(PyObject* row, PyObject* state) {
+    object_ref with_copied_dict(const row& values, PyObject* state) {
         if (!m_template) {
             m_template = new_template();
         }
         const object_ref dict = checked(PyDict_Copy(m_template.get()));
         checked(PyDict_SetItem(dict.get(), interned.state, state));
-        set_items(dict.get(), row);
+        set_items(dict.get(), values);
         auto* type = reinterpret_cast<PyTypeObject*>(m_type.get());
         // tp_alloc, because on Python 3.11 and 3.12 it omits the space for attributes, which the dict replaces.
         object_ref instance = checked(type->tp_alloc(type, 0));
@@ -144,25 +152,38 @@ private:
         return bytes;
     }
 
-    /// Completes `_state` as Model.__init__ and from_db do, in that order.
-    void finish_state(PyObject* row, PyObject* state, const result_context& context) const {
+    /// Setting a foreign key makes `fields_cache`, if the key is not None.
+    void cache_fields(const row& values, PyObject* state) const {
         for (const row_field& field : m_fields) {
-            if (field.foreign_key && differs_from_none(value_at(row, field.position))) {
+            if (field.foreign_key && differs_from_none(values[field.position])) {
                 const object_ref cache = checked(PyDict_New());
                 checked(PyObject_GenericSetAttr(state, interned.fields_cache, cache.get()));
                 break;
             }
         }
-        checked(PyObject_GenericSetAttr(state, in_state.adding, Py_False));
-        checked(PyObject_GenericSetAttr(state, interned.db, context.db.get()));
+    }
+
+    /// As Model.__init__ does at its end. `from_db()` completes `_state` only after it.
+    void announce(PyObject* instance) const {
+        const std::array<PyObject*, 2> arguments{m_type.get(), instance};
+        checked(PyObject_Vectorcall(m_announce.get(), arguments.data(), 0, in_state.announcement));
+    }
+
+    void finish_state(PyObject* state, const result_context& context) const {
+        set_state(state, in_state.adding, Py_False);
+        set_state(state, interned.db, context.db.get());
         if (context.fetch_mode) {
-            checked(PyObject_GenericSetAttr(state, in_state.fetch_mode, context.fetch_mode.get()));
+            set_state(state, in_state.fetch_mode, context.fetch_mode.get());
         }
+    }
+
+    void set_state(PyObject* state, PyObject* name, PyObject* value) const {
+        checked(m_announce ? PyObject_SetAttr(state, name, value) : PyObject_GenericSetAttr(state, name, value));
     }
 
     /// `None != value`, as the descriptor of a foreign key evaluates it. A user's own class may answer anything.
     [[nodiscard]] static bool differs_from_none(PyObject* value) {
-        if (PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HEAPTYPE) == 0) {
+        if (PyType_HasFeature(Py_TYPE(value), Py_TPFLAGS_HEAPTYPE) == 0 || Py_TYPE(value) == uuids.type) {
             return value != Py_None;
         }
         const object_ref own = object_ref::borrow(value); // its comparison may remove it from the row
@@ -174,6 +195,7 @@ private:
 
     object_ref m_type;
     std::vector<row_field> m_fields;
+    object_ref m_announce; // null if nobody listens
     object_ref m_template;
     bool m_any_foreign_key = false;
 };

@@ -1,7 +1,7 @@
 /// row_relation: the related instance that select_related reads from the same row.
 #pragma once
 
-#include "row_model.hpp"
+#include "called_model.hpp"
 
 #include <optional>
 #include <vector>
@@ -38,35 +38,43 @@ private:
 /// A related instance of the row, or none.
 class row_relation {
 public:
-    /// `plan`: (class, fields, position of the primary key, local setter, remote setter, plans below), or Django's own
+    /// `plan`: (plan of the model, position of the primary key, local setter, remote setter, plans below), or Django's own
     /// callable populate(row, instance).
     explicit row_relation(nb::handle plan) {
         if (PyTuple_Check(plan.ptr()) == 0) {
             m_populate = object_ref::borrow(plan.ptr());
             return;
         }
-        m_model.emplace(nb::object(plan[0]), nb::object(plan[1]));
-        m_pk_position = nb::cast<Py_ssize_t>(plan[2]);
-        m_local = setter(nb::object(plan[3]));
-        m_remote = setter(nb::object(plan[4]));
-        for (nb::handle below : nb::object(plan[5])) {
+        m_model.emplace(nb::cast<nb::tuple>(plan[0]));
+        m_pk_position = nb::cast<Py_ssize_t>(plan[1]);
+        m_local = setter(nb::object(plan[2]));
+        m_remote = setter(nb::object(plan[3]));
+        for (nb::handle below : nb::object(plan[4])) {
             m_below.emplace_back(below);
         }
     }
 
+    /// Whether the code of a model may run: that of its own, or of receivers of its signals.
+    [[nodiscard]] bool calls_model() const noexcept {
+        bool any = m_populate || m_model->runs_python();
+        for (const row_relation& relation : m_below) {
+            any = any || relation.calls_model();
+        }
+        return any;
+    }
     [[nodiscard]] bool runs_python() const noexcept {
-        bool any = m_populate || m_local.runs_python() || m_remote.runs_python();
+        bool any = calls_model() || m_local.runs_python() || m_remote.runs_python();
         for (const row_relation& relation : m_below) {
             any = any || relation.runs_python();
         }
         return any;
     }
-    void populate(PyObject* row, PyObject* from, const result_context& context) {
+    void populate(row_values::row& row, PyObject* from, const result_context& context) {
         if (m_populate) {
-            checked(PyObject_CallFunctionObjArgs(m_populate.get(), row, from, nullptr));
+            checked(PyObject_CallFunctionObjArgs(m_populate.get(), row.as_object().get(), from, nullptr));
             return;
         }
-        if (value_at(row, m_pk_position) == Py_None) {
+        if (row[m_pk_position] == Py_None) {
             m_local(from, Py_None);
             return;
         }
@@ -94,7 +102,7 @@ public:
 
 private:
     object_ref m_populate;
-    std::optional<row_model> m_model;
+    std::optional<any_model> m_model;
     Py_ssize_t m_pk_position = 0;
     setter m_local;
     setter m_remote;

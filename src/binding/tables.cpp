@@ -21,12 +21,17 @@ void intern_names() {
 void find_uuid_class() {
     const object_ref module = checked(PyImport_ImportModule("uuid"));
     object_ref type = checked(PyObject_GetAttrString(module.get(), "UUID"));
-    const object_ref slot = checked(PyObject_GetAttrString(type.get(), "int"));
-    if (Py_TYPE(slot.get()) != &PyMemberDescr_Type || PyType_Check(type.get()) == 0) {
-        return;
+    uuids.offset = PyType_Check(type.get()) == 0 ? 0 : offset_of_slot(type.get(), "int");
+    if (uuids.offset != 0) {
+        uuids.type = reinterpret_cast<PyTypeObject*>(type.release());
     }
-    uuids.offset = reinterpret_cast<PyMemberDescrObject*>(slot.get())->d_member->offset;
-    uuids.type = reinterpret_cast<PyTypeObject*>(type.release());
+}
+
+Py_ssize_t offset_of_slot(PyObject* cls, const char* name) {
+    const object_ref slot = checked(PyObject_GetAttrString(cls, name));
+    return Py_TYPE(slot.get()) != &PyMemberDescr_Type
+               ? 0
+               : reinterpret_cast<PyMemberDescrObject*>(slot.get())->d_member->offset;
 }
 
 py_memo::py_memo(std::size_t bound, object_ref key_name, bool key_in_dict, object_ref pk)

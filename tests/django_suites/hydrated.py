@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Model
 from django.db.models.query import ModelIterable, RelatedPopulator
 
-from django_memoized_prefetch._hydrating.eligibility import why_not_compiled, why_not_hydrated, why_not_native
+from django_memoized_prefetch._hydrating.eligibility import why_not_compiled, why_not_native, why_not_stored
 from django_memoized_prefetch._hydrating.iterable import NativeModelIterable
 from tests.django_suites.own import take_for_own
 from tests.django_suites.queries import unseen
@@ -69,7 +69,7 @@ def hydrate_everything(*, compare: bool) -> Rows:
         yield from ours
 
     def counted_populate(self: RelatedPopulator, row: Any, from_obj: Any) -> None:
-        rows.related_by_django[why_not_hydrated(self.model_cls) or f"{type(self).__name__}, below Django's"] += 1
+        rows.related_by_django[why_not_stored(self.model_cls) or f"{type(self).__name__}, below Django's"] += 1
         populate(self, row, from_obj)
 
     take_for_own(native_or_stock)

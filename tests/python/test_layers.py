@@ -12,7 +12,8 @@ import django_memoized_prefetch
 PACKAGE = Path(django_memoized_prefetch.__file__).parent
 # From the bottom. Modules of one folder may import one another, but not in a circle.
 LAYERS = [
-    *("_engine", "_config", "_stock", "_private_class", "_relation", "_hydrating", "_queries", "_lookups", "_memory"),
+    *("_engine", "_config", "_stock", "_stock_converters", "_private_class", "_relation"),
+    *("_hydrating", "_queries", "_lookups", "_memory"),
     *("_relations", "_planning", "_changes", "_reports", "_running", "_streaming"),
     *("_prefetch", "_memoized", "__init__"),
 ]

@@ -1,4 +1,10 @@
-"""Decides whether the engine may build a model's rows: only if building an instance just stores values."""
+"""
+Decides how the rows of a result become instances.
+
+The engine builds them if building an instance of the model only stores values, and calls the receivers of `post_init`,
+if there are any. If the model does more, the engine reads and converts the values, and the model's `from_db()` gets
+them. Only if the result is read in another way than Django's is everything left to Django.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from django.db.models.fields.files import FileDescriptor, ImageFileDescriptor
 from django.db.models.fields.mixins import FieldCacheMixin
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query import ModelIterable
-from django.db.models.signals import post_init, pre_init
+from django.db.models.signals import pre_init
 from django.db.models.sql.compiler import SQLCompiler
 
 from .._engine import class_signature
@@ -26,15 +32,16 @@ logger = logging.getLogger("django_memoized_prefetch")
 # Setters of descriptors that only store a column's value under its name.
 FOREIGN_KEY_SET = ForeignKeyDeferredAttribute.__set__
 _PLAIN_SETS = (FileDescriptor.__set__, ImageFileDescriptor.__set__)
-_STOCK_RESULTS = ("results_iter", "get_converters", "apply_converters")
+# `get_converters` may be the compiler's own: the engine calls what it returns.
+_STOCK_RESULTS = ("results_iter", "apply_converters")
 _INIT, _FROM_DB = Model.__init__, Model.from_db.__func__
 
 
 def why_not_native(queryset: QuerySet[Any], is_streamed: bool = False) -> str | None:
-    """Why Django has to build a queryset's rows, as far as its database does not matter; None if it need not."""
+    """Why Django has to read a queryset's rows, as far as its database does not matter; None if it need not."""
     if is_streamed and getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False):
         return f"{queryset.model.__name__}: its fetch mode covers only the rows read so far"
-    return why_patched(ModelIterable, ("__iter__",)) or why_not_hydrated(queryset.query.model)
+    return why_patched(ModelIterable, ("__iter__",))
 
 
 def why_not_compiled(compiler: Any) -> str | None:
@@ -47,17 +54,30 @@ def why_not_compiled(compiler: Any) -> str | None:
 
 
 def report(reason: str | None) -> None:
-    """Logs a reason why Django builds rows, once."""
+    """Logs a reason why Django reads rows, once."""
+    _log_once("Rows are built by Django. %s", reason)
+
+
+def report_own(reason: str) -> None:
+    """Logs a reason why a model builds its instances itself, once."""
+    _log_once("Rows are read by the engine and built by from_db(). %s", reason)
+
+
+def _log_once(text: str, reason: str | None) -> None:
     if reason is not None and reason not in _reported:
         _reported.add(reason)
-        logger.info("Rows are built by Django. %s", reason)
+        logger.info(text, reason)
 
 
 _reported: set[str] = set()
 
 
-def why_not_hydrated(model: Any) -> str | None:
-    """Why building an instance might do more than store its values; None if it does not."""
+def why_not_stored(model: Any) -> str | None:
+    """
+    Why building an instance might do more than store its values; None if it does not.
+
+    Receivers of `post_init` do not count: the engine calls them.
+    """
     # The class's signature does not cover these, so check them every time.
     if type(model).__call__ is not type.__call__:
         return f"{model.__name__}: custom metaclass __call__"
@@ -65,8 +85,6 @@ def why_not_hydrated(model: Any) -> str | None:
         return f"{model.__name__}: ModelState is not Django's"
     if pre_init.has_listeners(model):
         return f"{model.__name__}: pre_init has receivers"
-    if post_init.has_listeners(model):
-        return f"{model.__name__}: post_init has receivers"
     fields = model._meta.concrete_fields
     known = _known.get(model)
     if known is None or known[0] is not fields:

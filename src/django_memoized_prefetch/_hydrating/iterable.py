@@ -36,6 +36,9 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
         try:
             hydrator, prepare = hydrator_of(queryset, compiler, db)
             for rows in results:
+                if hydrator.calls_models:
+                    yield from hydrator.each(prepare(rows))
+                    continue
                 instances: list[Any] = []
                 try:
                     hydrator.build(prepare(rows), instances)

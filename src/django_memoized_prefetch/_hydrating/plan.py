@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
 import django
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, query
+from django.db.models import base as base_module
 from django.db.models.base import ModelState
 from django.db.models.fields.mixins import FieldCacheMixin
 from django.db.models.query import RelatedPopulator, get_related_populators
@@ -17,7 +19,8 @@ from django.db.models.sql.compiler import SQLCompiler
 from .._engine import Hydrator
 from .._relation import cache_name_of
 from .._stock import static_attribute, why_patched
-from .eligibility import FOREIGN_KEY_SET, report, why_not_hydrated
+from .._stock_converters import conversion_of
+from .eligibility import FOREIGN_KEY_SET, report, report_own, why_not_stored
 
 # Since Django 6.1, a known related object is not set on rows whose key is deferred.
 _LEAVES_DEFERRED = django.VERSION >= (6, 1)
@@ -34,11 +37,8 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     first, last = klass_info["select_fields"][0], klass_info["select_fields"][-1]
     fetch_mode = getattr(queryset, "_fetch_mode", None)
     columns = [(position, select[position][0].target.attname) for position in range(first, last + 1)]
-    plan = (
-        klass_info["model"],
-        row_fields(klass_info["model"], columns),
-        tuple(_relation_plans(klass_info, select, db, fetch_mode)),
-    )
+    model = _model_plan(klass_info["model"], columns, functools.partial(_from_db, fetch_mode), klass_info["model"])
+    plan = (model, tuple(_relation_plans(klass_info, model, select, db, fetch_mode)))
     expressions = [expression for expression, _, _ in select[: compiler.col_count]]
     converters: Any = ()
     prepare = _as_they_are
@@ -47,7 +47,8 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
         prepare = lambda rows: compiler.results_iter([rows])  # noqa: E731
     else:
         converters = [
-            (at, functions, column) for at, (functions, column) in compiler.get_converters(expressions).items()
+            (at, column, [(function, conversion_of(function, column)) for function in functions])
+            for at, (functions, column) in compiler.get_converters(expressions).items()
         ]
     hydrator = Hydrator(
         plan,
@@ -63,6 +64,39 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     return hydrator, prepare
 
 
+def _model_plan(
+    model: type[Model],
+    columns: Sequence[tuple[int, str]],
+    from_db_of: Callable[[Any], Any],
+    called: Any,
+    is_picked: bool = False,
+) -> tuple[Any, ...]:
+    """
+    How instances of a model are made from a row: by the engine (three parts), or by `from_db()` (four).
+
+    Args:
+        columns: Position and name of each column that was read.
+        from_db_of, called: What returns the `from_db` that Django calls for a row, and what it is given for that.
+        is_picked: Whether Django picks the columns one by one, which makes a tuple of them.
+    """
+    reason = why_not_stored(model)
+    if reason is not None:
+        report_own(reason)
+        return from_db_of(called), [name for _, name in columns], [position for position, _ in columns], is_picked
+    signal = base_module.post_init
+    return model, row_fields(model, columns), signal.send if signal.has_listeners(model) else None
+
+
+def _is_stored(model_plan: tuple[Any, ...]) -> bool:
+    return len(model_plan) == 3
+
+
+def _from_db(fetch_mode: Any, model: type[Model]) -> Any:
+    if hasattr(query, "_get_from_db"):  # Django 6.1
+        return query._get_from_db(model, fetch_mode)
+    return model.from_db
+
+
 def _as_they_are(rows: Any) -> Any:
     return rows
 
@@ -71,7 +105,7 @@ def _has_composites(compiler: Any, expressions: list[Any]) -> bool:
     return hasattr(compiler, "has_composite_fields") and compiler.has_composite_fields(expressions)
 
 
-def row_fields(model: type[Model], columns: list[tuple[int, str]]) -> tuple[tuple[int, str, bool], ...]:
+def row_fields(model: type[Model], columns: Sequence[tuple[int, str]]) -> tuple[tuple[int, str, bool], ...]:
     """
     Which column of a row becomes which attribute, in the order in which Model.from_db sets them.
 
@@ -95,8 +129,10 @@ def _is_foreign_key(model: type[Model], attname: str) -> bool:
     return getattr(type(static_attribute(model, attname)), "__set__", None) is FOREIGN_KEY_SET
 
 
-def _relation_plans(klass_info: dict[str, Any], select: Any, db: str, fetch_mode: Any) -> Iterator[Any]:
-    """The plans for the related instances that select_related reads from each row."""
+def _relation_plans(
+    klass_info: dict[str, Any], of: tuple[Any, ...], select: Any, db: str, fetch_mode: Any
+) -> Iterator[Any]:
+    """The plans for the related instances that select_related reads from each row, given that of the model itself."""
     related = klass_info.get("related_klass_infos", ())
     if not related:
         return
@@ -108,29 +144,39 @@ def _relation_plans(klass_info: dict[str, Any], select: Any, db: str, fetch_mode
             and why_patched(RelatedPopulator, ("__init__", "populate")) is None
             and not (populator.reorder_for_init is not None and len(populator.init_list) == 1)
         )
-        reason = why_not_hydrated(populator.model_cls)
-        if not is_stock or reason is not None:
-            report(reason)
+        if not is_stock:
+            report(f"{populator.model_cls.__name__}: another package reads what select_related selects")
             yield populator.populate
             continue
-        if populator.reorder_for_init is None:
-            columns = [(at, select[at][0].target.attname) for at in range(populator.cols_start, populator.cols_end)]
-        else:
+        is_picked = populator.reorder_for_init is not None
+        if is_picked:
             at_name = {select[at][0].target.attname: at for at in info["select_fields"]}
             columns = [(at_name[name], name) for name in populator.init_list]
+        else:
+            columns = [(at, select[at][0].target.attname) for at in range(populator.cols_start, populator.cols_end)]
+        called = populator if hasattr(populator, "from_db") else populator.model_cls  # the former since Django 6.1
+        model = _model_plan(populator.model_cls, columns, operator.attrgetter("from_db"), called, is_picked)
         yield (
-            populator.model_cls,
-            row_fields(populator.model_cls, columns),
+            model,
             columns[populator.pk_idx][0],
-            _setter(info["local_setter"]),
-            _setter(info["remote_setter"]),
-            tuple(_relation_plans(info, select, db, fetch_mode)),
+            _setter(info["local_setter"], of),
+            _setter(info["remote_setter"], model),
+            tuple(_relation_plans(info, model, select, db, fetch_mode)),
         )
 
 
-def _setter(function: Any) -> Any:
-    """The name in `_state.fields_cache` if the function only writes there, None if it does nothing, or itself."""
-    if isinstance(function, types.MethodType) and function.__func__ is FieldCacheMixin.set_cached_value:
+def _setter(function: Any, of: tuple[Any, ...]) -> Any:
+    """
+    The name in `_state.fields_cache` if the function only writes there, None if it does nothing, or itself.
+
+    Args:
+        of: The plan of the model whose instances it is called with.
+    """
+    if (
+        isinstance(function, types.MethodType)
+        and function.__func__ is FieldCacheMixin.set_cached_value
+        and _is_stored(of)
+    ):
         return cache_name_of(function.__self__)
     if isinstance(function, types.FunctionType) and function.__module__ == SQLCompiler.__module__:
         code = function.__code__
@@ -139,7 +185,7 @@ def _setter(function: Any) -> Any:
     return function
 
 
-def _known_related(queryset: QuerySet[Any]) -> Callable[[Any, Any], None] | None:
+def _known_related(queryset: QuerySet[Any]) -> Callable[[Any], None] | None:
     """A function that sets the instance that all rows of a related manager belong to; None if there is none."""
     if not queryset._known_related_objects:
         return None
@@ -156,7 +202,7 @@ def _known_related(queryset: QuerySet[Any]) -> Callable[[Any, Any], None] | None
         for field, objects in queryset._known_related_objects.items()
     ]
 
-    def finish(instance: Any, _row: Any) -> None:
+    def finish(instance: Any) -> None:
         for field, objects, attnames, key_of in known:
             if field.is_cached(instance):
                 continue

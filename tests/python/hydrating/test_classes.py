@@ -1,4 +1,4 @@
-"""Classes whose instances are more than their columns are built by Django, also when they become so later."""
+"""Classes whose instances are more than their columns build them by their own code, also if they become so later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.python.archive import models as archive
 from tests.python.archive.models import Box, MeasuredPicture, Picture, Room
 from tests.python.conftest import rows_of_a_module
 from tests.python.graph import are_identical, assert_identical
-from tests.python.hydrating.building import ALL, check, fill_archives, outcome, stock
+from tests.python.hydrating.building import ALL, SOME, check, fill_archives, outcome, stock
 
 filled = rows_of_a_module(fill_archives)
 
@@ -27,7 +27,7 @@ filled = rows_of_a_module(fill_archives)
 # --- classes that are more than their columns
 
 
-BY_DJANGO = {
+WITH_OWN_CODE = {
     "WithInit": "custom __init__",
     "WithFromDb": "custom from_db",
     "WithStaticFromDb": "custom from_db",
@@ -43,7 +43,6 @@ BY_DJANGO = {
     "WithKeyDescriptor": "custom descriptor CountingKey",
     "WithOwnCache": "custom field CautiousForeignKey",
     "WithState": "custom _state or __dict__",
-    "MeasuredPicture": "post_init has receivers",
 }
 
 
@@ -56,23 +55,25 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
 
 
 @pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("name", BY_DJANGO)
-def test_classes_that_do_more_are_left_to_django(name: str, said: Callable[[], list[str]]) -> None:
+@pytest.mark.parametrize("name", WITH_OWN_CODE)
+def test_classes_that_do_more_build_their_instances(name: str, said: Callable[[], list[str]]) -> None:
     model = getattr(archive, name)
     queryset = model._base_manager.order_by("pk")
     check(lambda built: list(built(queryset.all())), ALL)
     assert len(said()) == 1, "the reason is given once"
     assert name in said()[0]
-    assert BY_DJANGO[name] in said()[0]
+    assert WITH_OWN_CODE[name] in said()[0]
     if any(field.name == "box" for field in model._meta.fields):
-        check(lambda built: list(built(queryset.select_related("box__room"))), ALL)
+        # The boxes and rooms are built natively all the same.
+        _, _, own = outcome(lambda: list(memoized(queryset.all())))
+        check(lambda built: list(built(queryset.select_related("box__room"))), own)
 
 
 @pytest.mark.usefixtures("filled")
-def test_a_picture_is_left_to_django_where_post_init_measures_it() -> None:
-    is_measured = post_init.has_listeners(Picture)
-    check(lambda built: list(built(Picture.objects.order_by("pk"))), ALL if is_measured else 0)
-    check(lambda built: list(built(MeasuredPicture.objects.order_by("pk"))), ALL)
+def test_pictures_that_post_init_measures() -> None:
+    assert post_init.has_listeners(MeasuredPicture)
+    check(lambda built: list(built(Picture.objects.order_by("pk"))))
+    check(lambda built: list(built(MeasuredPicture.objects.order_by("pk"))))
 
 
 @pytest.mark.usefixtures("filled")
@@ -81,28 +82,87 @@ def test_receivers_that_come_and_go(signal: Any) -> None:
     seen: list[Any] = []
 
     def receiver(instance: Any = None, **kwargs: Any) -> None:
-        seen.append(kwargs["args"][0] if instance is None else instance.pk)
+        if instance is None:
+            seen.append(kwargs["args"][0])
+        else:
+            state = {**vars(instance._state)}
+            seen.append((instance.pk, kwargs["sender"], sorted(vars(instance)), state, instance._state.adding))
 
     def use(queryset: Any) -> Any:
         seen.clear()
         return [*queryset, *seen]
 
     boxes, rooms = Box.objects.select_related("room"), Room.objects.all()
+    # The receivers of pre_init get the values before there is an instance: the model's own code has to call them.
+    by_rooms, by_all = (4, ALL) if signal is pre_init else (0, 0)
     before = check(lambda built: use(built(boxes.all())))
     signal.connect(receiver, sender=Room)
     try:
-        # Only what select_related reads is left to Django.
-        assert not are_identical(check(lambda built: use(built(boxes.all())), 4), before)
-        check(lambda built: use(built(rooms.all())), ALL)
+        assert not are_identical(check(lambda built: use(built(boxes.all())), by_rooms), before)
+        check(lambda built: use(built(rooms.all())), by_all)
     finally:
         signal.disconnect(receiver, sender=Room)
     check(lambda built: use(built(rooms.all())))
     signal.connect(receiver)
     try:
-        check(lambda built: use(built(boxes.all())), ALL)
+        check(lambda built: use(built(boxes.all())), by_all)
+        check(lambda built: use(built(boxes.all().defer("room__number"))), by_all)
     finally:
         signal.disconnect(receiver)
     assert_identical(check(lambda built: use(built(boxes.all()))), before)
+
+
+@pytest.mark.usefixtures("filled")
+def test_receivers_see_one_row_after_another() -> None:
+    """A receiver runs when the loop asks for the next row, not when the rows before it are built."""
+    events: list[Any] = []
+
+    def receiver(instance: Any, **_: Any) -> None:
+        events.append(("built", instance.pk))
+
+    def use(built: Any) -> list[Any]:
+        events.clear()
+        events.extend(("used", room.pk) for room in built(Room.objects.order_by("pk")).iterator(chunk_size=2))
+        return list(events)
+
+    post_init.connect(receiver, sender=Room)
+    try:
+        first, second = Room.objects.order_by("pk")[:2]
+        assert check(use)[:3] == [("built", first.pk), ("used", first.pk), ("built", second.pk)]
+    finally:
+        post_init.disconnect(receiver, sender=Room)
+
+
+@pytest.mark.usefixtures("filled")
+def test_receivers_that_fail_replace_the_state_or_query() -> None:
+    second = Room.objects.order_by("pk")[1].pk
+
+    def fail(instance: Any, **_: Any) -> None:
+        if instance.pk == second:
+            raise ValueError(str(instance.pk))
+
+    def replace(instance: Any, **_: Any) -> None:
+        instance._state = type(instance._state)()
+        instance._state.replaced = True
+
+    def query(instance: Any, **_: Any) -> None:
+        instance.others = [other.pk for other in Box.objects.filter(room_id=instance.pk).order_by("pk")]
+
+    def use(built: Any) -> list[Any]:
+        got = []
+        try:
+            rooms = built(Room.objects.order_by("pk")).iterator(chunk_size=2)
+            got.extend((room.pk, vars(room._state), vars(room).get("others")) for room in rooms)
+        except ValueError as error:
+            got.append(str(error))
+        return got
+
+    for receiver in (fail, replace, query):
+        post_init.connect(receiver, sender=Room)
+        try:
+            check(use, SOME if receiver is query else 0)
+        finally:
+            post_init.disconnect(receiver, sender=Room)
 
 
 def given_a_mark(function: Any) -> Any:

@@ -116,8 +116,20 @@ def convert(value: Any, expression: Any, given: Any) -> Any:
     return Value(f"{value.name} converted")
 
 
-def finish(instance: Any, row: Any) -> None:
-    instance.finished = row[0]
+def finish(instance: Any) -> None:
+    instance.finished = instance.id
+
+
+def receive(sender: Any, instance: Any) -> None:
+    instance.received = instance.id
+
+
+SHARED = Region()
+
+
+def made_by_itself(db: str, names: list[str], values: Any) -> Any:
+    """A model's own `from_db()`. It calls nothing, since CPython loses references where a nested call has no memory."""
+    return SHARED
 
 
 def new_hydrator(is_converting: bool) -> tuple[Hydrator, int]:
@@ -125,10 +137,16 @@ def new_hydrator(is_converting: bool) -> tuple[Hydrator, int]:
     customer = fields_of(Repair, 0)[-1][0] + 1
     region = customer + len(Customer._meta.concrete_fields)
     annotation = region + len(Region._meta.concrete_fields)
-    below = (Region, fields_of(Region, region), region, "region", None, ())
-    relation = (Customer, fields_of(Customer, customer), customer, "customer", "remote", (below,))
-    plan = (Repair, fields_of(Repair, 0), (relation, *([lambda row, instance: None] if is_converting else [])))
-    converters = [(1, (convert, convert), Value("expression"))] if is_converting else ()
+    below = ((Region, fields_of(Region, region), None), region, "region", None, ())
+    relation = ((Customer, fields_of(Customer, customer), None), customer, "customer", "remote", (below,))
+    own = ((made_by_itself, ["name"], [region], True), region, None, None, ())
+    below_python = [lambda row, instance: None, own] if is_converting else []
+    plan = (
+        (Repair, fields_of(Repair, 0), receive if is_converting else None),
+        (relation, *below_python),
+    )
+    steps = [(convert, None), (convert, ("unchanged", float))]
+    converters = [(1, Value("expression"), steps)] if is_converting else ()
     return (
         Hydrator(
             plan,
@@ -157,7 +175,7 @@ def test_reference_counts_in_plain_numbers(is_converting: bool) -> None:
     for before, after in zip(untouched, held):
         once = [count + 1 for count in before]
         if is_converting:
-            once[0] += 1  # by finish()
+            once[0] += 2  # by finish() and receive()
             once[1] -= 1  # another value is in its place
         assert after == once, "every value is held by its instance"
     assert references.counts(into) == [references.OWN + 1] * 3, "by the reverse relation"
@@ -167,6 +185,23 @@ def test_reference_counts_in_plain_numbers(is_converting: bool) -> None:
     del states
     into.clear()
     gc.collect()  # the reverse relation and its source are a cycle
+    assert [[sys.getrefcount(value) for value in row] for row in rows] == untouched
+
+
+@isolated()
+def test_reference_counts_of_rows_that_are_made_one_by_one() -> None:
+    hydrator, columns = new_hydrator(True)
+    rows = [tuple(Value(f"{row}.{column}") for column in range(columns)) for row in range(3)]
+    untouched = [[sys.getrefcount(value) for value in row] for row in rows]
+    made = hydrator.each(iter(rows))
+    hydrator_count = sys.getrefcount(hydrator)
+    assert len([next(made)]) == 1
+    rest = list(made)
+    assert len(rest) == 2
+    assert list(made) == []
+    del made, rest
+    assert sys.getrefcount(hydrator) == hydrator_count - 1
+    gc.collect()
     assert [[sys.getrefcount(value) for value in row] for row in rows] == untouched
 
 

@@ -237,7 +237,8 @@ def test_compilers_that_convert_by_themselves(name: str) -> None:
         "get_compiler",
         lambda query, using=None, connection=None: Compiler(query, connections[using], using),
     ):
-        check(lambda built: list(built(Sheet.objects.all())), ALL)
+        # What the compiler's own get_converters() returns is used like Django's.
+        check(lambda built: list(built(Sheet.objects.all())), 0 if name == "get_converters" else ALL)
     assert uses.count(name) >= 2
 
 

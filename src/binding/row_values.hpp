@@ -1,0 +1,149 @@
+/// row_values: the columns of a result's rows, one row at a time, converted as Django's compiler converts them.
+#pragma once
+
+#include "collector_pause.hpp"
+#include "conversions.hpp"
+#include "object_ref.hpp"
+#include "py_allocator.hpp"
+
+#include <utility>
+
+namespace memoized_prefetch::binding {
+
+/// The converters of one column. Django calls each with the value that the one before it returned.
+class column_converter {
+public:
+    /// `spec`: (position, expression, [(function, conversion or None), ...])
+    explicit column_converter(nb::handle spec)
+        : m_position(nb::cast<Py_ssize_t>(spec[0])), m_expression(object_ref::borrow(nb::object(spec[1]).ptr())) {
+        for (nb::handle function : nb::object(spec[2])) {
+            m_steps.push_back({object_ref::borrow(nb::object(function[0]).ptr()), conversion(nb::object(function[1]))});
+        }
+    }
+
+    [[nodiscard]] Py_ssize_t position() const noexcept { return m_position; }
+
+    /// Whether every conversion is known. Even so, Django's functions may have to be called for some values.
+    [[nodiscard]] bool is_known() const noexcept {
+        bool all = true;
+        for (const step& one : m_steps) {
+            all = all && one.native.is_known();
+        }
+        return all;
+    }
+
+    /// Ends the pause before Python code runs.
+    [[nodiscard]] object_ref convert(PyObject* given, PyObject* connection, collector_pause& pause) const {
+        object_ref value = object_ref::borrow(given);
+        for (const step& one : m_steps) {
+            object_ref converted = one.native(value.get());
+            if (!converted) {
+                pause.end();
+                converted = checked(PyObject_CallFunctionObjArgs(one.function.get(), value.get(), m_expression.get(),
+                                                                 connection, nullptr));
+            }
+            value = std::move(converted);
+        }
+        return value;
+    }
+
+private:
+    struct step {
+        object_ref function;
+        conversion native;
+    };
+
+    Py_ssize_t m_position;
+    object_ref m_expression;
+    py_vector<step> m_steps;
+};
+
+class row_values {
+public:
+    /// `converters`: a spec for each column that has any; see column_converter.
+    row_values(nb::handle converters, nb::handle connection) : m_connection(object_ref::borrow(connection.ptr())) {
+        for (nb::handle spec : converters) {
+            m_converters.emplace_back(spec);
+        }
+    }
+
+    /// Whether all conversions are known to the engine.
+    [[nodiscard]] bool is_known() const noexcept {
+        bool all = true;
+        for (const column_converter& one : m_converters) {
+            all = all && one.is_known();
+        }
+        return all;
+    }
+
+    /// One row after another. It must not outlive the row_values.
+    class row {
+    public:
+        explicit row(const row_values& of) : m_of(&of) {}
+
+        /// Takes and converts the next row. Ends the pause before Python code runs.
+        void read(PyObject* given, collector_pause& pause) {
+            m_list = object_ref();
+            m_converted.clear();
+            m_values.clear();
+            m_given = object_ref::borrow(given);
+            m_columns = PyTuple_Check(given) ? m_given : checked(PySequence_Tuple(given));
+            const Py_ssize_t size = PyTuple_GET_SIZE(m_columns.get());
+            if (m_of->m_converters.empty()) {
+                return;
+            }
+            for (Py_ssize_t at = 0; at < size; ++at) {
+                m_values.push_back(PyTuple_GET_ITEM(m_columns.get(), at));
+            }
+            for (const column_converter& one : m_of->m_converters) {
+                m_converted.push_back(one.convert((*this)[one.position()], m_of->m_connection.get(), pause));
+                m_values[static_cast<std::size_t>(one.position())] = m_converted.back().get();
+            }
+        }
+
+        /// The value of a column, borrowed.
+        [[nodiscard]] PyObject* operator[](Py_ssize_t position) const {
+            const Py_ssize_t size = PyTuple_GET_SIZE(m_columns.get());
+            if (position >= size) {
+                PyErr_Format(PyExc_IndexError, "a row has %zd columns, more than %zd were expected", size, position);
+                throw_python_error();
+            }
+            return m_values.empty() ? PyTuple_GET_ITEM(m_columns.get(), position)
+                                    : m_values[static_cast<std::size_t>(position)];
+        }
+
+        /// The row as Django hands it on: the driver's own, or a list if values are converted.
+        [[nodiscard]] object_ref as_object() {
+            if (!m_list && !m_values.empty()) {
+                m_list = slice(0, static_cast<Py_ssize_t>(m_values.size()));
+            }
+            return m_list ? m_list : m_given;
+        }
+
+        /// Some of its columns, in an object of the same type.
+        [[nodiscard]] object_ref slice(Py_ssize_t first, Py_ssize_t end) const {
+            if (m_values.empty()) {
+                return checked(PySequence_GetSlice(m_given.get(), first, end));
+            }
+            object_ref list = checked(PyList_New(end - first));
+            for (Py_ssize_t at = first; at < end; ++at) {
+                PyList_SET_ITEM(list.get(), at - first, object_ref::borrow((*this)[at]).release());
+            }
+            return list;
+        }
+
+    private:
+        const row_values* m_of;
+        object_ref m_given;
+        object_ref m_columns;          // the same values in a tuple, which nobody can change
+        py_vector<PyObject*> m_values; // empty if nothing is converted
+        py_vector<object_ref> m_converted;
+        object_ref m_list;
+    };
+
+private:
+    object_ref m_connection;
+    py_vector<column_converter> m_converters;
+};
+
+} // namespace memoized_prefetch::binding
