@@ -17,7 +17,7 @@ from django.db.models.query import ModelIterable
 
 from ._config import check_size
 from ._hydrating.eligibility import report
-from ._hydrating.iterable import native_iterable
+from ._hydrating.iterable import all_rows, native_iterable
 from ._prefetch import MemoizedPrefetch
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
@@ -171,7 +171,7 @@ class _Methods:
 
     def _fetch_all(self) -> None:
         if self._result_cache is None and is_djangos(self, "_fetch_all"):
-            self._result_cache = list(rows_of(self))
+            self._result_cache = all_rows(rows_of(self))
         above(self)._fetch_all()
         # Django calls _prefetch_related_objects() only if the queryset itself has lookups.
         if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
+from .._engine import Hydrator
 from .eligibility import report, why_not_compiled, why_not_native
 from .plan import hydrator_of
 
@@ -21,20 +22,12 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
     """Yields exactly what ModelIterable yields, with rows built natively if possible."""
 
     def __iter__(self) -> Iterator[Any]:
-        queryset = self.queryset
-        reason = why_not_native(queryset, self.chunked_fetch)
-        if reason is None:
-            db = queryset.db  # asked once: a router may choose another replica each time
-            compiler = queryset.query.get_compiler(using=db)
-            reason = why_not_compiled(compiler)
-        if reason is not None:
-            report(reason)
+        result = self._result()
+        if result is None:
             yield from super().__iter__()
             return
-        rows_at_once = self.chunk_size if self.chunked_fetch else max(self.chunk_size, ROWS_AT_ONCE)
-        results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=rows_at_once)
+        hydrator, prepare, results = result
         try:
-            hydrator, prepare = hydrator_of(queryset, compiler, db)
             for rows in results:
                 if hydrator.calls_models:
                     yield from hydrator.each(prepare(rows))
@@ -48,6 +41,48 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
                 yield from instances
         finally:
             close_results(results)
+
+    def all_rows(self) -> list[Any]:
+        """The rows in a list, as `list()` makes it, without a step of a generator for each."""
+        if type(self) is not NativeModelIterable or (result := self._result()) is None:
+            return list(self)
+        hydrator, prepare, results = result
+        instances: list[Any] = []
+        try:
+            for rows in results:
+                hydrator.build(prepare(rows), instances)
+        finally:
+            close_results(results)
+        return instances
+
+    def _result(self) -> tuple[Hydrator, Callable[[Any], Any], Any] | None:
+        """
+        The result of the query, read by the engine; None if Django has to read it.
+
+        Returns:
+            What builds its rows, what prepares them for that, and lists of the driver's rows.
+        """
+        queryset = self.queryset
+        reason = why_not_native(queryset, self.chunked_fetch)
+        if reason is None:
+            db = queryset.db  # asked once: a router may choose another replica each time
+            compiler = queryset.query.get_compiler(using=db)
+            reason = why_not_compiled(compiler)
+        if reason is not None:
+            report(reason)
+            return None
+        rows_at_once = self.chunk_size if self.chunked_fetch else max(self.chunk_size, ROWS_AT_ONCE)
+        results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=rows_at_once)
+        try:
+            return (*hydrator_of(queryset, compiler, db), results)
+        except BaseException:
+            close_results(results)
+            raise
+
+
+def all_rows(iterable: Any) -> list[Any]:
+    """The rows of any iterable of a queryset, in a list."""
+    return iterable.all_rows() if isinstance(iterable, NativeModelIterable) else list(iterable)
 
 
 def close_results(results: Any) -> None:
