@@ -259,6 +259,8 @@ def rows_of(queryset: Any, **how: Any) -> Any:
         report(reason)
         if reason is None:
             iterable_class = native_iterable(iterable_class)
+        if (family := vars(queryset).get(FAMILY)) is not None:
+            family.session.read[queryset.model] = reason
     return iterable_class(queryset, **how)
 
 

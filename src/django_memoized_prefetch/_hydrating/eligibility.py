@@ -21,7 +21,7 @@ from django.db.models.fields.files import FileDescriptor, ImageFileDescriptor
 from django.db.models.fields.mixins import FieldCacheMixin
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query import ModelIterable
-from django.db.models.signals import pre_init
+from django.db.models.signals import post_init, pre_init
 from django.db.models.sql.compiler import SQLCompiler
 
 from .._engine import class_signature
@@ -70,6 +70,35 @@ def _log_once(text: str, reason: str | None) -> None:
 
 
 _reported: set[str] = set()
+
+
+# By model: why Django read the rows of its latest queryset that might have been read natively; None if it did not.
+read_by_django: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+
+
+def how_built(model: Any, why_django: str | None = None) -> str:
+    """
+    How instances of a model are built, in words.
+
+    Args:
+        why_django: Why Django reads the querysets of one class, if it does.
+    """
+    if (why_django := why_django or read_by_django.get(model)) is not None:
+        return f"by Django. {why_django}"
+    reason = why_not_stored(model)
+    if reason is None:
+        return "natively; receivers of post_init are called" if post_init.has_listeners(model) else "natively"
+    remedy = next((f" ({remedy})" for what, remedy in _REMEDIES.items() if what in reason), "")
+    return f"by from_db(). {reason}{remedy}"
+
+
+# What would let the engine build the instances.
+_REMEDIES = {
+    "custom __init__": "a receiver of post_init is no obstacle",
+    "custom from_db": "a receiver of post_init is no obstacle",
+    "pre_init has receivers": "receivers of post_init are no obstacle",
+    "custom descriptor": "a descriptor without __set__ is no obstacle",
+}
 
 
 def why_not_stored(model: Any) -> str | None:

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
 from .._engine import Hydrator
-from .eligibility import report, why_not_compiled, why_not_native
+from .eligibility import read_by_django, report, why_not_compiled, why_not_native
 from .plan import hydrator_of
 
 # How many rows to fetch from the driver at a time if all are wanted anyway.
@@ -68,6 +68,7 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
             db = queryset.db  # asked once: a router may choose another replica each time
             compiler = queryset.query.get_compiler(using=db)
             reason = why_not_compiled(compiler)
+        read_by_django[queryset.model] = reason
         if reason is not None:
             report(reason)
             return None

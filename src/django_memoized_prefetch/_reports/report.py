@@ -8,6 +8,7 @@ from django.db.models import Model
 
 from .._config import MemoizedPrefetchConfig
 from .._engine import Counters, Links, Memo
+from .._hydrating.eligibility import how_built
 from .._memory.advice import Advice
 from .._memory.memory import Memory
 from .stats import RelationStats, Stats
@@ -22,6 +23,7 @@ def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
     """The stats of one set of lookups."""
     relations: dict[str, RelationStats] = {}
     tables: dict[str, RelationStats] = {}
+    built: dict[str, str] = {}
     for counts in lookups.counts():
         path = counts.lookup.path
         memo, links = memory.latest(path)
@@ -33,7 +35,9 @@ def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
             tables[table] = tables[table] + relation if table in tables else relation
             if step.links is not None:
                 tables[step.links.label] = _relation_stats(counts, counts.link_counts, links, memory)
-    return Stats(relations, tables)
+        if step is not None and step.row_model is not None and not step.by_django:
+            built[step.row_model.__name__] = how_built(step.row_model)
+    return Stats(relations, tables, built=built)
 
 
 def _relation_stats(counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory) -> RelationStats:

@@ -80,6 +80,7 @@ class Stats:
     relations: What each relation did, by path, such as `book__author`.
     tables: What all relations to one table did together, by name of the memo's model or of the link table.
     streams: How `chunks()` last read a model, and why not in pages, by name of the model.
+    built: How the instances of each model were built, and what would let the engine build them, by name of the model.
     advice: What another `lru_cache_size` would have done, by the names of `tables`, for tables in use.
     """
 
@@ -87,6 +88,7 @@ class Stats:
     tables: dict[str, RelationStats]
     streams: dict[str, str] = field(default_factory=dict)
     advice: dict[str, Advice] = field(default_factory=dict)
+    built: dict[str, str] = field(default_factory=dict)
 
     @property
     def queries(self) -> int:
@@ -100,6 +102,7 @@ class Stats:
             "relations": {name: relation.as_dict() for name, relation in self.relations.items()},
             "tables": {name: table.as_dict() for name, table in self.tables.items()},
             "streams": dict(self.streams),
+            "built": dict(self.built),
             "advice": {name: advice.as_dict() for name, advice in self.advice.items()},
         }
 
@@ -111,6 +114,7 @@ class Stats:
             _added(self.tables, other.tables),
             {**self.streams, **other.streams},
             _added(self.advice, other.advice),
+            {**self.built, **other.built},
         )
 
     def __radd__(self, other: int) -> Stats:
@@ -138,6 +142,7 @@ class Stats:
             if relation.patched is not None
         ]
         text += [f"{name}: read {how}" for name, how in self.streams.items()]
+        text += [f"{name}: built {how}" for name, how in self.built.items() if how != "natively"]
         if self.advice:
             text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
         return "\n".join(text)

@@ -15,6 +15,7 @@ from .._changes.forget import forget, forget_sources
 from .._changes.signals import ChangeLog, changed_keys
 from .._config import MemoizedPrefetchConfig
 from .._engine import Chunk, Counters
+from .._hydrating.eligibility import how_built
 from .._memory.change import Change
 from .._memory.memory import Memory
 from .._relations.base import Step
@@ -46,6 +47,7 @@ class Session:
     apart: Lookups of querysets with Prefetch objects. These would change the rows that others share, so each set has a
         session of its own.
     streams: How `chunks()` last read each model, by its name.
+    read: For each model whose querysets were read, why the class of the queryset leaves that to Django; None if not.
     """
 
     def __init__(self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool) -> None:
@@ -55,6 +57,7 @@ class Session:
         self.apart: OrderedDict[tuple[Any, ...], Session] = OrderedDict()
         self._changes = ChangeLog()
         self.streams: dict[str, str] = {}
+        self.read: dict[type[Model], str | None] = {}
         self._forget_all()
         if listens:
             self._changes.listen()
@@ -194,7 +197,8 @@ class Session:
         together = [stats_of(one, self.memory) for one in list(self.together.values())]
         apart = [one.stats() for one in list(self.apart.values())]
         own = stats_of(self.own, self.memory)
-        rest = Stats({}, {}, dict(self.streams), advice_of(self.memory))
+        built = {model.__name__: how_built(model, why) for model, why in list(self.read.items())}
+        rest = Stats({}, {}, dict(self.streams), advice_of(self.memory), built)
         return sum([*together, *apart], own + rest + self._dropped)
 
 

@@ -94,8 +94,10 @@ class Stream:
             raise TypeError(msg)
         clone, attach = self._prepared(queryset)
         obstacle = why_not_in_pages(clone)
-        if why_not_read_as_stock(type(clone)) is None:
+        reason = why_not_read_as_stock(type(clone))
+        if reason is None:
             with_native_rows(clone)
+        self._session.read[clone.model] = reason
         if mode == "cursor" or obstacle is not None:
             refuse_pages(clone.model, obstacle or 'mode="cursor" was asked for', after, mode)
             self._note(clone, f"by one cursor: {obstacle or 'it was asked for'}")
