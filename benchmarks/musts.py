@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .bookshop.data import ROWS
 from .measured import Measured
-from .outcome import UNREAD
+from .outcome import RECEIVER, UNREAD
 from .workloads import ROWS as ROW_CONTENDERS
 
 CHUNKS_OF_REVIEWS = ROWS["review"] // 2_000
@@ -24,6 +24,7 @@ class Must:
     at_least: float | None = None
     at_most: float | None = None
     eased: bool = False  # whether older versions need only `OLDER` of it
+    by_database: Mapping[str, float] = field(default_factory=dict)  # `at_least` where it differs; others are not judged
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,19 @@ def unread_ratio(other: Measured, this: Measured) -> float:
 
 def without_cursor(raw: Measured, django: Measured, this: Measured) -> float:
     return (django.best() - raw.best()) / (this.best() - raw.best())
+
+
+def without_cursor_of(figure: str) -> Callable[[Measured, Measured, Measured], float]:
+    """The same for one figure of several."""
+
+    def ratio(raw: Measured, django: Measured, this: Measured) -> float:
+        return (django.best(figure) - raw.best(figure)) / (this.best(figure) - raw.best(figure))
+
+    return ratio
+
+
+def without_receiver(django: Measured, this: Measured) -> float:
+    return (django.best() - django.best(RECEIVER)) / (this.best() - this.best(RECEIVER))
 
 
 def memory(django: Measured, this: Measured, chunks: Measured) -> float:
@@ -91,6 +105,60 @@ MUSTS = (
         at_most=4,
     ),
     Must("rows", "memoized, times the speed of django less the raw cursor", ROW_CONTENDERS, without_cursor, at_least=4),
+    Must(
+        "wide",
+        "memoized, times the speed of django",
+        ("django", "memoized"),
+        speed_ratio,
+        eased=True,
+        by_database={"sqlite": 5, "postgresql": 3.7},
+    ),
+    Must(
+        "nested",
+        "memoized with all books kept, times the speed of django",
+        ("django", "memoized-all"),
+        speed_ratio,
+        eased=True,
+        by_database={"sqlite": 7, "postgresql": 6},
+    ),
+    Must(
+        "rows-wide",
+        "memoized, times the speed of django",
+        ("django", "memoized"),
+        speed_ratio,
+        eased=True,
+        by_database={"sqlite": 3.2, "postgresql": 2.5},
+    ),
+    *(
+        Must(
+            "columns",
+            f"{column}: memoized, times the speed of django less the raw cursor",
+            ROW_CONTENDERS,
+            without_cursor_of(column),
+            eased=True,
+            by_database=limits,
+        )
+        for column, limits in {
+            **{name: {"sqlite": 6} for name in ("uuid", "decimal", "datetime", "date", "boolean")},
+            "json": {"sqlite": 3, "postgresql": 2},
+        }.items()
+    ),
+    Must(
+        "rows-receiver",
+        "memoized, times the speed of django less the receiver",
+        ("django", "memoized"),
+        without_receiver,
+        at_least=2,
+        eased=True,
+    ),
+    Must(
+        "rows-own",
+        "memoized, times the speed of django",
+        ("django", "memoized"),
+        speed_ratio,
+        eased=True,
+        by_database={"sqlite": 1.6, "postgresql": 1.3},
+    ),
     Must("bytes", "memoized, bytes of an instance, times Django's", ("django", "memoized"), heaviest, at_most=1),
     *(
         Must(
@@ -140,7 +208,9 @@ MUSTS = (
 )
 
 
-def verdicts(results: Mapping[str, Mapping[str, Measured]], *, older: bool) -> Iterator[Verdict]:
+def verdicts(
+    results: Mapping[str, Mapping[str, Measured]], *, older: bool, database: str = "sqlite"
+) -> Iterator[Verdict]:
     """
     A verdict on each must whose contenders were all measured.
 
@@ -149,6 +219,7 @@ def verdicts(results: Mapping[str, Mapping[str, Measured]], *, older: bool) -> I
     """
     for must in MUSTS:
         measured = [results.get(must.workload, {}).get(name) for name in must.contenders]
-        if all(measured):
-            at_least = must.at_least and must.at_least * (OLDER if older and must.eased else 1)
+        if all(measured) and (not must.by_database or database in must.by_database):
+            at_least = must.by_database.get(database, must.at_least)
+            at_least = at_least and at_least * (OLDER if older and must.eased else 1)
             yield Verdict(must, must.value(*measured), at_least, must.at_most)

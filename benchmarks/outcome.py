@@ -8,6 +8,8 @@ from typing import Any
 
 # Names the figure of a second stream, whose rows are not read.
 UNREAD = "less the user's loop"
+# Names the time that the calls of a receiver take by themselves.
+RECEIVER = "the receiver alone"
 
 
 @dataclass

@@ -42,7 +42,7 @@ class Report:
     def verdicts(self) -> Iterator[tuple[str, Verdict]]:
         if self.scale == 1:
             for database, results in self.runs.items():
-                for verdict in verdicts(results, older=self.older):
+                for verdict in verdicts(results, older=self.older, database=database):
                     yield database, verdict
 
     def save(self, file: Path) -> None:

@@ -41,6 +41,7 @@ class Workload:
 STREAMING = tuple(name for name in CONTENDERS if name != "memoized-all")
 TO_MANY = ("raw", "django", "sqlalchemy", "original", "this", "chunks", "memoized")
 ROWS = ("raw", "django", "memoized")
+PLAIN_ROWS = ("django", "memoized")
 PLAIN = (("django", "Django"), ("memoized", "this, `memoized`"))
 ON_A_LIST = (
     ("django", "Django `prefetch_related_objects`"),
@@ -80,6 +81,30 @@ WORKLOADS = {
     ),
     "rows": Workload("rows", "list() of all books, nothing related", "instances", ROWS, "s", labels=PLAIN),
     "rows-wide": Workload("wide rows", "list() of all editions, nothing related", "instances", ROWS, "s", labels=PLAIN),
+    "columns": Workload(
+        "columns",
+        "list() of a key and one column of an edition, for each type of column: microseconds per row",
+        "columns",
+        ROWS,
+        "us",
+        labels=PLAIN,
+    ),
+    "rows-receiver": Workload(
+        "rows with a receiver",
+        "list() of eight plain columns of all editions, with a receiver of post_init",
+        "columns",
+        PLAIN_ROWS,
+        "s",
+        labels=PLAIN,
+    ),
+    "rows-own": Workload(
+        "rows with an own __init__",
+        "list() of all editions, their model with an __init__ of its own",
+        "columns",
+        PLAIN_ROWS,
+        "s",
+        labels=PLAIN,
+    ),
     "bytes": Workload("bytes", "Memory of an instance", "instances", ("django", "memoized"), "bytes", labels=PLAIN),
     "chunk-fk": Workload(
         "process_chunk, keys",

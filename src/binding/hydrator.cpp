@@ -119,8 +119,7 @@ private:
 
 void bind_hydrator(nb::module_& module) {
     const auto intern = [](const char* name) { return checked(PyUnicode_InternFromString(name)).release(); };
-    in_state = {intern("adding"), intern("fetch_mode"), intern("peers"), intern("__sizeof__"),
-                checked(PyTuple_Pack(2, intern("sender"), intern("instance"))).release()};
+    in_state = {intern("adding"), intern("fetch_mode"), intern("peers"), intern("__sizeof__")};
     nb::class_<instance_iterator>(module, "InstanceIterator", "Builds one instance after another.")
         .def(
             "__iter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __iter__(self) -> Self"))

@@ -15,6 +15,10 @@ struct names {
     PyObject* memo_source;              // _memo_source
     PyObject* db;                       // db
     PyObject* no_arguments;             // ()
+    PyObject* receivers;                // receivers
+    PyObject* send;                     // send
+    PyObject* of_send;                  // ("sender", "instance"), names of arguments
+    PyObject* of_receivers;             // ("signal", "sender", "instance")
 };
 extern names interned;
 void intern_names();

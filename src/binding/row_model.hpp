@@ -2,9 +2,10 @@
 #pragma once
 
 #include "instances.hpp"
+#include "receivers.hpp"
 #include "row_values.hpp"
 
-#include <array>
+#include <optional>
 #include <vector>
 
 namespace memoized_prefetch::binding {
@@ -15,7 +16,6 @@ struct state_names {
     PyObject* fetch_mode;
     PyObject* peers;
     PyObject* size_of;
-    PyObject* announcement; // ("sender", "instance"), the names of the arguments of `post_init.send()`
 };
 inline state_names in_state{};
 
@@ -40,12 +40,12 @@ class row_model {
 public:
     using row = row_values::row;
 
-    /// `plan`: (class, ((position, attribute, whether a foreign key), ...), `post_init.send` or None)
-    explicit row_model(nb::handle plan) : m_type(object_ref::borrow(nb::object(plan[0]).ptr())) {
-        if (const nb::object announce(plan[2]); !announce.is_none()) {
-            m_announce = object_ref::borrow(announce.ptr());
+    /// `plan`: ("stored", class, ((position, attribute, whether a foreign key), ...), receivers of post_init or None)
+    explicit row_model(nb::handle plan) : m_type(object_ref::borrow(nb::object(plan[1]).ptr())) {
+        if (const nb::object receivers(plan[3]); !receivers.is_none()) {
+            m_receivers.emplace(receivers);
         }
-        for (nb::handle field : nb::object(plan[1])) {
+        for (nb::handle field : nb::object(plan[2])) {
             object_ref name = object_ref::borrow(nb::object(field[1]).ptr());
             PyObject* interned_name = name.release();
             PyUnicode_InternInPlace(&interned_name);
@@ -55,15 +55,15 @@ public:
         }
     }
 
-    [[nodiscard]] bool runs_python() const noexcept { return static_cast<bool>(m_announce); }
+    [[nodiscard]] bool runs_python() const noexcept { return m_receivers.has_value(); }
 
     [[nodiscard]] object_ref build(const row& values, const result_context& context) {
         object_ref state = checked(new_object(context.state_class.get()));
         object_ref instance =
             copies_dict() ? with_copied_dict(values, state.get()) : with_attributes(values, state.get());
         cache_fields(values, state.get());
-        if (m_announce) {
-            announce(instance.get());
+        if (m_receivers) {
+            m_receivers->call(m_type.get(), instance.get());
             state = checked(PyObject_GetAttr(instance.get(), interned.state)); // a receiver may have replaced it
         }
         finish_state(state.get(), context);
@@ -163,12 +163,7 @@ private:
         }
     }
 
-    /// As Model.__init__ does at its end. `from_db()` completes `_state` only after it.
-    void announce(PyObject* instance) const {
-        const std::array<PyObject*, 2> arguments{m_type.get(), instance};
-        checked(PyObject_Vectorcall(m_announce.get(), arguments.data(), 0, in_state.announcement));
-    }
-
+    /// `from_db()` completes `_state` after the receivers of post_init have been called.
     void finish_state(PyObject* state, const result_context& context) const {
         set_state(state, in_state.adding, Py_False);
         set_state(state, interned.db, context.db.get());
@@ -178,7 +173,7 @@ private:
     }
 
     void set_state(PyObject* state, PyObject* name, PyObject* value) const {
-        checked(m_announce ? PyObject_SetAttr(state, name, value) : PyObject_GenericSetAttr(state, name, value));
+        checked(m_receivers ? PyObject_SetAttr(state, name, value) : PyObject_GenericSetAttr(state, name, value));
     }
 
     /// `None != value`, as the descriptor of a foreign key evaluates it. A user's own class may answer anything.
@@ -195,7 +190,7 @@ private:
 
     object_ref m_type;
     std::vector<row_field> m_fields;
-    object_ref m_announce; // null if nobody listens
+    std::optional<receivers> m_receivers;
     object_ref m_template;
     bool m_any_foreign_key = false;
 };

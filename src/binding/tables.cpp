@@ -16,6 +16,10 @@ void intern_names() {
     interned.memo_source = intern("_memo_source");
     interned.db = intern("db");
     interned.no_arguments = checked(PyTuple_New(0)).release();
+    interned.receivers = intern("receivers");
+    interned.send = intern("send");
+    interned.of_send = checked(PyTuple_Pack(2, intern("sender"), intern("instance"))).release();
+    interned.of_receivers = checked(PyTuple_Pack(3, intern("signal"), intern("sender"), intern("instance"))).release();
 }
 
 void find_uuid_class() {

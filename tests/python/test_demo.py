@@ -93,22 +93,26 @@ def own_schemas() -> int:
         return cursor.fetchone()[0]
 
 
-def test_demo_compares_both_contenders(start: Any) -> None:
+def test_demo_compares_the_contenders(start: Any) -> None:
     for already_loaded in (False, True):
         process = start("--scale", "2")
         output, errors = process.communicate()
 
         assert (process.returncode, errors) == (0, "")
         assert ("loaded earlier" in output) == (already_loaded and connection.vendor == "sqlite")
-        table = {line[:34].strip(): line[34:].split()[:2] for line in output.splitlines()}
-        assert "Both computed the same:" in output
+        table = {line[:34].strip(): line[34:].split() for line in output.splitlines()}
+        assert "All three computed the same:" in output
         # Flights, planes with a known year, their mean age, mean distance, rivals.
         assert "AA American                       6       1      10.0       1,200  1" in output
         assert "B6 JetBlue                        2       0   unknown       1,000  1" in output
         # Django: 1 origin, 1 destination, 2 planes, 2 airlines, 2 pairs.
         assert table["related rows read"][0] == "8"
         assert table["queries"][0] == "6"
-        assert int(table["queries"][1]) <= 6
+        assert all(int(queries) <= 6 for queries in table["queries"])
+        assert len(table["seconds, end to end"]) == 3
+        assert len(table["times as fast as Django"]) == 2
+        assert "prefetch.process_chunk(chunk)" in output
+        assert "yield from memoized(flights.prefetch_related(*RELATIONS))" in output
         assert own_schemas() == 0
 
 
@@ -134,6 +138,16 @@ def test_data_of_other_counts_is_refused(start: Any, cache: Path) -> None:
     assert process.returncode == 1
     assert "3 airlines instead of 2" in errors
     assert own_schemas() == 0
+
+
+def test_different_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from flights import __main__ as demo
+
+    same = {"result": [{"carrier": "AA", "flights": 3}]}
+    other = {"result": [{"carrier": "AA", "flights": 2}]}
+    with pytest.raises(demo.DemoError, match=r"Django: .*3.*\. memoized: .*2"):
+        demo.compare({"django": same, "process_chunk": same, "memoized": other})
 
 
 @pytest.fixture

@@ -125,6 +125,14 @@ def why_not_stored(model: Any) -> str | None:
     return known[3]
 
 
+def has_stock_from_db(model: Any) -> bool:
+    """Whether the model's `from_db()` is Django's own."""
+    from_db = static_attribute(model, "from_db")
+    return (
+        isinstance(from_db, classmethod) and from_db.__func__ is _FROM_DB and why_patched(Model, ("from_db",)) is None
+    )
+
+
 # What is known about a class: its fields, their names, its signature at that time, and the answer.
 _known: WeakKeyDictionary[Any, tuple[Any, tuple[str, ...], Any, str | None]] = WeakKeyDictionary()
 
@@ -139,8 +147,7 @@ def _why_not(model: Any, fields: Any) -> str | None:
         return f"{name}: {patched}"
     if model.__init__ is not _INIT:
         return f"{name}: custom __init__"
-    from_db = static_attribute(model, "from_db")
-    if not isinstance(from_db, classmethod) or from_db.__func__ is not _FROM_DB:
+    if not has_stock_from_db(model):
         return f"{name}: custom from_db"
     after_model = model.__mro__[model.__mro__.index(Model) + 1 : -1]
     if any("__init__" in base.__dict__ for base in after_model):

@@ -11,7 +11,7 @@ from typing import Any, Callable
 import django
 from django.db.models import Model, QuerySet, query
 from django.db.models import base as base_module
-from django.db.models.base import ModelState
+from django.db.models.base import DEFERRED, ModelState
 from django.db.models.fields.mixins import FieldCacheMixin
 from django.db.models.query import RelatedPopulator, get_related_populators
 from django.db.models.sql.compiler import SQLCompiler
@@ -20,7 +20,8 @@ from .._engine import Hydrator
 from .._relation import cache_name_of
 from .._stock import static_attribute, why_patched
 from .._stock_converters import conversion_of
-from .eligibility import FOREIGN_KEY_SET, report, report_own, why_not_stored
+from .eligibility import FOREIGN_KEY_SET, has_stock_from_db, report, report_own, why_not_stored
+from .receivers import receivers_of
 
 # Since Django 6.1, a known related object is not set on rows whose key is deferred.
 _LEAVES_DEFERRED = django.VERSION >= (6, 1)
@@ -72,7 +73,7 @@ def _model_plan(
     is_picked: bool = False,
 ) -> tuple[Any, ...]:
     """
-    How instances of a model are made from a row: by the engine (three parts), or by `from_db()` (four).
+    How instances of a model are made from a row, for the engine. The first part names the way.
 
     Args:
         columns: Position and name of each column that was read.
@@ -80,15 +81,28 @@ def _model_plan(
         is_picked: Whether Django picks the columns one by one, which makes a tuple of them.
     """
     reason = why_not_stored(model)
-    if reason is not None:
-        report_own(reason)
-        return from_db_of(called), [name for _, name in columns], [position for position, _ in columns], is_picked
-    signal = base_module.post_init
-    return model, row_fields(model, columns), signal.send if signal.has_listeners(model) else None
+    if reason is None:
+        return "stored", model, row_fields(model, columns), receivers_of(base_module.post_init, model)
+    report_own(reason)
+    if has_stock_from_db(model):
+        return "constructed", model, _constructor_positions(model, columns), DEFERRED
+    names, positions = [name for _, name in columns], [position for position, _ in columns]
+    return "called", from_db_of(called), names, positions, is_picked
+
+
+def _constructor_positions(model: type[Model], columns: Sequence[tuple[int, str]]) -> list[int | None]:
+    """The column of each argument of the model's constructor, as Model.from_db finds it; None if it is deferred."""
+    positions = [position for position, _ in columns]
+    fields = model._meta.concrete_fields
+    if len(positions) == len(fields):
+        return list(positions)
+    names = {name for _, name in columns}
+    following = iter(positions)
+    return [next(following) if field.attname in names else None for field in fields]
 
 
 def _is_stored(model_plan: tuple[Any, ...]) -> bool:
-    return len(model_plan) == 3
+    return bool(model_plan[0] == "stored")
 
 
 def _from_db(fetch_mode: Any, model: type[Model]) -> Any:

@@ -37,6 +37,7 @@ def outcome(use: Callable[[], Any]) -> Any:
 
 
 ALL, SOME = "as many as of the stock queryset", "those of other querysets, which it makes"
+OWN = "those whose class has code of its own, which the engine may call without Model.from_db"
 
 
 def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) -> Any:
@@ -52,7 +53,7 @@ def check(use: Callable[[Callable[[Any], Any]], Any], by_django: int | str = 0) 
     assert our_sql == their_sql
     if by_django == SOME:
         assert 0 < our_rows < their_rows
-    else:
+    elif by_django != OWN:
         assert our_rows == (their_rows if by_django == ALL else by_django)
     return theirs
 

@@ -87,7 +87,7 @@ class Engine:
             (counted(function), conversion_of(function, expression)) for function in converters(expression, connection)
         ]
         self.is_native = bool(steps) and all(conversion is not None for _, conversion in steps)
-        plan = (Sheet, row_fields(Sheet, [(0, "text")]), None)
+        plan = ("stored", Sheet, row_fields(Sheet, [(0, "text")]), None)
         self._hydrator = Hydrator(
             (plan, ()), ModelState, "default", None, False, [(0, expression, steps)], connection, (), None
         )

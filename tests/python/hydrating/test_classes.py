@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from django.db.models import Model
 from django.db.models import base as base_module
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.signals import post_init, pre_init
+from django.dispatch import Signal
 
 from django_memoized_prefetch import memoized
 from django_memoized_prefetch._hydrating import eligibility
@@ -19,7 +21,7 @@ from tests.python.archive import models as archive
 from tests.python.archive.models import Box, MeasuredPicture, Picture, Room
 from tests.python.conftest import rows_of_a_module
 from tests.python.graph import are_identical, assert_identical
-from tests.python.hydrating.building import ALL, SOME, check, fill_archives, outcome, stock
+from tests.python.hydrating.building import OWN, SOME, check, fill_archives, outcome, stock
 
 filled = rows_of_a_module(fill_archives)
 
@@ -59,7 +61,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
 def test_classes_that_do_more_build_their_instances(name: str, said: Callable[[], list[str]]) -> None:
     model = getattr(archive, name)
     queryset = model._base_manager.order_by("pk")
-    check(lambda built: list(built(queryset.all())), ALL)
+    check(lambda built: list(built(queryset.all())), OWN)
     assert len(said()) == 1, "the reason is given once"
     assert name in said()[0]
     assert WITH_OWN_CODE[name] in said()[0]
@@ -94,7 +96,7 @@ def test_receivers_that_come_and_go(signal: Any) -> None:
 
     boxes, rooms = Box.objects.select_related("room"), Room.objects.all()
     # The receivers of pre_init get the values before there is an instance: the model's own code has to call them.
-    by_rooms, by_all = (4, ALL) if signal is pre_init else (0, 0)
+    by_rooms, by_all = (OWN, OWN) if signal is pre_init else (0, 0)
     before = check(lambda built: use(built(boxes.all())))
     signal.connect(receiver, sender=Room)
     try:
@@ -165,6 +167,107 @@ def test_receivers_that_fail_replace_the_state_or_query() -> None:
             post_init.disconnect(receiver, sender=Room)
 
 
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("change", ["connects", "disconnects", "exchanges", "dies", "is muted", "comes later in line"])
+def test_receivers_that_change_while_rows_are_read(change: str) -> None:
+    """The receivers of each row are those that `send()` would have called for it."""
+    events: list[Any] = []
+
+    class Other:
+        def receive(self, instance: Any, **_: Any) -> None:
+            events.append(("other", instance.pk))
+
+    def use(built: Any) -> list[Any]:
+        events.clear()
+        others, rows = [Other()], []
+
+        def receiver(instance: Any, **_: Any) -> None:
+            rows.append(instance.pk)
+            events.append(("receiver", instance.pk))
+            if len(rows) == 2:
+                act()
+
+        def act() -> None:
+            if change in ("connects", "exchanges"):
+                others.append(Other())
+                post_init.connect(others[-1].receive, sender=Room)
+            if change in ("disconnects", "exchanges", "comes later in line"):
+                post_init.disconnect(others[0].receive, sender=Room)
+            if change == "comes later in line":
+                post_init.connect(others[0].receive, sender=Room)
+            if change == "dies":
+                others.clear()
+                gc.collect()
+            if change == "is muted":
+                post_init.receivers = []
+                post_init.sender_receivers_cache.clear()
+
+        before = post_init.receivers
+        post_init.connect(receiver, sender=Room)
+        post_init.connect(others[0].receive, sender=Room)
+        try:
+            list(built(Room.objects.order_by("pk")))
+        finally:
+            post_init.receivers = before
+            post_init.disconnect(receiver, sender=Room)
+            for other in others:
+                post_init.disconnect(other.receive, sender=Room)
+            others.clear()
+            gc.collect()
+        return list(events)
+
+    assert len(check(use)) >= 4
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.since("5.0")
+def test_asynchronous_receivers() -> None:
+    seen: list[Any] = []
+
+    async def receive(instance: Any, **_: Any) -> None:
+        seen.append(instance.pk)
+
+    def use(built: Any) -> list[Any]:
+        seen.clear()
+        return [*built(Room.objects.all()), *seen]
+
+    post_init.connect(receive, sender=Room)
+    try:
+        check(use)
+    finally:
+        post_init.disconnect(receive, sender=Room)
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("name", ["send", "_live_receivers"])
+def test_patched_signals_are_followed(name: str) -> None:
+    """As Sentry patches them."""
+    seen: list[Any] = []
+    stock = getattr(Signal, name)
+
+    def patched(self: Any, *arguments: Any, **named: Any) -> Any:
+        seen.append(name)
+        return stock(self, *arguments, **named)
+
+    def receive(**_: Any) -> None:
+        seen.append("receiver")
+
+    def use(built: Any) -> list[Any]:
+        seen.clear()
+        return [
+            *built(Room.objects.all()),
+            *(one for one in seen if one == "receiver"),
+            len(seen) > len(Room.objects.all()),
+        ]
+
+    post_init.connect(receive, sender=Room)
+    try:
+        with mock.patch.object(Signal, name, patched):
+            check(use, OWN)
+    finally:
+        post_init.disconnect(receive, sender=Room)
+
+
 def given_a_mark(function: Any) -> Any:
     def marked(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = function(self, *args, **kwargs)
@@ -212,7 +315,7 @@ def test_a_foreign_key_descriptor_that_changes_after_its_first_use() -> None:
 
     before = check(use)
     with mock.patch.object(ForeignKeyDeferredAttribute, "__set__", MarkedDescriptor.__set__):
-        assert not are_identical(check(use, ALL), before)
+        assert not are_identical(check(use, OWN), before)
     assert_identical(check(use), before)
 
 
@@ -228,7 +331,7 @@ def test_descriptors_that_change_their_class() -> None:
     before = check(lambda built: list(built(Box.objects.all())))
     descriptor.__class__ = Marked
     try:
-        assert not are_identical(check(lambda built: list(built(Box.objects.all())), ALL), before)
+        assert not are_identical(check(lambda built: list(built(Box.objects.all())), OWN), before)
     finally:
         descriptor.__class__ = ForeignKeyDeferredAttribute
     assert_identical(check(lambda built: list(built(Box.objects.all()))), before)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from django.db import connection, models
 from django.db.models import F
-from django.db.models.base import ModelState
+from django.db.models.base import DEFERRED, ModelState
+from django.dispatch import Signal
 
 from django_memoized_prefetch import memoized
 from django_memoized_prefetch._engine import Hydrator
@@ -120,11 +121,22 @@ def finish(instance: Any) -> None:
     instance.finished = instance.id
 
 
-def receive(sender: Any, instance: Any) -> None:
+def receive(signal: Any, sender: Any, instance: Any) -> None:
     instance.received = instance.id
 
 
+SIGNAL = Signal()
+SIGNAL.connect(receive)
+
+
 SHARED = Region()
+
+
+class Constructed:
+    """A class of which one instance stands for all: making more would run code that may fail by itself."""
+
+    def __new__(cls, first: Any, second: Any, third: Any) -> Any:
+        return SHARED if second is DEFERRED else None
 
 
 def made_by_itself(db: str, names: list[str], values: Any) -> Any:
@@ -137,12 +149,16 @@ def new_hydrator(is_converting: bool) -> tuple[Hydrator, int]:
     customer = fields_of(Repair, 0)[-1][0] + 1
     region = customer + len(Customer._meta.concrete_fields)
     annotation = region + len(Region._meta.concrete_fields)
-    below = ((Region, fields_of(Region, region), None), region, "region", None, ())
-    relation = ((Customer, fields_of(Customer, customer), None), customer, "customer", "remote", (below,))
-    own = ((made_by_itself, ["name"], [region], True), region, None, None, ())
-    below_python = [lambda row, instance: None, own] if is_converting else []
+    below = (("stored", Region, fields_of(Region, region), None), region, "region", None, ())
+    relation = (("stored", Customer, fields_of(Customer, customer), None), customer, "customer", "remote", (below,))
+    own = [
+        (("called", made_by_itself, ["name"], [region], True), region, None, None, ()),
+        (("constructed", Constructed, [region, None, region + 1], DEFERRED), region, None, None, ()),
+    ]
+    below_python = [lambda row, instance: None, *own] if is_converting else []
+    receivers = (SIGNAL, SIGNAL.receivers, (SIGNAL.receivers[0][1],)) if is_converting else None
     plan = (
-        (Repair, fields_of(Repair, 0), receive if is_converting else None),
+        ("stored", Repair, fields_of(Repair, 0), receivers),
         (relation, *below_python),
     )
     steps = [(convert, None), (convert, ("unchanged", float))]
