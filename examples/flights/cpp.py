@@ -28,7 +28,7 @@ def run(embedded: bool) -> None:
     jobs = [
         ("build examples/cpp", SECONDS_TO_BUILD),
         ("report on them in C++", SECONDS_TO_REPORT),
-        ("report on them with MemoizedPrefetch, and compare", SECONDS_TO_STREAM["memoized"]),
+        ("report on them with memoized(queryset), and compare", SECONDS_TO_STREAM["memoized"]),
     ]
     with loaded_database(1, embedded, jobs) as place:
         example = "flights_postgresql" if database.is_postgres(place) else "flights_sqlite"
@@ -42,7 +42,7 @@ def run(embedded: bool) -> None:
         if process.returncode != 0:
             msg = f"examples/cpp/{example} failed; its own message is above."
             raise DemoError(msg)
-        print(f"  {'C++':<10}{time.monotonic() - started:8.1f} s")
+        print(f"  {'C++':<14}{time.monotonic() - started:8.1f} s")
         lines = process.stdout.splitlines()
         compare(lines, stream("memoized"))
         show(f"examples/cpp/{example}.cpp computed, and Python the same:", lines)

@@ -1,7 +1,8 @@
-"""The job that the flights are streamed for: a report per airline, the same for both contenders."""
+"""The job that the flights are streamed for: a report per airline, the same for all contenders."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,10 @@ YEAR = 2013
 @dataclass
 class Airline:
     name: str
-    flights: int = 0
     miles: int = 0
     built: dict[str, int] = field(default_factory=dict)
     """Tail number -> year, for planes whose year is known."""
-    origins: dict[str, int] = field(default_factory=dict)
+    origins: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Name of an airport -> number of flights from there."""
     rivals: set[str] = field(default_factory=set)
     """The airlines that fly to any of its destinations."""
@@ -30,34 +30,37 @@ class Job:
         self.airlines: dict[str, Airline] = {}
 
     def add(self, flights: Iterable[Flight]) -> None:
+        airlines = self.airlines
         for flight in flights:
-            airline = self.airlines.get(flight.carrier_id)
+            carrier = flight.carrier
+            airline = airlines.get(carrier.carrier)
             if airline is None:
-                airline = self.airlines[flight.carrier_id] = Airline(flight.carrier.name)
-            airline.flights += 1
+                airline = airlines[carrier.carrier] = Airline(carrier.name)
             airline.miles += flight.distance
-            origin = flight.origin.name
-            airline.origins[origin] = airline.origins.get(origin, 0) + 1
+            airline.origins[flight.origin.name] += 1
             plane = flight.plane
             if plane is not None and plane.year is not None:
                 airline.built[plane.tailnum] = plane.year
             dest = flight.dest
             if dest is not None:
-                for other in dest.airlines.all():
-                    airline.rivals.add(other.carrier)
+                rivals = airline.rivals
+                for other in dest.served_by:
+                    rivals.add(other.carrier)
 
     def result(self) -> list[dict[str, Any]]:
-        """Plain values, so that the results of two processes can be compared."""
-        return [
-            {
-                "carrier": carrier,
-                "name": airline.name,
-                "flights": airline.flights,
-                "planes": len(airline.built),
-                "mean age": YEAR - sum(airline.built.values()) / len(airline.built) if airline.built else None,
-                "mean distance": airline.miles / airline.flights,
-                "origins": dict(sorted(airline.origins.items())),
-                "rivals": sorted(airline.rivals - {carrier}),
-            }
-            for carrier, airline in sorted(self.airlines.items())
-        ]
+        """Plain values, so that the results of the processes can be compared."""
+        return [_line(carrier, airline) for carrier, airline in sorted(self.airlines.items())]
+
+
+def _line(carrier: str, airline: Airline) -> dict[str, Any]:
+    flights = sum(airline.origins.values())
+    return {
+        "carrier": carrier,
+        "name": airline.name,
+        "flights": flights,
+        "planes": len(airline.built),
+        "mean age": YEAR - sum(airline.built.values()) / len(airline.built) if airline.built else None,
+        "mean distance": airline.miles / flights,
+        "origins": dict(sorted(airline.origins.items())),
+        "rivals": sorted(airline.rivals - {carrier}),
+    }

@@ -36,10 +36,10 @@ def load(directory: Path, years: int) -> None:
         print("  getting the data ...")
         data.fetch(directory)
     started = time.monotonic()
-    with progress_bar("load     ", data.COUNTS_PER_YEAR["flights"] * years) as advance:
+    with progress_bar("load         ", data.COUNTS_PER_YEAR["flights"] * years) as advance:
         fill(directory, years, advance)
     verify(years)
-    print(f"  {'load':<10}{time.monotonic() - started:8.1f} s")
+    print(f"  {'load':<14}{time.monotonic() - started:8.1f} s")
 
 
 def fill(directory: Path, years: int, advance: Callable[[int], None]) -> None:

@@ -12,6 +12,7 @@ import resource
 import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -88,36 +89,42 @@ def main() -> None:
     from flights.progress import progress_bar
 
     name = sys.argv[1]
-    contender = getattr(contenders, name)
+    contender = getattr(contenders, f"with_{name}")
     flights = Flight.objects.order_by("pk")
     total = flights.count()
     job = Job()
     meter = Meter(Flight, [Airline, Airport, Plane])
+    stats = None
+
+    def streamed() -> Iterator[Flight]:
+        nonlocal stats
+        stats = yield from contender(flights)
+
     reading = working = 0.0
-    with progress_bar(f"{name:<9}", total) as advance, connection.execute_wrapper(meter):
-        chunks = contender(flights)
+    with progress_bar(f"{name:<13}", total) as advance, connection.execute_wrapper(meter):
+        chunks = contenders.in_chunks(streamed())
         while True:
             started = time.perf_counter()
-            try:
-                chunk = next(chunks)
-            except StopIteration as end:
-                stats = end.value
+            chunk = next(chunks, None)
+            got = time.perf_counter()
+            reading += got - started
+            if chunk is None:
                 break
-            finally:
-                reading += time.perf_counter() - started
-            started = time.perf_counter()
             job.add(chunk)
-            working += time.perf_counter() - started
+            working += time.perf_counter() - got
             advance(len(chunk))
+    started = time.perf_counter()
+    result = job.result()
+    working += time.perf_counter() - started
     measured = {
-        "flights": sum(airline.flights for airline in job.airlines.values()),
+        "flights": sum(airline["flights"] for airline in result),
         "reading": reading,
         "working": working,
         "queries": meter.queries,
         "related rows": meter.related_rows,
         "related instances": meter.related_instances,
         "peak memory": peak_memory(),
-        "result": job.result(),
+        "result": result,
         "stats": None if stats is None else str(stats),
         "versions": f"Python {platform.python_version()}, Django {django.get_version()}, {database()}",
     }
