@@ -308,7 +308,7 @@ object_ref conversion::datetime_of(PyObject* value) const {
     clock_time time;
     int fold = 0;
     if (PyDateTime_CheckExact(value)) {
-        if (PyDateTime_DATE_GET_TZINFO(value) != Py_None) {
+        if (reinterpret_cast<PyDateTime_DateTime*>(value)->hastzinfo != 0) {
             return {};
         }
         if (!m_object) {
