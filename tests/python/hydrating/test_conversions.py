@@ -6,6 +6,7 @@ import datetime
 import decimal
 import json
 import math
+import sys
 import types
 import uuid
 import zoneinfo
@@ -16,8 +17,7 @@ from unittest import mock
 
 import pytest
 from django.db import models
-from django.db.backends.sqlite3 import operations
-from django.db.backends.sqlite3.base import DatabaseWrapper
+from django.db.backends.sqlite3.base import DatabaseOperations, DatabaseWrapper
 from django.db.models.fields.json import KeyTransform
 from django.test import override_settings
 from django.utils import dateparse, timezone
@@ -31,6 +31,7 @@ from tests.python.test_properties import EXAMPLES
 
 GENERATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 CONNECTION = sqlite()
+operations: Any = sys.modules[DatabaseOperations.__module__]  # to import it first would be a circle
 ZONES = [None, "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]
 
 # What no database returns for the type, unless somebody put it there.
