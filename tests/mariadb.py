@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TESTS = ["tests/python/test_equal_keys.py", "tests/python/test_key_columns.py"]
 TESTS += ["tests/python/relations/test_foreign_key.py"]
+TESTS += ["tests/python/hydrating/test_conversions.py", "tests/python/hydrating/test_querysets.py"]
 # It stores "NULL" and "null" in a unique column; MariaDB takes them for one value.
 TESTS += ["--deselect", "tests/python/test_key_columns.py::test_values_find_themselves[text]"]
 

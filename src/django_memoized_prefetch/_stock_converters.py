@@ -98,7 +98,7 @@ def _datetime(operations: Any, used: Any) -> Conversion | None:
 
 
 def _aware_datetime(operations: Any, used: Any) -> Conversion | None:
-    return _in_time_zone(operations, used, reads_text=False) if _has_own_dates(used) else None
+    return _in_time_zone(operations, used, reads_text=False)
 
 
 def _in_time_zone(operations: Any, used: Any, reads_text: bool) -> Conversion | None:

@@ -89,10 +89,11 @@ def special_models() -> list[Any]:
 
 
 def insert(alias: str, model: Any, names: list[str], values: list[Any]) -> None:
-    columns = ", ".join(f'"{name}"' for name in names)
+    quote = connections[alias].ops.quote_name
+    columns = ", ".join(map(quote, names))
     places = ", ".join(["%s"] * len(names))
     with connections[alias].cursor() as cursor:
-        cursor.execute(f'INSERT INTO "{model._meta.db_table}" ({columns}) VALUES ({places})', values)
+        cursor.execute(f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})", values)
 
 
 def values(i: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import importlib.util
 import json
 import math
 import sys
@@ -267,6 +268,33 @@ def test_nulls_and_odd_values(name: str) -> None:
     check(column(name), CONNECTION, [None], True)
     subclasses = [type(f"Own{cls.__name__}", (cls,), {})("1") for cls in (str, int, float)]
     check(column(name), CONNECTION, [*ODD, *subclasses, uuid.uuid4(), decimal.Decimal(1), datetime.timedelta(1)])
+
+
+# --- MySQL and MariaDB, where their driver is installed
+
+
+def backends() -> list[Any]:
+    if importlib.util.find_spec("MySQLdb") is None:
+        return [CONNECTION]
+    from django.db.backends.mysql.base import DatabaseWrapper as MySQL
+
+    return [CONNECTION, sqlite(MySQL), sqlite(MySQL, "Europe/Berlin")]
+
+
+@pytest.mark.parametrize("connection", backends(), ids=lambda one: f"{one.vendor}-{one.timezone_name}")
+def test_converters_of_every_backend(connection: Any) -> None:
+    check(column("flag"), connection, [0, 1, True, False, None, 2, -1], True)
+    check(column("flag"), connection, [1.0, "1", b"", decimal.Decimal(1)], False)
+    check(column("other_key"), connection, [uuid.uuid4().hex, str(uuid.uuid4()), None], True)
+    check(column("other_key"), connection, ["", "x", 3, b"1", uuid.uuid4()], False)
+    check(column("data"), connection, ['{"a": [1, 2.5, null]}', None], True)
+    moments = [datetime.datetime(2020, 2, 29, 1, 2, 3, 4), datetime.datetime(2021, 10, 31, 2, 30, fold=1), None]
+    for is_aware in (True, False):
+        with override_settings(USE_TZ=is_aware):
+            check(column("moment"), connection, moments)
+            check(column("moment"), connection, ["2020-01-01 00:00:00", "x", 3, moments[0].astimezone()])
+    check(column("moment"), connection, moments, True)
+    check(column("took"), connection, [0, -1, 10**12, None], True)
 
 
 # --- converters that are not, or no longer, Django's own
