@@ -92,9 +92,8 @@ public:
             if (m_of->m_converters.empty()) {
                 return;
             }
-            for (Py_ssize_t at = 0; at < size; ++at) {
-                m_values.push_back(PyTuple_GET_ITEM(m_columns.get(), at));
-            }
+            PyObject** const items = &PyTuple_GET_ITEM(m_columns.get(), 0);
+            m_values.assign(items, items + size);
             for (const column_converter& one : m_of->m_converters) {
                 m_converted.push_back(one.convert((*this)[one.position()], m_of->m_connection.get(), pause));
                 m_values[static_cast<std::size_t>(one.position())] = m_converted.back().get();

@@ -6,7 +6,6 @@ import copyreg
 import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import islice
 from typing import Any, Callable, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -17,7 +16,7 @@ from django.db.models.query import ModelIterable
 
 from ._config import check_size
 from ._hydrating.eligibility import report
-from ._hydrating.iterable import all_rows, native_iterable
+from ._hydrating.iterable import all_rows, in_chunks, native_iterable
 from ._prefetch import MemoizedPrefetch
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
@@ -193,11 +192,11 @@ class _Methods:
         attach = attaching(self)
         if lookups and attach is None:
             attach = attach_by_django(lookups)
-        rows = iter(rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=size))
+        rows = rows_of(self, chunked_fetch=use_chunked_fetch, chunk_size=size)
         if attach is None or (lookups and chunk_size is None):
             yield from rows
             return
-        while chunk := list(islice(rows, size)):
+        for chunk in in_chunks(rows, size):
             attach(chunk)
             yield from chunk
 

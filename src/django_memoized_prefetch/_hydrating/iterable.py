@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from django.db.models import QuerySet
@@ -23,27 +24,12 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[Any]:
         result = self._result()
-        if result is None:
-            yield from super().__iter__()
-            return
-        hydrator, prepare, results = result
-        try:
-            for rows in results:
-                if hydrator.calls_models:
-                    yield from hydrator.each(prepare(rows))
-                    continue
-                instances: list[Any] = []
-                try:
-                    hydrator.build(prepare(rows), instances)
-                except Exception:
-                    yield from instances  # as Django would have before the row that failed
-                    raise
-                yield from instances
-        finally:
-            close_results(results)
+        yield from super().__iter__() if result is None else _one_by_one(*result)
+
+    # The following make what list() and islice() make of the rows, without a step of a generator for each.
 
     def all_rows(self) -> list[Any]:
-        """The rows in a list, as `list()` makes it, without a step of a generator for each."""
+        """The rows in one list."""
         if type(self) is not NativeModelIterable or (result := self._result()) is None:
             return list(self)
         hydrator, prepare, results = result
@@ -54,6 +40,17 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
         finally:
             close_results(results)
         return instances
+
+    def chunks(self, size: int) -> Iterator[list[Any]]:
+        """The rows in lists of `size`; the last one may be shorter."""
+        if type(self) is not NativeModelIterable:
+            yield from cut(iter(self), size)
+        elif (result := self._result()) is None:
+            yield from cut(super().__iter__(), size)
+        elif result[0].calls_models:
+            yield from cut(_one_by_one(*result), size)
+        else:
+            yield from _in_chunks(*result, size)
 
     def _result(self) -> tuple[Hydrator, Callable[[Any], Any], Any] | None:
         """
@@ -81,6 +78,57 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
             raise
 
 
+def _one_by_one(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any) -> Iterator[Any]:
+    """The instances of a result."""
+    try:
+        for rows in results:
+            if hydrator.calls_models:
+                yield from hydrator.each(prepare(rows))
+                continue
+            instances: list[Any] = []
+            try:
+                hydrator.build(prepare(rows), instances)
+            except Exception:
+                yield from instances  # as Django would have before the row that failed
+                raise
+            yield from instances
+    finally:
+        close_results(results)
+
+
+def _in_chunks(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any, size: int) -> Iterator[list[Any]]:
+    """The instances of a result in lists of `size`."""
+    built: list[Any] = []
+    failure = None
+    try:
+        for rows in results:
+            try:
+                hydrator.build(prepare(rows), built)
+            except Exception as error:  # only after the chunks that are whole
+                failure = error
+            while len(built) >= size:
+                chunk, built = (built, []) if len(built) == size else (built[:size], built[size:])
+                yield chunk
+                del chunk  # frees it while the next one is read
+            if failure is not None:
+                raise failure
+        if built:
+            yield built
+    finally:
+        failure = None  # its traceback holds this frame
+        close_results(results)
+
+
+def cut(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """The rows of any iterator in lists of `size`."""
+    while chunk := list(islice(rows, size)):
+        yield chunk
+        del chunk
+
+
+READERS = tuple(function.__code__ for function in (NativeModelIterable.__iter__, _one_by_one, _in_chunks))
+
+
 def all_rows(iterable: Any) -> list[Any]:
     """The rows of any iterable of a queryset, in a list."""
     return iterable.all_rows() if isinstance(iterable, NativeModelIterable) else list(iterable)
@@ -92,6 +140,11 @@ def close_results(results: Any) -> None:
         if inspect.getgeneratorstate(results) == inspect.GEN_CREATED:
             next(results, None)  # close() would not run the `finally` of one that never began
         results.close()
+
+
+def in_chunks(iterable: Any, size: int) -> Iterator[list[Any]]:
+    """The rows of any iterable of a queryset, in lists of `size`."""
+    return iterable.chunks(size) if isinstance(iterable, NativeModelIterable) else cut(iter(iterable), size)
 
 
 def with_native_rows(queryset: QuerySet[Any]) -> QuerySet[Any]:

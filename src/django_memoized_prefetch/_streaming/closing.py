@@ -9,7 +9,7 @@ from traceback import walk_tb
 
 from django.db.models.sql.compiler import cursor_iter
 
-from .._hydrating.iterable import NativeModelIterable, close_results
+from .._hydrating.iterable import READERS, close_results
 
 
 @contextmanager
@@ -30,4 +30,4 @@ def closing_readers() -> Iterator[None]:
         raise
 
 
-_READERS = (cursor_iter.__code__, NativeModelIterable.__iter__.__code__)
+_READERS = (cursor_iter.__code__, *READERS)

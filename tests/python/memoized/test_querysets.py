@@ -157,12 +157,13 @@ def test_sealed_querysets_stay_sealed() -> None:
     assert all(row._state.sealed for row in memoized(Article.objects.all()).seal().iterator(chunk_size=2))
 
 
-def test_rows_that_django_has_to_build(bookshop: Bookshop) -> None:
+def test_rows_that_their_model_builds(bookshop: Bookshop) -> None:
     fill_archive()
-    queryset = WithInit.objects.order_by("pk").prefetch_related("box")
-    rows, by_django = built_by_django(lambda: list(memoized(queryset)))
-    assert_alike(rows, queryset, ["box"])
-    assert by_django == len(rows) == 3
+    for model, calls in ((WithFromDb, 3), (WithInit, 0)):  # of Model.from_db, without which a constructor is called
+        queryset = model.objects.order_by("pk").prefetch_related("box")
+        rows, by_django = built_by_django(lambda made=queryset: list(memoized(made)))
+        assert_alike(rows, queryset, ["box"])
+        assert (len(rows), by_django) == (3, calls)
 
 
 def test_prefetch_objects_are_those_of_django(bookshop: Bookshop) -> None:
