@@ -11,7 +11,7 @@ from django.db.models import Count, Prefetch
 from django.db.models.query import ModelIterable, ValuesIterable
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
-from tests.python.archive.models import Traced, TracedQuerySet, WithInit
+from tests.python.archive.models import Traced, TracedQuerySet, WithFromDb, WithInit
 from tests.python.archive.rows import fill_archive
 from tests.python.bookshop.models import Author, Book, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
