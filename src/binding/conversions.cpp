@@ -1,5 +1,6 @@
 #include "conversions.hpp"
 
+#include "date_text.hpp"
 #include "py_key.hpp"
 
 #include <datetime.h>
@@ -26,75 +27,6 @@ std::optional<std::string_view> ascii_text(PyObject* value) noexcept {
     }
     return std::string_view(reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(value)),
                             static_cast<std::size_t>(PyUnicode_GET_LENGTH(value)));
-}
-
-/// Reads numbers of a fixed width from the front of a text.
-class digit_reader {
-public:
-    explicit digit_reader(std::string_view text) noexcept : m_text(text) {}
-
-    [[nodiscard]] bool number(std::size_t digits, int& into) noexcept {
-        if (m_text.size() < digits) {
-            return false;
-        }
-        into = 0;
-        for (const char digit : m_text.substr(0, digits)) {
-            if (digit < '0' || digit > '9') {
-                return false;
-            }
-            into = into * 10 + (digit - '0');
-        }
-        m_text.remove_prefix(digits);
-        return true;
-    }
-    [[nodiscard]] bool skip(std::string_view any_of) noexcept {
-        if (m_text.empty() || any_of.find(m_text.front()) == std::string_view::npos) {
-            return false;
-        }
-        m_text.remove_prefix(1);
-        return true;
-    }
-    [[nodiscard]] bool at_end() const noexcept { return m_text.empty(); }
-
-private:
-    std::string_view m_text;
-};
-
-struct day {
-    int year = 0;
-    int month = 0;
-    int number = 0;
-
-    [[nodiscard]] bool exists() const noexcept {
-        constexpr std::array lengths{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-        if (year < 1 || month < 1 || month > 12 || number < 1) {
-            return false;
-        }
-        const bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        return number <= lengths.at(static_cast<std::size_t>(month - 1)) + (is_leap && month == 2 ? 1 : 0);
-    }
-};
-
-struct clock_time {
-    int hour = 0;
-    int minute = 0;
-    int second = 0;
-    int microsecond = 0;
-
-    [[nodiscard]] bool exists() const noexcept { return hour < 24 && minute < 60 && second < 60; }
-};
-
-/// YYYY-MM-DD.
-bool read_day(digit_reader& text, day& into) noexcept {
-    return text.number(4, into.year) && text.skip("-") && text.number(2, into.month) && text.skip("-") &&
-           text.number(2, into.number) && into.exists();
-}
-
-/// HH:MM:SS or HH:MM:SS.ffffff, up to the end. These forms mean the same in every version of Python.
-bool read_time(digit_reader& text, clock_time& into) noexcept {
-    return text.number(2, into.hour) && text.skip(":") && text.number(2, into.minute) && text.skip(":") &&
-           text.number(2, into.second) && (!text.skip(".") || text.number(6, into.microsecond)) && text.at_end() &&
-           into.exists();
 }
 
 /// 32 hexadecimal digits, or with hyphens after 8, 12, 16 and 20 of them.
@@ -267,6 +199,7 @@ conversion::conversion(nb::handle spec) {
         m_limit = power_of_ten(std::min(digits, most_digits));
     } else if (m_kind == kind::json || m_kind == kind::unchanged) {
         m_object = object_ref::borrow(nb::object(spec[1]).ptr());
+        m_is_plain = m_kind == kind::json && nb::cast<bool>(spec[2]);
     }
 }
 
@@ -383,10 +316,15 @@ object_ref conversion::decimal_text(std::int64_t number) const {
     return checked(PyObject_CallOneArg(m_object.get(), text.get()));
 }
 
-/// What `json.loads()` returns: its own scanner reads the text between the spaces.
+/// What `json.loads()` returns. If the text is not read here, its own scanner reads what is between the spaces.
 object_ref conversion::json_of(PyObject* value) const {
     if (!PyUnicode_CheckExact(value)) {
         return {};
+    }
+    if (const auto text = m_is_plain ? ascii_text(value) : std::nullopt) {
+        if (object_ref read = read_json(*text, m_keys)) {
+            return read;
+        }
     }
 #if PY_VERSION_HEX < 0x030C0000
     if (!PyUnicode_IS_READY(value)) {

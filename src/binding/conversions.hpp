@@ -1,6 +1,7 @@
 /// conversion: what one of Django's own converters does with a value of the driver, without a call of Python code.
 #pragma once
 
+#include "json_text.hpp"
 #include "object_ref.hpp"
 
 #include <cstdint>
@@ -33,6 +34,8 @@ private:
     int m_places = 0;          // decimal
     std::int64_t m_limit = 0;  // decimal: 10 to the number of digits it may have
     std::int64_t m_scale = 1;  // decimal: 10 to the number of places
+    bool m_is_plain = false;   // json: the scanner has no hooks
+    mutable json_keys m_keys;  // json
     object_ref m_object;       // datetime: the time zone or null; decimal: its class; json: the scanner;
                                // unchanged: the type
 };

@@ -6,6 +6,7 @@
 #include "marks.hpp"
 #include "relation_specs.hpp"
 #include "tables.hpp"
+#include "utc_loader.hpp"
 
 #include <array>
 #include <atomic>
@@ -27,6 +28,7 @@ NB_MODULE(engine_of_nanobind, module) {
     binding::bind_marks(module);
     binding::bind_hydrator(module);
     binding::bind_class_signature(module);
+    binding::bind_utc_loader(module);
 }
 
 /// nanobind and the objects interned here belong to one interpreter. A second one would use the first one's objects,

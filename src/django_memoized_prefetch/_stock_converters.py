@@ -202,7 +202,11 @@ def _json(field: Any) -> Conversion | None:
         and (json.JSONDecoder.decode, json.JSONDecoder.raw_decode) == (_DECODE, _RAW_DECODE)
         and not vars(decoder).keys() & {"decode", "raw_decode"}
     )
-    return ("json", decoder.scan_once) if own and _SCANNER and type(decoder.scan_once) is _SCANNER else None
+    scan = decoder.scan_once
+    if not own or _SCANNER is None or type(scan) is not _SCANNER:
+        return None
+    hooks = (scan.object_hook, scan.object_pairs_hook, scan.parse_float, scan.parse_int)
+    return "json", scan, scan.strict and hooks == (None, None, float, int)
 
 
 def _conversions_of_expressions() -> dict[types.CodeType, type]:

@@ -14,6 +14,7 @@ from django.db.models.query import ModelIterable
 from .._engine import Hydrator
 from .eligibility import read_by_django, report, why_not_compiled, why_not_native
 from .plan import hydrator_of
+from .timestamps import loading_timestamps
 
 # How many rows to fetch from the driver at a time if all are wanted anyway.
 ROWS_AT_ONCE = 2_000
@@ -70,7 +71,8 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
             report(reason)
             return None
         rows_at_once = self.chunk_size if self.chunked_fetch else max(self.chunk_size, ROWS_AT_ONCE)
-        results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=rows_at_once)
+        with loading_timestamps(compiler.connection, queryset.query):
+            results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=rows_at_once)
         try:
             return (*hydrator_of(queryset, compiler, db), results)
         except BaseException:

@@ -235,6 +235,18 @@ def test_json(value: Any, indent: int | None, is_ascii: bool, spaces: str) -> No
     check(column("data"), CONNECTION, [spaces + text, text + spaces, text[:-1], text + "1", text[1:]])
 
 
+def test_keys_of_one_document_after_another() -> None:
+    """The engine keeps some keys for the next document; equal, similar and many keys are not mixed up."""
+    documents = [{f"key {i}": i, "k" * i: [i], "": {}, "same": {"same": i}} for i in range(300)]
+    check(column("data"), CONNECTION, [json.dumps(document) for document in documents], True)
+
+
+def test_arrays_and_objects_as_deep_as_may_be() -> None:
+    for depth in (10, 63, 64, 65, 66, 150):
+        texts = ["[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth]
+        check(column("data"), CONNECTION, [*texts, *(text[:-1] for text in texts)])
+
+
 JSON_TEXTS = (
     *(
         '{"a": 1, "a": 2}',
