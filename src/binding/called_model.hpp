@@ -23,7 +23,7 @@ public:
         }
     }
 
-    [[nodiscard]] static bool runs_python() noexcept { return true; }
+    [[nodiscard]] static bool runs_user_code() noexcept { return true; }
 
     [[nodiscard]] object_ref build(const row& values, const result_context& context) const {
         const object_ref columns =
@@ -63,7 +63,7 @@ public:
         }
     }
 
-    [[nodiscard]] static bool runs_python() noexcept { return true; }
+    [[nodiscard]] static bool runs_user_code() noexcept { return true; }
 
     [[nodiscard]] object_ref build(const row& values, const result_context& context) const {
         py_vector<PyObject*> arguments;
@@ -99,9 +99,8 @@ public:
     /// `plan`: that of one of the three kinds; its name comes first.
     explicit any_model(const nb::tuple& plan) : m_model(made_of(plan)) {}
 
-    [[nodiscard]] bool runs_python() const noexcept {
-        const auto* stored = std::get_if<row_model>(&m_model);
-        return stored == nullptr || stored->runs_python();
+    [[nodiscard]] bool runs_user_code() const {
+        return std::visit([](const auto& model) { return model.runs_user_code(); }, m_model);
     }
     [[nodiscard]] object_ref build(const row_values::row& values, const result_context& context) {
         return std::visit([&](auto& model) { return model.build(values, context); }, m_model);

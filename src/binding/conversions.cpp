@@ -289,7 +289,7 @@ object_ref conversion::decimal_of(PyObject* value) const {
     }
     int overflow = 0;
     const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
-    if (overflow != 0 || std::abs(number) >= m_limit / m_scale) {
+    if (overflow != 0 || number <= -(m_limit / m_scale) || number >= m_limit / m_scale) {
         return {};
     }
     return decimal_text(number * m_scale);

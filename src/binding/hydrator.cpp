@@ -16,7 +16,8 @@ public:
 
     hydrator(const nb::tuple& plan, nb::handle state_class, nb::handle db, nb::handle fetch_mode, bool track_peers,
              nb::handle converters, nb::handle connection, nb::handle annotations, nb::handle finish)
-        : m_model(nb::cast<nb::tuple>(plan[0])), m_context{object_ref::borrow(state_class.ptr()),
+        : m_class(object_ref::borrow(nb::object(plan[2]).ptr())),
+          m_model(nb::cast<nb::tuple>(plan[0])), m_context{object_ref::borrow(state_class.ptr()),
                                                            object_ref::borrow(db.ptr()),
                                                            fetch_mode.is_none() ? object_ref()
                                                                                 : object_ref::borrow(fetch_mode.ptr()),
@@ -35,29 +36,53 @@ public:
     /// Appends the rows' instances to `into`. If a row fails, the instances before it are there.
     void build(nb::handle rows, nb::list into) {
         const object_ref iterator = checked(PyObject_GetIter(rows.ptr()));
-        collector_pause pause(!runs_python() && PyList_CheckExact(rows.ptr()));
+        m_context.runs_user_code = runs_user_code();
+        collector_pause pause(!m_context.runs_user_code && !m_finish && PyList_CheckExact(rows.ptr()));
         row values(m_values);
         while (const object_ref given = object_ref::steal(PyIter_Next(iterator.get()))) {
-            values.read(given.get(), pause);
-            checked(PyList_Append(into.ptr(), build_one(values).get()));
+            checked(PyList_Append(into.ptr(), build_one(values, given.get(), pause).get()));
         }
         if (PyErr_Occurred() != nullptr) {
             throw_python_error();
         }
     }
 
-    /// Whether the code of a model runs for each row. It may see what happened to the row before.
-    [[nodiscard]] bool calls_models() const noexcept {
-        bool any = m_model.runs_python();
+    /// Whether code of a model, a receiver or a field runs for each row. It may see what became of the row before.
+    [[nodiscard]] bool runs_user_code() const {
+        bool any = m_model.runs_user_code() || !m_values.is_known();
         for (const row_relation& relation : m_relations) {
-            any = any || relation.calls_model();
+            any = any || relation.runs_user_code();
+        }
+        for (const row_field& annotation : m_annotations) {
+            any = any || has_setter(annotation.name.get());
         }
         return any;
     }
 
+    [[nodiscard]] object_ref build_next(row& values, PyObject* given) {
+        m_context.runs_user_code = true;
+        collector_pause none(false);
+        return build_one(values, given, none);
+    }
+
     [[nodiscard]] const row_values& values() const noexcept { return m_values; }
 
-    object_ref build_one(row& values) {
+private:
+    /// In Django a generator builds the rows. So a StopIteration of the user's code must not end it as if there were no
+    /// more rows.
+    [[nodiscard]] object_ref build_one(row& values, PyObject* given, collector_pause& pause) {
+        try {
+            values.read(given, pause);
+            return built(values);
+        } catch (nb::python_error& error) {
+            if (error.matches(PyExc_StopIteration)) {
+                nb::raise_from(error, PyExc_RuntimeError, "generator raised StopIteration");
+            }
+            throw;
+        }
+    }
+
+    [[nodiscard]] object_ref built(row& values) {
         object_ref instance = m_model.build(values, m_context);
         row_relation::track_peers(instance.get(), m_context, m_peers);
         for (row_relation& relation : m_relations) {
@@ -72,15 +97,13 @@ public:
         return instance;
     }
 
-private:
-    [[nodiscard]] bool runs_python() const noexcept {
-        bool any = calls_models() || m_finish || !m_annotations.empty() || !m_values.is_known();
-        for (const row_relation& relation : m_relations) {
-            any = any || relation.runs_python();
-        }
-        return any;
+    /// Whether setting an attribute of an instance runs a descriptor.
+    [[nodiscard]] bool has_setter(PyObject* name) const {
+        PyObject* descriptor = _PyType_Lookup(reinterpret_cast<PyTypeObject*>(m_class.get()), name);
+        return descriptor != nullptr && Py_TYPE(descriptor)->tp_descr_set != nullptr;
     }
 
+    object_ref m_class;
     any_model m_model;
     result_context m_context;
     row_values m_values;
@@ -104,9 +127,7 @@ public:
             }
             throw nb::stop_iteration();
         }
-        collector_pause none(false);
-        m_values.read(given.get(), none);
-        return nb::steal(m_hydrator->build_one(m_values).release());
+        return nb::steal(m_hydrator->build_next(m_values, given.get()).release());
     }
 
 private:
@@ -134,8 +155,8 @@ void bind_hydrator(nb::module_& module) {
                      "track_peers: bool, converters: Iterable[tuple[int, Any, Iterable[tuple[Callable[..., Any], "
                      "tuple[Any, ...] | None]]]], connection: Any, annotations: Iterable[tuple[str, int]], "
                      "finish: Callable[[Any], None] | None) -> None"))
-        .def_prop_ro("calls_models", &hydrator::calls_models,
-                     "Whether the code of a model, or a receiver of its signals, runs for each row.")
+        .def_prop_ro("runs_user_code", &hydrator::runs_user_code,
+                     "Whether code of a model, a receiver or a field runs for each row.")
         .def("build", &hydrator::build, nb::arg("rows"), nb::arg("into"),
              nb::sig("def build(self, rows: Iterable[Any], into: list[Any]) -> None"),
              "Appends the rows' instances; if a row fails, the instances before it are there.")

@@ -5,7 +5,6 @@
 #include "receivers.hpp"
 #include "row_values.hpp"
 
-#include <optional>
 #include <vector>
 
 namespace memoized_prefetch::binding {
@@ -25,6 +24,7 @@ struct result_context {
     object_ref db;
     object_ref fetch_mode; // Django 6.1; null before
     bool track_peers = false;
+    bool runs_user_code = false; // of models, their receivers and fields: each row is built when it is asked for
 };
 
 /// One column of a row, and the attribute that it becomes.
@@ -40,11 +40,9 @@ class row_model {
 public:
     using row = row_values::row;
 
-    /// `plan`: ("stored", class, ((position, attribute, whether a foreign key), ...), receivers of post_init or None)
-    explicit row_model(nb::handle plan) : m_type(object_ref::borrow(nb::object(plan[1]).ptr())) {
-        if (const nb::object receivers(plan[3]); !receivers.is_none()) {
-            m_receivers.emplace(receivers);
-        }
+    /// `plan`: ("stored", class, ((position, attribute, whether a foreign key), ...), receivers of post_init)
+    explicit row_model(nb::handle plan)
+        : m_type(object_ref::borrow(nb::object(plan[1]).ptr())), m_receivers(nb::object(plan[3])) {
         for (nb::handle field : nb::object(plan[2])) {
             object_ref name = object_ref::borrow(nb::object(field[1]).ptr());
             PyObject* interned_name = name.release();
@@ -55,15 +53,16 @@ public:
         }
     }
 
-    [[nodiscard]] bool runs_python() const noexcept { return m_receivers.has_value(); }
+    /// Whether receivers may run now, so that rows have to be built one by one.
+    [[nodiscard]] bool runs_user_code() const { return m_receivers.may_be_any(); }
 
     [[nodiscard]] object_ref build(const row& values, const result_context& context) {
         object_ref state = checked(new_object(context.state_class.get()));
         object_ref instance =
             copies_dict() ? with_copied_dict(values, state.get()) : with_attributes(values, state.get());
         cache_fields(values, state.get());
-        if (m_receivers) {
-            m_receivers->call(m_type.get(), instance.get());
+        if (context.runs_user_code) {
+            m_receivers.call(m_type.get(), instance.get());
             state = checked(PyObject_GetAttr(instance.get(), interned.state)); // a receiver may have replaced it
         }
         finish_state(state.get(), context);
@@ -164,16 +163,13 @@ private:
     }
 
     /// `from_db()` completes `_state` after the receivers of post_init have been called.
-    void finish_state(PyObject* state, const result_context& context) const {
-        set_state(state, in_state.adding, Py_False);
-        set_state(state, interned.db, context.db.get());
+    static void finish_state(PyObject* state, const result_context& context) {
+        const auto set = context.runs_user_code ? PyObject_SetAttr : PyObject_GenericSetAttr;
+        checked(set(state, in_state.adding, Py_False));
+        checked(set(state, interned.db, context.db.get()));
         if (context.fetch_mode) {
-            set_state(state, in_state.fetch_mode, context.fetch_mode.get());
+            checked(set(state, in_state.fetch_mode, context.fetch_mode.get()));
         }
-    }
-
-    void set_state(PyObject* state, PyObject* name, PyObject* value) const {
-        checked(m_receivers ? PyObject_SetAttr(state, name, value) : PyObject_GenericSetAttr(state, name, value));
     }
 
     /// `None != value`, as the descriptor of a foreign key evaluates it. A user's own class may answer anything.
@@ -190,7 +186,7 @@ private:
 
     object_ref m_type;
     std::vector<row_field> m_fields;
-    std::optional<receivers> m_receivers;
+    receivers m_receivers;
     object_ref m_template;
     bool m_any_foreign_key = false;
 };

@@ -54,18 +54,11 @@ public:
         }
     }
 
-    /// Whether the code of a model may run: that of its own, or of receivers of its signals.
-    [[nodiscard]] bool calls_model() const noexcept {
-        bool any = m_populate || m_model->runs_python();
+    /// Whether code of a model, a receiver or a field may run for each row.
+    [[nodiscard]] bool runs_user_code() const {
+        bool any = m_populate || m_local.runs_python() || m_remote.runs_python() || m_model->runs_user_code();
         for (const row_relation& relation : m_below) {
-            any = any || relation.calls_model();
-        }
-        return any;
-    }
-    [[nodiscard]] bool runs_python() const noexcept {
-        bool any = calls_model() || m_local.runs_python() || m_remote.runs_python();
-        for (const row_relation& relation : m_below) {
-            any = any || relation.runs_python();
+            any = any || relation.runs_user_code();
         }
         return any;
     }
@@ -84,7 +77,9 @@ public:
             relation.populate(row, instance.get(), context);
         }
         m_local(from, instance.get());
-        m_remote(instance.get(), from);
+        if (instance.get() != Py_None) { // a model's own from_db() may return it
+            m_remote(instance.get(), from);
+        }
     }
 
     static void track_peers(PyObject* instance, const result_context& context, object_ref& peers) {

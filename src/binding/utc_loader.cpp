@@ -20,7 +20,7 @@ public:
         : m_zone(object_ref::borrow(zone.ptr())), m_otherwise(object_ref::borrow(otherwise.ptr())) {}
 
     /// The value of a text; whatever is not in the usual form is left to Django's loader.
-    nb::object load(nb::handle data) const {
+    [[nodiscard]] nb::object load(nb::handle data) const {
         day date;
         clock_time time;
         if (!read(data.ptr(), date, time)) {

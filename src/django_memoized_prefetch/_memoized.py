@@ -169,8 +169,11 @@ class _Methods:
         return clone
 
     def _fetch_all(self) -> None:
-        if self._result_cache is None and is_djangos(self, "_fetch_all"):
-            self._result_cache = all_rows(rows_of(self))
+        if self._result_cache is None:
+            if is_djangos(self, "_fetch_all"):
+                self._result_cache = all_rows(rows_of(self))
+            else:
+                why_left_to_django(self)
         above(self)._fetch_all()
         # Django calls _prefetch_related_objects() only if the queryset itself has lookups.
         if not (self._prefetch_done or self._prefetch_related_lookups) and attaching(self):
@@ -253,14 +256,18 @@ def is_djangos(queryset: Any, name: str) -> bool:
 def rows_of(queryset: Any, **how: Any) -> Any:
     """The rows of a queryset, built natively if possible."""
     iterable_class = queryset._iterable_class
-    if issubclass(iterable_class, ModelIterable):
-        reason = why_not_read_as_stock(getattr(type(queryset), STOCK_CLASS))
-        report(reason)
-        if reason is None:
-            iterable_class = native_iterable(iterable_class)
-        if (family := vars(queryset).get(FAMILY)) is not None:
-            family.session.read[queryset.model] = reason
+    if issubclass(iterable_class, ModelIterable) and why_left_to_django(queryset) is None:
+        iterable_class = native_iterable(iterable_class)
     return iterable_class(queryset, **how)
+
+
+def why_left_to_django(queryset: Any) -> str | None:
+    """Why Django reads the queryset's rows, which `stats()` then says; None if it does not."""
+    reason = why_not_read_as_stock(getattr(type(queryset), STOCK_CLASS))
+    report(reason)
+    if (family := vars(queryset).get(FAMILY)) is not None:
+        family.session.read[queryset.model] = reason
+    return reason
 
 
 def attaching(queryset: Any) -> Callable[[Sequence[Any]], None] | None:

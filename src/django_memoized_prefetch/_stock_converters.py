@@ -41,6 +41,7 @@ _CONTEXT = decimal.Context(
     traps=[decimal.DivisionByZero, decimal.Overflow, decimal.InvalidOperation],
 )
 _MOST_PLACES = 15
+_UUID = uuid.UUID  # the class that the engine makes
 
 
 def conversion_of(function: Any, expression: Any) -> Conversion | None:
@@ -129,7 +130,7 @@ def _duration(_operations: Any, used: Any) -> Conversion | None:
 
 def _uuid(_operations: Any, used: Any) -> Conversion | None:
     made_by = uuid.UUID.__init__
-    own = isinstance(made_by, types.FunctionType) and made_by.__globals__ is vars(uuid)
+    own = isinstance(made_by, types.FunctionType) and made_by.__globals__ is vars(uuid) and uuid.UUID is _UUID
     return ("uuid",) if own and used.get("uuid") is uuid and uuid.UUID.__new__ is object.__new__ else None
 
 
@@ -190,6 +191,11 @@ def _decimal(function: types.FunctionType, expression: Any) -> Conversion | None
 _FROM_JSON = JSONField.__dict__["from_db_value"]
 _SCANNER = vars(scanner)["c_make_scanner"]  # None without the accelerator
 _LOADS, _DECODE, _RAW_DECODE = json.loads, json.JSONDecoder.decode, json.JSONDecoder.raw_decode
+# They may have been patched before this module was imported.
+_HAS_OWN_JSON = all(
+    isinstance(function, types.FunctionType) and function.__globals__.get("__name__") in ("json", "json.decoder")
+    for function in (_LOADS, _DECODE, _RAW_DECODE)
+)
 
 
 def _json(field: Any) -> Conversion | None:
@@ -197,7 +203,8 @@ def _json(field: Any) -> Conversion | None:
         return None
     decoder: Any = json._default_decoder
     own = (
-        json.loads is _LOADS
+        _HAS_OWN_JSON
+        and json.loads is _LOADS
         and type(decoder) is json.JSONDecoder
         and (json.JSONDecoder.decode, json.JSONDecoder.raw_decode) == (_DECODE, _RAW_DECODE)
         and not vars(decoder).keys() & {"decode", "raw_decode"}

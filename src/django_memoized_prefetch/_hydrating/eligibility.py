@@ -21,11 +21,11 @@ from django.db.models.fields.files import FileDescriptor, ImageFileDescriptor
 from django.db.models.fields.mixins import FieldCacheMixin
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query import ModelIterable
-from django.db.models.signals import post_init, pre_init
+from django.db.models.signals import post_init
 from django.db.models.sql.compiler import SQLCompiler
 
 from .._engine import class_signature
-from .._stock import static_attribute, why_patched
+from .._stock import is_own, static_attribute, why_patched
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -76,6 +76,10 @@ _reported: set[str] = set()
 read_by_django: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
 
 
+# By model: those that select_related read with its rows the last time.
+read_with: WeakKeyDictionary[Any, set[Any]] = WeakKeyDictionary()
+
+
 def how_built(model: Any, why_django: str | None = None) -> str:
     """
     How instances of a model are built, in words.
@@ -112,8 +116,12 @@ def why_not_stored(model: Any) -> str | None:
         return f"{model.__name__}: custom metaclass __call__"
     if base_module.ModelState is not ModelState:
         return f"{model.__name__}: ModelState is not Django's"
-    if pre_init.has_listeners(model):
+    if (ModelState.__init__, ModelState.__setattr__) != (object.__init__, object.__setattr__):
+        return f"{model.__name__}: ModelState is patched"
+    if base_module.pre_init.has_listeners(model):
         return f"{model.__name__}: pre_init has receivers"
+    if why_patched(type(base_module.pre_init), ("send",)) is not None:
+        return f"{model.__name__}: Signal.send is patched"
     fields = model._meta.concrete_fields
     known = _known.get(model)
     if known is None or known[0] is not fields:
@@ -163,12 +171,15 @@ def _why_not(model: Any, fields: Any) -> str | None:
         cls = type(descriptor)
         if descriptor is None or not (hasattr(cls, "__set__") or hasattr(cls, "__delete__")):
             continue
-        if cls.__set__ is FOREIGN_KEY_SET:
-            if type(descriptor.field).is_cached is not FieldCacheMixin.is_cached:
+        setter = getattr(cls, "__set__", None)
+        if setter is FOREIGN_KEY_SET and is_own(setter):
+            if type(descriptor.field).is_cached is not FieldCacheMixin.is_cached or not is_own(
+                FieldCacheMixin.is_cached
+            ):
                 return f"{name}.{field.attname}: custom field {type(descriptor.field).__name__}"
             if descriptor.field.attname == field.attname:
                 continue
-        elif cls.__set__ in _PLAIN_SETS:
+        elif setter in _PLAIN_SETS and is_own(setter):
             continue
         return f"{name}.{field.attname}: custom descriptor {cls.__name__}"
     return None

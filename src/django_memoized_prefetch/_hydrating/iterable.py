@@ -24,31 +24,33 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
     """Yields exactly what ModelIterable yields, with rows built natively if possible."""
 
     def __iter__(self) -> Iterator[Any]:
-        result = self._result()
+        result = NativeModelIterable._result(self)
         yield from super().__iter__() if result is None else _one_by_one(*result)
 
-    # The following make what list() and islice() make of the rows, without a step of a generator for each.
+    # The following make what list() and islice() make of the rows, without a step of a generator for each. They are for
+    # this class alone: a subclass may have an __iter__ of its own.
 
     def all_rows(self) -> list[Any]:
         """The rows in one list."""
-        if type(self) is not NativeModelIterable or (result := self._result()) is None:
-            return list(self)
+        if (result := self._result()) is None:
+            return list(super().__iter__())
         hydrator, prepare, results = result
         instances: list[Any] = []
         try:
             for rows in results:
                 hydrator.build(prepare(rows), instances)
+        except BaseException:
+            instances = []  # the traceback holds this frame
+            raise
         finally:
             close_results(results)
         return instances
 
     def chunks(self, size: int) -> Iterator[list[Any]]:
         """The rows in lists of `size`; the last one may be shorter."""
-        if type(self) is not NativeModelIterable:
-            yield from cut(iter(self), size)
-        elif (result := self._result()) is None:
+        if (result := self._result()) is None:
             yield from cut(super().__iter__(), size)
-        elif result[0].calls_models:
+        elif result[0].runs_user_code:
             yield from cut(_one_by_one(*result), size)
         else:
             yield from _in_chunks(*result, size)
@@ -84,7 +86,7 @@ def _one_by_one(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any)
     """The instances of a result."""
     try:
         for rows in results:
-            if hydrator.calls_models:
+            if hydrator.runs_user_code:
                 yield from hydrator.each(prepare(rows))
                 continue
             instances: list[Any] = []
@@ -133,7 +135,7 @@ READERS = tuple(function.__code__ for function in (NativeModelIterable.__iter__,
 
 def all_rows(iterable: Any) -> list[Any]:
     """The rows of any iterable of a queryset, in a list."""
-    return iterable.all_rows() if isinstance(iterable, NativeModelIterable) else list(iterable)
+    return iterable.all_rows() if type(iterable) is NativeModelIterable else list(iterable)
 
 
 def close_results(results: Any) -> None:
@@ -146,7 +148,7 @@ def close_results(results: Any) -> None:
 
 def in_chunks(iterable: Any, size: int) -> Iterator[list[Any]]:
     """The rows of any iterable of a queryset, in lists of `size`."""
-    return iterable.chunks(size) if isinstance(iterable, NativeModelIterable) else cut(iter(iterable), size)
+    return iterable.chunks(size) if type(iterable) is NativeModelIterable else cut(iter(iterable), size)
 
 
 def with_native_rows(queryset: QuerySet[Any]) -> QuerySet[Any]:

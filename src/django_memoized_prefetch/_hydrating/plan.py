@@ -18,9 +18,9 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from .._engine import Hydrator
 from .._relation import cache_name_of
-from .._stock import static_attribute, why_patched
+from .._stock import is_own, static_attribute, why_patched
 from .._stock_converters import conversion_of
-from .eligibility import FOREIGN_KEY_SET, has_stock_from_db, report, report_own, why_not_stored
+from .eligibility import FOREIGN_KEY_SET, has_stock_from_db, read_with, report, report_own, why_not_stored
 from .receivers import receivers_of
 
 # Since Django 6.1, a known related object is not set on rows whose key is deferred.
@@ -39,7 +39,11 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     fetch_mode = getattr(queryset, "_fetch_mode", None)
     columns = [(position, select[position][0].target.attname) for position in range(first, last + 1)]
     model = _model_plan(klass_info["model"], columns, functools.partial(_from_db, fetch_mode), klass_info["model"])
-    plan = (model, tuple(_relation_plans(klass_info, model, select, db, fetch_mode)))
+    selected: set[type[Model]] = set()
+    read_with[klass_info["model"]] = selected
+    mode = () if fetch_mode is None else (fetch_mode,)
+    populators = get_related_populators(klass_info, select, db, *mode) if "related_klass_infos" in klass_info else ()
+    plan = (model, tuple(_relation_plans(klass_info, populators, model, select, selected)), klass_info["model"])
     expressions = [expression for expression, _, _ in select[: compiler.col_count]]
     converters: Any = ()
     prepare = _as_they_are
@@ -144,14 +148,18 @@ def _is_foreign_key(model: type[Model], attname: str) -> bool:
 
 
 def _relation_plans(
-    klass_info: dict[str, Any], of: tuple[Any, ...], select: Any, db: str, fetch_mode: Any
+    klass_info: dict[str, Any], populators: Sequence[Any], of: tuple[Any, ...], select: Any, selected: set[type[Model]]
 ) -> Iterator[Any]:
-    """The plans for the related instances that select_related reads from each row, given that of the model itself."""
-    related = klass_info.get("related_klass_infos", ())
-    if not related:
-        return
-    mode = () if fetch_mode is None else (fetch_mode,)
-    for info, populator in zip(related, get_related_populators(klass_info, select, db, *mode)):
+    """
+    The plans for the related instances that select_related reads from each row.
+
+    Args:
+        populators: Django's own plans.
+        of: The plan of the model itself.
+        selected: Gets the models that are read.
+    """
+    for info, populator in zip(klass_info.get("related_klass_infos", ()), populators):
+        selected.add(populator.model_cls)
         # If Django's populator has to reorder a single column, it fails; leave that error to it.
         is_stock = (
             type(populator) is RelatedPopulator
@@ -175,7 +183,7 @@ def _relation_plans(
             columns[populator.pk_idx][0],
             _setter(info["local_setter"], of),
             _setter(info["remote_setter"], model),
-            tuple(_relation_plans(info, model, select, db, fetch_mode)),
+            tuple(_relation_plans(info, populator.related_populators, model, select, selected)),
         )
 
 
@@ -189,7 +197,9 @@ def _setter(function: Any, of: tuple[Any, ...]) -> Any:
     if (
         isinstance(function, types.MethodType)
         and function.__func__ is FieldCacheMixin.set_cached_value
+        and is_own(function)
         and _is_stored(of)
+        and not of[3][2]  # a receiver may replace the cache
     ):
         return cache_name_of(function.__self__)
     if isinstance(function, types.FunctionType) and function.__module__ == SQLCompiler.__module__:

@@ -14,12 +14,10 @@ from .._stock import why_patched
 Receivers = tuple[Any, Any, tuple[Any, ...]]
 
 
-def receivers_of(signal: Any, sender: type) -> Receivers | None:
-    """The receivers of a signal for one sender; None if there are none."""
-    if not signal.has_listeners(sender):
-        return None
+def receivers_of(signal: Any, sender: type) -> Receivers:
+    """The receivers of a signal for one sender."""
     only_by_send: Receivers = (signal, None, ())
-    if type(signal) not in (ModelSignal, Signal) or why_patched(Signal, ("send", "_live_receivers")) is not None:
+    if type(signal) not in (ModelSignal, Signal) or why_patched(type(signal), ("send", "_live_receivers")) is not None:
         return only_by_send
     if vars(signal).keys() & {"send", "_live_receivers"}:
         return only_by_send

@@ -15,7 +15,7 @@ from .._changes.forget import forget, forget_sources
 from .._changes.signals import ChangeLog, changed_keys
 from .._config import MemoizedPrefetchConfig
 from .._engine import Chunk, Counters
-from .._hydrating.eligibility import how_built
+from .._hydrating.eligibility import how_built, read_with
 from .._memory.change import Change
 from .._memory.memory import Memory
 from .._relations.base import Step
@@ -198,6 +198,8 @@ class Session:
         apart = [one.stats() for one in list(self.apart.values())]
         own = stats_of(self.own, self.memory)
         built = {model.__name__: how_built(model, why) for model, why in list(self.read.items())}
+        for model in [with_it for read in list(self.read) for with_it in read_with.get(read, ())]:
+            built.setdefault(model.__name__, how_built(model))
         rest = Stats({}, {}, dict(self.streams), advice_of(self.memory), built)
         return sum([*together, *apart], own + rest + self._dropped)
 

@@ -10,6 +10,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.models import Field
 from django.db.models.base import ModelState
 from django.db.models.expressions import Col
+from django.db.models.signals import post_init
 
 from django_memoized_prefetch._engine import Hydrator
 from django_memoized_prefetch._hydrating.plan import row_fields
@@ -87,9 +88,9 @@ class Engine:
             (counted(function), conversion_of(function, expression)) for function in converters(expression, connection)
         ]
         self.is_native = bool(steps) and all(conversion is not None for _, conversion in steps)
-        plan = ("stored", Sheet, row_fields(Sheet, [(0, "text")]), None)
+        plan = ("stored", Sheet, row_fields(Sheet, [(0, "text")]), (post_init, post_init.receivers, ()))
         self._hydrator = Hydrator(
-            (plan, ()), ModelState, "default", None, False, [(0, expression, steps)], connection, (), None
+            (plan, (), Sheet), ModelState, "default", None, False, [(0, expression, steps)], connection, (), None
         )
 
     def convert(self, value: Any) -> Any:

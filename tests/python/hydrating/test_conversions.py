@@ -154,6 +154,8 @@ def test_usual_decimals_are_converted_natively() -> None:
     check(price(7, 2), CONNECTION, amounts, True)
     check(price(15, 15), CONNECTION, [0.1, 0.123456789012345, 1e-15], True)
     check(price(20, 0), CONNECTION, [1.0, 123456.0, -5, 0], True)
+    for digits, places in ((10, 2), (19, 0), (38, 15)):
+        check(price(digits, places), CONNECTION, [2**63 - 1, -(2**63), -(2**63) + 1, 10**15, -(10**15)], False)
     # More digits than there are places or in all, negative zero, no number.
     check(price(7, 2), CONNECTION, [0.005, 1.005, 100000.0, 100000, -0.0, math.nan, math.inf, 1e300, 5e-324], False)
 

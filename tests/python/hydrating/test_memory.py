@@ -127,6 +127,8 @@ def receive(signal: Any, sender: Any, instance: Any) -> None:
 
 SIGNAL = Signal()
 SIGNAL.connect(receive)
+SILENT = Signal()
+NONE = (SILENT, SILENT.receivers, ())
 
 
 SHARED = Region()
@@ -149,17 +151,18 @@ def new_hydrator(is_converting: bool) -> tuple[Hydrator, int]:
     customer = fields_of(Repair, 0)[-1][0] + 1
     region = customer + len(Customer._meta.concrete_fields)
     annotation = region + len(Region._meta.concrete_fields)
-    below = (("stored", Region, fields_of(Region, region), None), region, "region", None, ())
-    relation = (("stored", Customer, fields_of(Customer, customer), None), customer, "customer", "remote", (below,))
+    below = (("stored", Region, fields_of(Region, region), NONE), region, "region", None, ())
+    relation = (("stored", Customer, fields_of(Customer, customer), NONE), customer, "customer", "remote", (below,))
     own = [
         (("called", made_by_itself, ["name"], [region], True), region, None, None, ()),
         (("constructed", Constructed, [region, None, region + 1], DEFERRED), region, None, None, ()),
     ]
     below_python = [lambda row, instance: None, *own] if is_converting else []
-    receivers = (SIGNAL, SIGNAL.receivers, (SIGNAL.receivers[0][1],)) if is_converting else None
+    receivers = (SIGNAL, SIGNAL.receivers, (SIGNAL.receivers[0][1],)) if is_converting else NONE
     plan = (
         ("stored", Repair, fields_of(Repair, 0), receivers),
         (relation, *below_python),
+        Repair,
     )
     steps = [(convert, None), (convert, ("unchanged", float))]
     converters = [(1, Value("expression"), steps)] if is_converting else ()
