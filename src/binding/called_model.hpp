@@ -103,6 +103,9 @@ public:
         return std::visit([](const auto& model) { return model.runs_user_code(); }, m_model);
     }
     [[nodiscard]] object_ref build(const row_values::row& values, const result_context& context) {
+        if (auto* stored = std::get_if<row_model>(&m_model)) { // the usual kind first
+            return stored->build(values, context);
+        }
         return std::visit([&](auto& model) { return model.build(values, context); }, m_model);
     }
 

@@ -83,45 +83,38 @@ public:
 
         /// Takes and converts the next row. Ends the pause before Python code runs.
         void read(PyObject* given, collector_pause& pause) {
-            m_list = object_ref();
-            m_converted.clear();
-            m_values.clear();
             m_given = object_ref::borrow(given);
-            m_columns = PyTuple_Check(given) ? m_given : checked(PySequence_Tuple(given));
-            const Py_ssize_t size = PyTuple_GET_SIZE(m_columns.get());
-            if (m_of->m_converters.empty()) {
-                return;
+            if (!PyTuple_Check(given)) {
+                m_copy = checked(PySequence_Tuple(given)); // which nobody can change
+                given = m_copy.get();
             }
-            PyObject** const items = &PyTuple_GET_ITEM(m_columns.get(), 0);
-            m_values.assign(items, items + size);
-            for (const column_converter& one : m_of->m_converters) {
-                m_converted.push_back(one.convert((*this)[one.position()], m_of->m_connection.get(), pause));
-                m_values[static_cast<std::size_t>(one.position())] = m_converted.back().get();
+            m_items = &PyTuple_GET_ITEM(given, 0);
+            m_size = PyTuple_GET_SIZE(given);
+            if (!m_of->m_converters.empty()) {
+                convert(pause);
             }
         }
 
         /// The value of a column, borrowed.
         [[nodiscard]] PyObject* operator[](Py_ssize_t position) const {
-            const Py_ssize_t size = PyTuple_GET_SIZE(m_columns.get());
-            if (position >= size) {
-                PyErr_Format(PyExc_IndexError, "a row has %zd columns, more than %zd were expected", size, position);
+            if (position >= m_size) {
+                PyErr_Format(PyExc_IndexError, "a row has %zd columns, more than %zd were expected", m_size, position);
                 throw_python_error();
             }
-            return m_values.empty() ? PyTuple_GET_ITEM(m_columns.get(), position)
-                                    : m_values[static_cast<std::size_t>(position)];
+            return m_items[position];
         }
 
         /// The row as Django hands it on: the driver's own, or a list if values are converted.
         [[nodiscard]] object_ref as_object() {
-            if (!m_list && !m_values.empty()) {
-                m_list = slice(0, static_cast<Py_ssize_t>(m_values.size()));
+            if (!m_list && is_converted()) {
+                m_list = slice(0, m_size);
             }
             return m_list ? m_list : m_given;
         }
 
         /// Some of its columns, in an object of the same type.
         [[nodiscard]] object_ref slice(Py_ssize_t first, Py_ssize_t end) const {
-            if (m_values.empty()) {
+            if (!is_converted()) {
                 return checked(PySequence_GetSlice(m_given.get(), first, end));
             }
             object_ref list = checked(PyList_New(end - first));
@@ -132,10 +125,25 @@ public:
         }
 
     private:
+        [[nodiscard]] bool is_converted() const noexcept { return !m_of->m_converters.empty(); }
+
+        void convert(collector_pause& pause) {
+            m_list = object_ref();
+            m_values.assign(m_items, m_items + m_size);
+            m_converted.clear();
+            for (const column_converter& one : m_of->m_converters) {
+                m_converted.push_back(one.convert((*this)[one.position()], m_of->m_connection.get(), pause));
+                m_values[static_cast<std::size_t>(one.position())] = m_converted.back().get();
+            }
+            m_items = m_values.data();
+        }
+
         const row_values* m_of;
         object_ref m_given;
-        object_ref m_columns;          // the same values in a tuple, which nobody can change
-        py_vector<PyObject*> m_values; // empty if nothing is converted
+        object_ref m_copy;                  // of a row that is no tuple
+        PyObject* const* m_items = nullptr; // of m_given or m_copy, or m_values if anything is converted
+        Py_ssize_t m_size = 0;
+        py_vector<PyObject*> m_values;
         py_vector<object_ref> m_converted;
         object_ref m_list;
     };

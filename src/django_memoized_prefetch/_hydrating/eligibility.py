@@ -26,6 +26,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 from .._engine import class_signature
 from .._stock import is_own, static_attribute, why_patched
+from .receivers import has_own_signals
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -72,12 +73,18 @@ def _log_once(text: str, reason: str | None) -> None:
 _reported: set[str] = set()
 
 
-# By model: why Django read the rows of its latest queryset that might have been read natively; None if it did not.
-read_by_django: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
-
-
-# By model: those that select_related read with its rows the last time.
+# By model: why Django read the rows of its latest queryset, if the engine might have read them.
+_read_by_django: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+# By model: those that select_related has read with its rows.
 read_with: WeakKeyDictionary[Any, set[Any]] = WeakKeyDictionary()
+
+
+def note_reading(model: Any, why_django: str | None) -> None:
+    """Notes how a queryset of a model was read, for `how_built()`."""
+    if why_django is not None:
+        _read_by_django[model] = why_django
+    elif _read_by_django:
+        _read_by_django.pop(model, None)
 
 
 def how_built(model: Any, why_django: str | None = None) -> str:
@@ -87,7 +94,7 @@ def how_built(model: Any, why_django: str | None = None) -> str:
     Args:
         why_django: Why Django reads the querysets of one class, if it does.
     """
-    if (why_django := why_django or read_by_django.get(model)) is not None:
+    if (why_django := why_django or _read_by_django.get(model)) is not None:
         return f"by Django. {why_django}"
     reason = why_not_stored(model)
     if reason is None:
@@ -120,7 +127,7 @@ def why_not_stored(model: Any) -> str | None:
         return f"{model.__name__}: ModelState is patched"
     if base_module.pre_init.has_listeners(model):
         return f"{model.__name__}: pre_init has receivers"
-    if why_patched(type(base_module.pre_init), ("send",)) is not None:
+    if not has_own_signals():
         return f"{model.__name__}: Signal.send is patched"
     fields = model._meta.concrete_fields
     known = _known.get(model)

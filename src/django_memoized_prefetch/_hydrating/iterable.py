@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
 from .._engine import Hydrator
-from .eligibility import read_by_django, report, why_not_compiled, why_not_native
+from .eligibility import note_reading, report, why_not_compiled, why_not_native
 from .plan import hydrator_of
 from .timestamps import loading_timestamps
 
@@ -68,7 +68,7 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
             db = queryset.db  # asked once: a router may choose another replica each time
             compiler = queryset.query.get_compiler(using=db)
             reason = why_not_compiled(compiler)
-        read_by_django[queryset.model] = reason
+        note_reading(queryset.model, reason)
         if reason is not None:
             report(reason)
             return None

@@ -39,11 +39,13 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     fetch_mode = getattr(queryset, "_fetch_mode", None)
     columns = [(position, select[position][0].target.attname) for position in range(first, last + 1)]
     model = _model_plan(klass_info["model"], columns, functools.partial(_from_db, fetch_mode), klass_info["model"])
-    selected: set[type[Model]] = set()
-    read_with[klass_info["model"]] = selected
-    mode = () if fetch_mode is None else (fetch_mode,)
-    populators = get_related_populators(klass_info, select, db, *mode) if "related_klass_infos" in klass_info else ()
-    plan = (model, tuple(_relation_plans(klass_info, populators, model, select, selected)), klass_info["model"])
+    relations: tuple[Any, ...] = ()
+    if klass_info.get("related_klass_infos"):
+        selected = read_with.setdefault(klass_info["model"], set())
+        mode = () if fetch_mode is None else (fetch_mode,)
+        populators = get_related_populators(klass_info, select, db, *mode)
+        relations = tuple(_relation_plans(klass_info, populators, model, select, selected))
+    plan = (model, relations, klass_info["model"])
     expressions = [expression for expression, _, _ in select[: compiler.col_count]]
     converters: Any = ()
     prepare = _as_they_are
