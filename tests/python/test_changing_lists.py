@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.signals import post_init
 
 from django_memoized_prefetch import MemoizedPrefetch
 from django_memoized_prefetch._engine import (
@@ -30,6 +31,7 @@ from tests.python.engine_rows import Holder, Key, Row, State
 from tests.python.graph import assert_same_as_django
 from tests.python.test_key_columns import on_both
 
+NO_RECEIVERS = (post_init, post_init.receivers, ())
 CHANGES: dict[str, Any] = {
     "cleared": lambda rows: rows.clear(),
     "shortened": lambda rows: rows.__delitem__(slice(1, None)),
@@ -183,8 +185,9 @@ def test_rows_of_a_result_may_change_while_they_are_built(which: str, change: st
         return value
 
     hook = Once(result if which == "rows" else result[2], change, at)
-    plan = (Row, [(0, "id", False), (1, "x", False)], [])
-    hydrator = Hydrator(plan, State, "default", None, False, [(0, [convert], None)], object(), [], None)
+    model = ("stored", Row, [(0, "id", False), (1, "x", False)], NO_RECEIVERS)
+    converters = [(0, None, [(convert, None)])]
+    hydrator = Hydrator((model, [], Row), State, "default", None, False, converters, object(), [], None)
     built: list[Any] = []
     with suppress(IndexError, TypeError):  # a row without columns, or none
         hydrator.build(result, built)
@@ -203,8 +206,8 @@ def test_a_row_may_change_while_a_value_of_it_is_compared(change: str, at: int) 
 
     row: list[Any] = [Value(), Value(), Value()]
     hook = Once(row, change, at)
-    plan = (Row, [(0, "id", True), (1, "x", True), (2, "y", True)], [])
-    hydrator = Hydrator(plan, State, "default", None, False, [], object(), [], None)
+    model = ("stored", Row, [(0, "id", True), (1, "x", True), (2, "y", True)], NO_RECEIVERS)
+    hydrator = Hydrator((model, [], Row), State, "default", None, False, [], object(), [], None)
     with suppress(IndexError, TypeError):
         hydrator.build([row], [])
 

@@ -24,62 +24,69 @@ class NativeModelIterable(ModelIterable):  # type: ignore[misc]
     """Yields exactly what ModelIterable yields, with rows built natively if possible."""
 
     def __iter__(self) -> Iterator[Any]:
-        result = NativeModelIterable._result(self)
+        result = _result_of(self)
         yield from super().__iter__() if result is None else _one_by_one(*result)
 
-    # The following make what list() and islice() make of the rows, without a step of a generator for each. They are for
-    # this class alone: a subclass may have an __iter__ of its own.
 
-    def all_rows(self) -> list[Any]:
-        """The rows in one list."""
-        if (result := self._result()) is None:
-            return list(super().__iter__())
-        hydrator, prepare, results = result
-        instances: list[Any] = []
-        try:
-            for rows in results:
-                hydrator.build(prepare(rows), instances)
-        except BaseException:
-            instances = []  # the traceback holds this frame
-            raise
-        finally:
-            close_results(results)
-        return instances
+# These make what list() and islice() make of the rows, without a step of a generator for each.
 
-    def chunks(self, size: int) -> Iterator[list[Any]]:
-        """The rows in lists of `size`; the last one may be shorter."""
-        if (result := self._result()) is None:
-            yield from cut(super().__iter__(), size)
-        elif result[0].runs_user_code:
-            yield from cut(_one_by_one(*result), size)
-        else:
-            yield from _in_chunks(*result, size)
 
-    def _result(self) -> tuple[Hydrator, Callable[[Any], Any], Any] | None:
-        """
-        The result of the query, read by the engine; None if Django has to read it.
+def all_rows(iterable: Any) -> list[Any]:
+    """The rows of any iterable of a queryset, in one list."""
+    if type(iterable) is not NativeModelIterable:
+        return list(iterable)
+    if (result := _result_of(iterable)) is None:
+        return list(ModelIterable.__iter__(iterable))
+    hydrator, prepare, results = result
+    instances: list[Any] = []
+    try:
+        for rows in results:
+            hydrator.build(prepare(rows), instances)
+    except BaseException:
+        instances = []  # the traceback holds this frame
+        raise
+    finally:
+        close_results(results)
+    return instances
 
-        Returns:
-            What builds its rows, what prepares them for that, and lists of the driver's rows.
-        """
-        queryset = self.queryset
-        reason = why_not_native(queryset, self.chunked_fetch)
-        if reason is None:
-            db = queryset.db  # asked once: a router may choose another replica each time
-            compiler = queryset.query.get_compiler(using=db)
-            reason = why_not_compiled(compiler)
-        note_reading(queryset.model, reason)
-        if reason is not None:
-            report(reason)
-            return None
-        rows_at_once = self.chunk_size if self.chunked_fetch else max(self.chunk_size, ROWS_AT_ONCE)
-        with loading_timestamps(compiler.connection, queryset.query):
-            results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=rows_at_once)
-        try:
-            return (*hydrator_of(queryset, compiler, db), results)
-        except BaseException:
-            close_results(results)
-            raise
+
+def in_chunks(iterable: Any, size: int) -> Iterator[list[Any]]:
+    """The rows of any iterable of a queryset, in lists of `size`; the last one may be shorter."""
+    if type(iterable) is not NativeModelIterable:
+        yield from _cut(iter(iterable), size)
+    elif (result := _result_of(iterable)) is None:
+        yield from _cut(ModelIterable.__iter__(iterable), size)
+    elif result[0].runs_user_code:
+        yield from _cut(_one_by_one(*result), size)
+    else:
+        yield from _in_chunks(*result, size)
+
+
+def _result_of(iterable: ModelIterable) -> tuple[Hydrator, Callable[[Any], Any], Any] | None:
+    """
+    The result of an iterable's query, read by the engine; None if Django has to read it.
+
+    Returns:
+        What builds its rows, what prepares them for that, and lists of the driver's rows.
+    """
+    queryset = iterable.queryset
+    reason = why_not_native(queryset, iterable.chunked_fetch)
+    if reason is None:
+        db = queryset.db  # asked once: a router may choose another replica each time
+        compiler = queryset.query.get_compiler(using=db)
+        reason = why_not_compiled(compiler)
+    note_reading(queryset.model, reason)
+    if reason is not None:
+        report(reason)
+        return None
+    rows_at_once = iterable.chunk_size if iterable.chunked_fetch else max(iterable.chunk_size, ROWS_AT_ONCE)
+    with loading_timestamps(compiler.connection, queryset.query):
+        results = compiler.execute_sql(chunked_fetch=iterable.chunked_fetch, chunk_size=rows_at_once)
+    try:
+        return (*hydrator_of(queryset, compiler, db), results)
+    except BaseException:
+        close_results(results)
+        raise
 
 
 def _one_by_one(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any) -> Iterator[Any]:
@@ -123,7 +130,7 @@ def _in_chunks(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any, 
         close_results(results)
 
 
-def cut(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
+def _cut(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
     """The rows of any iterator in lists of `size`."""
     while chunk := list(islice(rows, size)):
         yield chunk
@@ -133,22 +140,12 @@ def cut(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
 READERS = tuple(function.__code__ for function in (NativeModelIterable.__iter__, _one_by_one, _in_chunks))
 
 
-def all_rows(iterable: Any) -> list[Any]:
-    """The rows of any iterable of a queryset, in a list."""
-    return iterable.all_rows() if type(iterable) is NativeModelIterable else list(iterable)
-
-
 def close_results(results: Any) -> None:
     """Closes the cursor behind a compiler's results, unless they are a list."""
     if inspect.isgenerator(results):
         if inspect.getgeneratorstate(results) == inspect.GEN_CREATED:
             next(results, None)  # close() would not run the `finally` of one that never began
         results.close()
-
-
-def in_chunks(iterable: Any, size: int) -> Iterator[list[Any]]:
-    """The rows of any iterable of a queryset, in lists of `size`."""
-    return iterable.chunks(size) if type(iterable) is NativeModelIterable else cut(iter(iterable), size)
 
 
 def with_native_rows(queryset: QuerySet[Any]) -> QuerySet[Any]:
