@@ -154,7 +154,6 @@ def config_rows(config: MemoizedPrefetchConfig, is_to_one: bool) -> RowSource:
     Args:
         is_to_one: They are those that a key leads to. A relation to many has no rows that the base manager alone shows.
     """
-    """The rows that a config describes."""
     plain = config.queryset is None and not config.overrides_queryset
     identity: tuple[Any, ...]
     varies = False
