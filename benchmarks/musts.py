@@ -91,6 +91,8 @@ def times(other: str, **at_least: float) -> Iterator[Must]:
 
 
 OLD_AND_THIS = ("original", "this")
+DJANGO_AND_THIS = ("django", "memoized")
+TIMES_DJANGO = "memoized, times the speed of django"
 MUSTS = (
     *times("django", fk=8, m2m=4, nested=8),
     *times("original", fk=4, m2m=1.8, nested=60),
@@ -105,29 +107,14 @@ MUSTS = (
         at_most=4,
     ),
     Must("rows", "memoized, times the speed of django less the raw cursor", ROW_CONTENDERS, without_cursor, at_least=4),
-    Must(
-        "wide",
-        "memoized, times the speed of django",
-        ("django", "memoized"),
-        speed_ratio,
-        eased=True,
-        by_database={"sqlite": 5, "postgresql": 3.7},
-    ),
-    Must(
-        "nested",
-        "memoized with all books kept, times the speed of django",
-        ("django", "memoized-all"),
-        speed_ratio,
-        eased=True,
-        by_database={"sqlite": 7, "postgresql": 6},
-    ),
-    Must(
-        "rows-wide",
-        "memoized, times the speed of django",
-        ("django", "memoized"),
-        speed_ratio,
-        eased=True,
-        by_database={"sqlite": 3.2, "postgresql": 2.5},
+    *(
+        Must(workload, text, contenders, speed_ratio, eased=True, by_database={"sqlite": sqlite, "postgresql": other})
+        for workload, text, contenders, sqlite, other in (
+            ("wide", TIMES_DJANGO, DJANGO_AND_THIS, 5, 3.7),
+            ("rows-wide", TIMES_DJANGO, DJANGO_AND_THIS, 3.2, 2.5),
+            ("rows-own", TIMES_DJANGO, DJANGO_AND_THIS, 1.6, 1.3),
+            ("nested", f"with all books kept: {TIMES_DJANGO}", ("django", "memoized-all"), 7, 6),
+        )
     ),
     *(
         Must(
@@ -150,14 +137,6 @@ MUSTS = (
         without_receiver,
         at_least=2,
         eased=True,
-    ),
-    Must(
-        "rows-own",
-        "memoized, times the speed of django",
-        ("django", "memoized"),
-        speed_ratio,
-        eased=True,
-        by_database={"sqlite": 1.6, "postgresql": 1.3},
     ),
     Must("bytes", "memoized, bytes of an instance, times Django's", ("django", "memoized"), heaviest, at_most=1),
     *(

@@ -154,8 +154,6 @@ constexpr std::int64_t power_of_ten(int exponent) noexcept {
 }
 constexpr int most_digits = 15; // that SQLite keeps of a number, and Django of SQLite's
 
-bool is_json_space(Py_UCS4 c) noexcept { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-
 } // namespace
 
 conversion::kind conversion::named(nb::handle name) {
@@ -311,8 +309,7 @@ object_ref conversion::decimal_text(std::int64_t number) const {
     if (number < 0) {
         *--front = '-';
     }
-    const object_ref text = checked(PyUnicode_New(end - front, 127));
-    std::copy(front, end, reinterpret_cast<char*>(PyUnicode_1BYTE_DATA(text.get())));
+    const object_ref text = checked(PyUnicode_FromKindAndData(PyUnicode_1BYTE_KIND, front, end - front));
     return checked(PyObject_CallOneArg(m_object.get(), text.get()));
 }
 

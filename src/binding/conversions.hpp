@@ -12,7 +12,7 @@ namespace memoized_prefetch::binding {
 /// tell; whatever else comes is left to Django's function, so errors and odd values stay Django's.
 class conversion {
 public:
-    /// `spec`: its name and details, as `_hydrating/converters.py` makes it; or None for a converter that is not known.
+    /// `spec`: its name and details, as `_stock_converters.py` makes it; or None for a converter that is not known.
     explicit conversion(nb::handle spec);
 
     /// The converted value; null, with no error set, if it has to be left to Django's function.

@@ -81,20 +81,23 @@ inline bool read_day(digit_reader& text, day& into) noexcept {
            text.number(2, into.number) && into.exists();
 }
 
+/// HH:MM:SS.
+inline bool read_clock(digit_reader& text, clock_time& into) noexcept {
+    return text.number(2, into.hour) && text.skip(":") && text.number(2, into.minute) && text.skip(":") &&
+           text.number(2, into.second) && into.exists();
+}
+
 /// HH:MM:SS or HH:MM:SS.ffffff, up to the end. These forms mean the same in every version of Python.
 inline bool read_time(digit_reader& text, clock_time& into) noexcept {
-    return text.number(2, into.hour) && text.skip(":") && text.number(2, into.minute) && text.skip(":") &&
-           text.number(2, into.second) && (!text.skip(".") || text.number(6, into.microsecond)) && text.at_end() &&
-           into.exists();
+    return read_clock(text, into) && (!text.skip(".") || text.number(6, into.microsecond)) && text.at_end();
 }
 
 /// YYYY-MM-DD HH:MM:SS and a fraction of up to six digits, of the zone UTC: as PostgreSQL writes a timestamptz if the
 /// session's zone is that.
 inline bool read_utc(digit_reader& text, day& date, clock_time& time) noexcept {
-    return read_day(text, date) && text.skip(" ") && text.number(2, time.hour) && text.skip(":") &&
-           text.number(2, time.minute) && text.skip(":") && text.number(2, time.second) &&
+    return read_day(text, date) && text.skip(" ") && read_clock(text, time) &&
            (!text.skip(".") || text.microseconds(time.microsecond)) && text.skip("+") && text.skip("0") &&
-           text.skip("0") && text.at_end() && time.exists();
+           text.skip("0") && text.at_end();
 }
 
 } // namespace memoized_prefetch::binding

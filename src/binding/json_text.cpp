@@ -31,7 +31,7 @@ private:
     static constexpr std::ptrdiff_t most_digits = 18; // of an integer that fits into 64 bits
 
     void skip_spaces() noexcept {
-        while (m_at != m_end && (*m_at == ' ' || *m_at == '\t' || *m_at == '\n' || *m_at == '\r')) {
+        while (m_at != m_end && is_json_space(static_cast<unsigned char>(*m_at))) {
             ++m_at;
         }
     }

@@ -9,8 +9,12 @@
 
 namespace memoized_prefetch::binding {
 
+[[nodiscard]] constexpr bool is_json_space(Py_UCS4 c) noexcept {
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 /// The keys of the objects in a column's documents. They are the same ones again and again, so the str of each is kept
-/// for the next document. A row of an object with three keys takes 0.9 us like this, and 1.9 us with Python's scanner.
+/// for the next document. A row of a key and an object with three keys takes 1.3 us like this, and 2.1 with Python's scanner.
 class json_keys {
 public:
     /// The str of a key without escapes.

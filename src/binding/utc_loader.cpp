@@ -12,8 +12,8 @@ namespace memoized_prefetch::binding {
 
 namespace {
 
-/// Loads a timestamptz of a session whose zone is UTC. Django's loader calls psycopg's, and then sets the zone: two
-/// calls of Python code, 2.2 us per value. This takes 0.4 us, most of it psycopg's.
+/// Loads a timestamptz of a session whose zone is UTC. Django's loader calls psycopg's, and then sets the zone: 2.6 us
+/// per value. This takes 0.24 us.
 class utc_loader {
 public:
     utc_loader(nb::handle zone, nb::handle otherwise)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import json
 import types
 import uuid
@@ -151,17 +152,18 @@ _METHODS: dict[tuple[str, str], Callable[[Any, Any], Conversion | None]] = {
 }
 
 
-def _nested(function: Any, *names: str) -> dict[types.CodeType, str]:
-    """The code of the functions with these names that a function of Django defines, with their names."""
+@functools.lru_cache(maxsize=16)
+def _converters_made_by(function: Any) -> frozenset[types.CodeType]:
+    """The code of the converters that a function of Django defines and returns; empty if it is not Django's."""
     codes = [code for code in function.__code__.co_consts if isinstance(code, types.CodeType)]
-    return {code: code.co_name for code in codes if code.co_name in names} if is_own(function) else {}
+    return frozenset(code for code in codes if code.co_name == "converter") if is_own(function) else frozenset()
 
 
 def _decimal(function: types.FunctionType, expression: Any) -> Conversion | None:
     """SQLite's converter of decimals is made for each column, and has its last place in a cell."""
     used = function.__globals__
     operations = used["DatabaseOperations"]
-    if function.__code__ not in _nested(operations.get_decimalfield_converter, "converter"):
+    if function.__code__ not in _converters_made_by(operations.get_decimalfield_converter):
         return None
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
     if "quantize_value" not in cells or used.get("decimal") is not decimal:

@@ -2,8 +2,8 @@
 Decides how the rows of a result become instances.
 
 The engine builds them if building an instance of the model only stores values, and calls the receivers of `post_init`,
-if there are any. If the model does more, the engine reads and converts the values, and the model's `from_db()` gets
-them. Only if the result is read in another way than Django's is everything left to Django.
+if there are any. If the model does more, the engine reads and converts the values, and hands them to the model's own
+`from_db()` or `__init__`. Only if the result is read in another way than Django's is everything left to Django.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def report(reason: str | None) -> None:
 
 def report_own(reason: str) -> None:
     """Logs a reason why a model builds its instances itself, once."""
-    _log_once("Rows are read by the engine and built by from_db(). %s", reason)
+    _log_once("Rows are read by the engine and built by their model. %s", reason)
 
 
 def _log_once(text: str, reason: str | None) -> None:
@@ -100,7 +100,7 @@ def how_built(model: Any, why_django: str | None = None) -> str:
     if reason is None:
         return "natively; receivers of post_init are called" if post_init.has_listeners(model) else "natively"
     remedy = next((f" ({remedy})" for what, remedy in _REMEDIES.items() if what in reason), "")
-    return f"by from_db(). {reason}{remedy}"
+    return f"by the model itself. {reason}{remedy}"
 
 
 # What would let the engine build the instances.

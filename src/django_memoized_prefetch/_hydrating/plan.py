@@ -38,7 +38,7 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     first, last = klass_info["select_fields"][0], klass_info["select_fields"][-1]
     fetch_mode = getattr(queryset, "_fetch_mode", None)
     columns = [(position, select[position][0].target.attname) for position in range(first, last + 1)]
-    model = _model_plan(klass_info["model"], columns, functools.partial(_from_db, fetch_mode), klass_info["model"])
+    model = _model_plan(klass_info["model"], columns, lambda: _from_db(klass_info["model"], fetch_mode))
     relations: tuple[Any, ...] = ()
     if klass_info.get("related_klass_infos"):
         selected = read_with.setdefault(klass_info["model"], set())
@@ -74,8 +74,7 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
 def _model_plan(
     model: type[Model],
     columns: Sequence[tuple[int, str]],
-    from_db_of: Callable[[Any], Any],
-    called: Any,
+    get_from_db: Callable[[], Any],
     is_picked: bool = False,
 ) -> tuple[Any, ...]:
     """
@@ -83,7 +82,7 @@ def _model_plan(
 
     Args:
         columns: Position and name of each column that was read.
-        from_db_of, called: What returns the `from_db` that Django calls for a row, and what it is given for that.
+        get_from_db: Returns what Django calls for a row. It is called only if needed, since Django 6.1 may warn there.
         is_picked: Whether Django picks the columns one by one, which makes a tuple of them.
     """
     reason = why_not_stored(model)
@@ -93,7 +92,7 @@ def _model_plan(
     if has_stock_from_db(model):
         return "constructed", model, _constructor_positions(model, columns), DEFERRED
     names, positions = [name for _, name in columns], [position for position, _ in columns]
-    return "called", from_db_of(called), names, positions, is_picked
+    return "called", get_from_db(), names, positions, is_picked
 
 
 def _constructor_positions(model: type[Model], columns: Sequence[tuple[int, str]]) -> list[int | None]:
@@ -111,7 +110,7 @@ def _is_stored(model_plan: tuple[Any, ...]) -> bool:
     return bool(model_plan[0] == "stored")
 
 
-def _from_db(fetch_mode: Any, model: type[Model]) -> Any:
+def _from_db(model: type[Model], fetch_mode: Any) -> Any:
     if hasattr(query, "_get_from_db"):  # Django 6.1
         return query._get_from_db(model, fetch_mode)
     return model.from_db
@@ -179,7 +178,7 @@ def _relation_plans(
         else:
             columns = [(at, select[at][0].target.attname) for at in range(populator.cols_start, populator.cols_end)]
         called = populator if hasattr(populator, "from_db") else populator.model_cls  # the former since Django 6.1
-        model = _model_plan(populator.model_cls, columns, operator.attrgetter("from_db"), called, is_picked)
+        model = _model_plan(populator.model_cls, columns, functools.partial(getattr, called, "from_db"), is_picked)
         yield (
             model,
             columns[populator.pk_idx][0],
