@@ -44,6 +44,7 @@ class Comparison:
         self._by_chance = set(by_chance)
         self._loads = loads
         self._seen: set[tuple[int, int]] = set()
+        self._read_paths: set[tuple[int, int, str]] = set()
         self._own: dict[int, Any] = {}  # Django's by the id of ours, of the processed objects
         self._pairs: list[tuple[Any, Any, str]] = []
         self._more: list[tuple[Any, str, Any, str]] = []
@@ -75,7 +76,7 @@ class Comparison:
                 self._read(our, their, where, queries)
             for path in paths:
                 for i, (our, their) in enumerate(zip(ours, theirs)):
-                    _read_path(our, their, path, f"[{i}]")
+                    self._read_path(our, their, path, f"[{i}]", queries)
         for our, name, value, where in self._more:
             _assert_default(our, name, value, where)
 
@@ -186,10 +187,32 @@ class Comparison:
             if len(queries) > before:
                 continue  # Django does not find it again: nothing to expect
             shown = _shown(our, name, is_many)
-            assert len(queries) == before, f"{where}.{name}: {queries[before:]}"
+            assert len(queries) == before, f"{where}.{name}: queries {queries[before:]}"
             assert shown == expected, f"{where}.{name}: {shown} != {expected}"
             if is_many:
                 assert getattr(our, name).all() is _many(our)[cached], f"{where}.{name}"
+
+    def _read_path(self, our: Any, their: Any, path: str, where: str, queries: list[str]) -> None:
+        if (id(our), id(their), path) in self._read_paths:
+            return
+        self._read_paths.add((id(our), id(their), path))
+        name, _, rest = path.partition("__")
+        # ManyToManyDescriptor is one too.
+        is_many = isinstance(getattr(type(their), name, None), ReverseManyToOneDescriptor)
+        before = len(queries)
+        expected, shown = _shown(their, name, is_many), _shown(our, name, is_many)
+        assert len(queries) == before, f"{where}.{name}: queries {queries[before:]}"
+        assert shown == expected, f"{where}.{name}: {shown} != {expected}"
+        value, their_value = (_value(one, name, is_many) for one in (our, their))
+        pairs: Iterable[tuple[Any, Any]] = ()
+        if is_many:
+            pairs = zip(
+                *(rows if rows.ordered else sorted(rows, key=lambda row: str(row.pk)) for rows in (value, their_value))
+            )
+        elif isinstance(their_value, models.Model):
+            pairs = [(value, their_value)]
+        for one, other in pairs if rest else ():
+            self._read_path(one, other, rest, f"{where}.{name}", queries)
 
 
 def cached_names(instance: models.Model) -> tuple[dict[str, bool], list[str]]:
@@ -229,27 +252,6 @@ def _shown(instance: Any, name: str, is_many: bool) -> Any:
 
 def _key(value: Any) -> Any:
     return (type(value), value.pk) if isinstance(value, models.Model) else value
-
-
-def _read_path(our: Any, their: Any, path: str, where: str) -> None:
-    name, _, rest = path.partition("__")
-    # ManyToManyDescriptor is one too.
-    is_many = isinstance(getattr(type(their), name, None), ReverseManyToOneDescriptor)
-    with no_queries():
-        expected = _shown(their, name, is_many)
-    with no_queries():
-        shown = _shown(our, name, is_many)
-    assert shown == expected, f"{where}.{name}: {shown} != {expected}"
-    value, their_value = (_value(one, name, is_many) for one in (our, their))
-    pairs: Iterable[tuple[Any, Any]] = ()
-    if is_many:
-        pairs = zip(
-            *(rows if rows.ordered else sorted(rows, key=lambda row: str(row.pk)) for rows in (value, their_value))
-        )
-    elif isinstance(their_value, models.Model):
-        pairs = [(value, their_value)]
-    for one, other in pairs if rest else ():
-        _read_path(one, other, rest, f"{where}.{name}")
 
 
 def _assert_default(instance: Any, cached: str, value: Any, where: str) -> None:

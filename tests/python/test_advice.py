@@ -16,8 +16,11 @@ from django_memoized_prefetch import Advice, MemoizedPrefetch, MemoizedPrefetchC
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.databases import on_one_database
 from tests.python.workshop.models import Repair
 from tests.python.workshop.rows import fill_workshop, key
+
+pytestmark = on_one_database
 
 SIZES = (1, 2, 7, 19, 20, 21, 40, 55, 200, None)
 

@@ -27,9 +27,12 @@ from django_memoized_prefetch._engine import (
 )
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop
+from tests.python.databases import on_one_database
 from tests.python.engine_rows import Holder, Key, Row, State
 from tests.python.graph import assert_same_as_django
 from tests.python.test_key_columns import on_both
+
+pytestmark = on_one_database
 
 NO_RECEIVERS = (post_init, post_init.receivers, ())
 CHANGES: dict[str, Any] = {

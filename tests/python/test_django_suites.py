@@ -18,6 +18,9 @@ from tests.django_suites.results import FAILED, OK, SKIPPED, Outcome
 from tests.django_suites.runs import Run
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.python.databases import on_one_database
+
 # Each package has a database of its own.
-pytestmark = pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="runs on SQLite")
+pytestmark = on_one_database
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ["django-model-utils", "django-polymorphic", "django-safedelete", "django-sortedm2m", "django-taggit"]

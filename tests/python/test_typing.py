@@ -11,6 +11,9 @@ from typing import Any
 
 import django_memoized_prefetch
 from django_memoized_prefetch import _engine
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database
 
 # As much of stubs for Django as is needed to tell querysets apart.
 STUBS = """

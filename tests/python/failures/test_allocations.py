@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from django_memoized_prefetch._relations import (
 )
 from django_memoized_prefetch._running import chunk as chunk_run
 from django_memoized_prefetch._running import reverse_caches
+from tests.python.databases import on_one_database
 from tests.python.isolated import isolated
 from tests.python.workshop.rows import djangos_reading, repairs
 
@@ -43,7 +43,7 @@ from tests.python.failures.faults import (
 )
 
 # What the engine does about a failure depends on no database, and each kind of failure takes a hundred chunks.
-pytestmark = pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="runs on SQLite")
+pytestmark = on_one_database
 
 
 needs_starvation = pytest.mark.skipif(set_nomemory is None, reason="this Python comes without _testcapi")

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 import django_memoized_prefetch
+from tests.python.databases import on_one_database
 from tests.python.isolated import isolated
 from tests.python.workshop.rows import djangos_reading, repairs
 
@@ -21,7 +20,7 @@ except ImportError:
 from tests.python.failures.faults import CHUNK, EVERY, check, kept_answers, ready, stopped_states, watched
 
 # What the engine does about a failure depends on no database, and each kind of failure takes a hundred chunks.
-pytestmark = pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="runs on SQLite")
+pytestmark = on_one_database
 
 
 # --- any moment

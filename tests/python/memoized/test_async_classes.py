@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.python.conftest import Bookshop
+from tests.python.databases import on_one_database
 from tests.python.memoized.classes import CLASSES
 from tests.python.memoized.ways import ASYNCHRONOUS, WAYS, same_in_both
+
+pytestmark = on_one_database
 
 
 @pytest.mark.django_db(databases=["default", "other"], transaction=True)

@@ -15,10 +15,13 @@ from django.db.models import Prefetch
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Author, Book, Category, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_alike
 from tests.python.memoized.classes import CLASSES, NOTING, calls
 from tests.python.memoized.ways import ASYNCHRONOUS, WAYS, mix_into, outcome, plain, queryset_of, same_in_both
 from tests.python.queries import built_by_django, captured_queries, query_count
+
+pytestmark = on_one_database
 
 
 @pytest.mark.parametrize("lookups", [True, False], ids=["lookups", "no lookups"])

@@ -10,9 +10,12 @@ from django.db import models
 from django_memoized_prefetch import memoized
 from tests.python.bookshop.models import Book
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.databases import on_one_database
 from tests.python.memoized.classes import CLASSES
 from tests.python.memoized.ways import ASYNCHRONOUS, WAYS, Mixin, mix_into, mixed_with, outcome, queryset_of
 from tests.python.queries import built_by_django, query_count
+
+pytestmark = on_one_database
 
 
 def mix_into_type(queryset: Any) -> Any:

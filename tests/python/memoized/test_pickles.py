@@ -14,10 +14,13 @@ from django.db import models
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.bookshop.models import Author, Book
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_alike
 from tests.python.memoized.classes import Remembering
 from tests.python.memoized.ways import LOOKUPS, queryset_of
 from tests.python.queries import captured_queries, query_count
+
+pytestmark = on_one_database
 
 # --- pickles
 

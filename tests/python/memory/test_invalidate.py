@@ -13,6 +13,7 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Item, ListedItem, Loan, Map, Member, Person, VisitingMember
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_alike, assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, rename, unchanged
 from tests.python.queries import django_prefetch, query_count
@@ -39,6 +40,8 @@ from tests.python.workshop.rows import (
     repairs,
     workshop_prefetch,
 )
+
+pytestmark = on_one_database
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.catalogue.models import Copy, Label, Labelling, Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, every_moment, unchanged
 from tests.python.queries import query_count
@@ -33,6 +34,8 @@ from tests.python.workshop.models import (
     Warranty,
 )
 from tests.python.workshop.rows import fill_workshop, key, repairs
+
+pytestmark = on_one_database
 
 
 @pytest.fixture

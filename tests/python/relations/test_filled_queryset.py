@@ -24,9 +24,10 @@ from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book, Category
 from tests.python.catalogue.models import Country, Genre, Notice, Volume
 from tests.python.conftest import Bookshop, rows_of_a_module
+from tests.python.databases import on_one_database
 from tests.python.queries import captured_queries, django_prefetch
 
-pytestmark = pytest.mark.usefixtures("frozen")
+pytestmark = [on_one_database, pytest.mark.usefixtures("frozen")]
 
 Method = Callable[[QuerySet], Any]
 
