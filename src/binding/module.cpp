@@ -3,6 +3,7 @@
 #include "conversions.hpp"
 #include "follow.hpp"
 #include "hydrator.hpp"
+#include "lookahead.hpp"
 #include "marks.hpp"
 #include "relation_specs.hpp"
 #include "tables.hpp"
@@ -27,6 +28,7 @@ NB_MODULE(engine_of_nanobind, module) {
     binding::bind_follow(module);
     binding::bind_marks(module);
     binding::bind_hydrator(module);
+    binding::bind_lookahead(module);
     binding::bind_class_signature(module);
     binding::bind_utc_loader(module);
 }

@@ -148,6 +148,29 @@ nb::list rows_of(const py_memo& self, nb::handle limit) {
     return rows;
 }
 
+/// Rows from all parts of the table: one in so many that about `count` come together.
+nb::list sample_of(const py_memo& self, std::size_t count) {
+    py_vector<object_ref> rows;
+    const std::size_t step = std::max<std::size_t>(1, self.rows.size() / std::max<std::size_t>(1, count));
+    std::size_t at = step / 2;
+    for (slot_id slot = self.rows.newest(); slot != no_slot; slot = self.rows.older(slot)) {
+        if (at-- == 0) {
+            at = step - 1;
+            if (!self.rows.is_absent(slot)) {
+                rows.push_back(self.rows.handle(slot));
+            }
+        }
+    }
+    return list_of(rows);
+}
+
+/// Whether this very instance is remembered.
+bool holds_row(const py_memo& self, nb::handle row) {
+    const object_ref key = self.key.load(row.ptr());
+    const slot_id slot = key.get() == Py_None ? no_slot : self.rows.find(py_key::of(key));
+    return slot != no_slot && self.rows.handle(slot).get() == row.ptr();
+}
+
 /// Adds rows up to the bound without their being asked for. The first one becomes the most recently used. Returns how
 /// many were added.
 std::size_t load_rows(py_memo& self, nb::handle rows) {
@@ -317,6 +340,13 @@ void bind_tables(nb::module_& module) {
              "Keys and rows, most recently used first; at most `limit`.")
         .def("usage", &usage<py_memo>,
              nb::sig("def usage(self) -> tuple[int, int, int, int, bool, int, list[tuple[int, int]]]"), usage_doc)
+        .def("sample", &sample_of, nb::arg("count"), nb::sig("def sample(self, count: int) -> list[Any]"),
+             "About so many rows, from all parts of the order of use.")
+        .def("holds", &holds_row, nb::arg("row"), nb::sig("def holds(self, row: object) -> bool"),
+             "Whether this very instance is remembered.")
+        .def_prop_ro(
+            "bytes", [](const py_memo& self) { return self.rows.bytes(); },
+            "Bytes allocated by the engine, without the rows.")
         .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
              "Adds rows that were not asked for, the first one as the most recently used; returns how many were new.")
         .def_prop_ro(
@@ -344,6 +374,9 @@ void bind_tables(nb::module_& module) {
         .def(
             "__len__", [](const py_links& self) { return self.links.size(); },
             "Sources, those without targets included.")
+        .def_prop_ro(
+            "bytes", [](const py_links& self) { return self.links.bytes(); },
+            "Bytes allocated by the engine, without the keys.")
         .def("items", &links_of, nb::arg("limit").none() = nb::none(),
              nb::sig("def items(self, limit: int | None = None) -> list[tuple[Any, list[Any]]]"),
              "Sources and their targets, most recently used first; at most `limit`.")

@@ -12,12 +12,23 @@ Stream a large table in chunks with its related rows prefetched, reading each re
 from importlib.metadata import version
 
 from ._config import MemoizedPrefetchConfig
+from ._lookahead.plan import Plan, TablePlan
 from ._memoized import memoized
 from ._memory.advice import Advice
 from ._prefetch import MemoizedPrefetch
 from ._reports.stats import RelationStats, Stats
 from ._streaming.progress import Progress
 
-__all__ = ["Advice", "MemoizedPrefetch", "MemoizedPrefetchConfig", "Progress", "RelationStats", "Stats", "memoized"]
+__all__ = [
+    "Advice",
+    "MemoizedPrefetch",
+    "MemoizedPrefetchConfig",
+    "Plan",
+    "Progress",
+    "RelationStats",
+    "Stats",
+    "TablePlan",
+    "memoized",
+]
 
 __version__ = version("django-memoized-prefetch")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 from django.db import models
 from django.db.models.query import ModelIterable
+
+# How many rows of a table are kept if nothing is said of it.
+DEFAULT_SIZE = 10_000
+# Of every table, or by name of the table; None for all rows.
+Size = Union[int, None, Mapping[str, Optional[int]]]
 
 
 @dataclasses.dataclass
@@ -97,14 +103,30 @@ class MemoizedPrefetchConfig:
 
 def check_size(size: Any, where: str) -> None:
     """Raises TypeError or ValueError unless `size` is a positive number of rows to keep, or None."""
+    _check_one(size, f"{where}: lru_cache_size")
+
+
+def check_sizes(sizes: Any, where: str) -> None:
+    """The same for a size of all tables, or sizes by name of the table."""
+    if not isinstance(sizes, Mapping):
+        check_size(sizes, where)
+        return
+    for name, size in sizes.items():
+        if not isinstance(name, str):
+            msg = f"{where}: lru_cache_size must have names of tables, as in stats().tables, got {name!r}."
+            raise TypeError(msg)
+        _check_one(size, f"{where}: lru_cache_size[{name!r}]")
+
+
+def _check_one(size: Any, what: str) -> None:
     if size is None:
         return
     if isinstance(size, bool) or not isinstance(size, int):
-        msg = f"{where}: lru_cache_size must be a positive int or None, got {size!r}."
+        msg = f"{what} must be a positive int or None, got {size!r}."
         raise TypeError(msg)
     if size <= 0:
-        msg = f"{where}: lru_cache_size must be a positive int or None, got {size}."
+        msg = f"{what} must be a positive int or None, got {size}."
         raise ValueError(msg)
     if size > sys.maxsize:
-        msg = f"{where}: lru_cache_size must be at most {sys.maxsize}, or None to keep all, got {size}."
+        msg = f"{what} must be at most {sys.maxsize}, or None to keep all, got {size}."
         raise ValueError(msg)

@@ -14,7 +14,7 @@ from django.db.models import Manager, Model, QuerySet, query
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 
-from ._config import check_size
+from ._config import DEFAULT_SIZE, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
 from ._prefetch import MemoizedPrefetch
@@ -33,13 +33,13 @@ CHUNK_SIZE = 2_000
 
 @overload
 def memoized(
-    queryset: Rows, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: int | None = 10_000
+    queryset: Rows, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: Size = DEFAULT_SIZE
 ) -> Rows: ...
 @overload  # without Django stubs, mypy cannot tell a Manager from a QuerySet
 def memoized(  # type: ignore[overload-cannot-match]
-    queryset: Manager[Row], prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: int | None = 10_000
+    queryset: Manager[Row], prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: Size = DEFAULT_SIZE
 ) -> QuerySet[Row]: ...
-def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: int | None = 10_000) -> Any:
+def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: Size = DEFAULT_SIZE) -> Any:
     """
     Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks.
 
@@ -55,8 +55,8 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
         queryset: A queryset, which is not changed, or a manager, for all its rows.
         prefetch: Its lookups are added to those of the queryset. It remembers the rows of both, and its `stats()`
             counts both.
-        lru_cache_size: How many rows of each table to keep between chunks; None keeps all. Ignored if `prefetch` is
-            given, which has its own.
+        lru_cache_size: How many rows of each table to keep between chunks, as for MemoizedPrefetch; None keeps all.
+            Ignored if `prefetch` is given, which has its own.
 
     Returns:
         A new queryset, which passes for one of the same class.
@@ -72,7 +72,7 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
     if prefetch is not None and not isinstance(prefetch, MemoizedPrefetch):
         msg = f"memoized: prefetch must be a MemoizedPrefetch, got {prefetch!r}; lookups belong in prefetch_related()."
         raise TypeError(msg)
-    check_size(lru_cache_size, "memoized")
+    check_sizes(lru_cache_size, "memoized")
     clone = queryset._chain()
     stock_class = stock_class_of(type(clone))
     if prefetch is not None and (reason := why_not_subclassed(stock_class) or own_attaching(stock_class)):

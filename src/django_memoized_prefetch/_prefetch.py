@@ -9,13 +9,15 @@ from asgiref.sync import sync_to_async
 from django.db.models import Manager, Model, Prefetch, QuerySet
 from django.db.models.query import RawQuerySet
 
-from ._config import MemoizedPrefetchConfig, check_size
+from ._config import DEFAULT_SIZE, MemoizedPrefetchConfig, Size, check_sizes
+from ._lookahead.look_ahead import look_ahead
+from ._lookahead.plan import Plan
 from ._reports.report import links_views, rows_views
 from ._reports.stats import Stats
 from ._reports.views import ViewMapping
 from ._running.chunk import rows_of
 from ._running.session import Session
-from ._streaming.progress import Progress
+from ._streaming.progress import Progress, reporting
 from ._streaming.stream import Stream, read_in_thread
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class MemoizedPrefetch:
         model: The model of the chunks. If given, all lookups are checked now instead of at the first chunk.
         lru_cache_size: How many rows of each table to keep between chunks, for lookups without a config; None keeps
             all. Memory is bounded by this number times the size of a row with all that is attached to it, summed over
-            the tables.
+            the tables. A dict gives each table its own number, by its name in `stats().tables`, and the others 10,000;
+            `plan().sizes()` makes one.
         scope: A callable without arguments, called once per chunk. Chunks for which it returns different values share
             nothing. Use it for tenants that the connection does not reveal.
         invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, and the links
@@ -55,11 +58,11 @@ class MemoizedPrefetch:
         self,
         *lookups: MemoizedPrefetchConfig | Prefetch[Any] | str,
         model: type[Model] | None = None,
-        lru_cache_size: int | None = 10_000,
+        lru_cache_size: Size = DEFAULT_SIZE,
         scope: Callable[[], Any] | None = None,
         invalidate_on_change: bool = False,
     ) -> None:
-        check_size(lru_cache_size, "MemoizedPrefetch")
+        check_sizes(lru_cache_size, "MemoizedPrefetch")
         if scope is not None and not callable(scope):
             msg = f"MemoizedPrefetch: scope must be a callable without arguments, got {scope!r}."
             raise TypeError(msg)
@@ -179,6 +182,36 @@ class MemoizedPrefetch:
         event loop closes it, a cursor may stay open.
         """
         return read_in_thread(Stream(self._session, queryset, chunk_size, after, progress, total, mode).read())
+
+    def plan(
+        self,
+        queryset: QuerySet[Row] | Manager[Row] | RawQuerySet[Row] | Iterable[Row],
+        chunk_size: int = 2_000,
+        *,
+        rows: int | None = None,
+        progress: bool | Callable[[Progress], Any] | None = None,
+    ) -> Plan:
+        """
+        Tells what a run over a queryset would fetch, at any size, from the keys of its rows alone.
+
+            print(MemoizedPrefetch("author", "publisher").plan(Book.objects.all()))
+
+        One statement reads the keys of all to-one relations, one more those of each many-to-many, and one more those of
+        each relation that no join gives. No related row is read, no instance is built, and nothing is remembered.
+        Figures are exact for the rows that are read, if these do not change meanwhile and the queryset defines their
+        order; without an order it is that of the primary key.
+
+        Args:
+            queryset: What `chunks()` would be given. Of objects that are there, only their own keys are known.
+            chunk_size: How many rows each chunk would have.
+            rows: Read only the first rows. The figures then are of these rows alone.
+            progress: True draws a bar with tqdm. A callable receives a Progress for every batch of rows that was read.
+
+        Raises:
+            AttributeError, TypeError, ValueError: A lookup or an argument does not fit, as in `chunks`.
+        """
+        with reporting(progress, "plan") as report:
+            return look_ahead(self._session, queryset, chunk_size, rows, report)
 
     def clear(self) -> None:
         """Forgets every remembered row, absence and link. Objects that you already have stay as they are."""

@@ -20,7 +20,7 @@
 /// Keys are known only by their tags, even long after they left the table. The first `exact_keys` keys are all
 /// recorded. With more, the SHARDS method samples them: it takes the keys whose mixed tag begins with `m_shift` zeros,
 /// and each stands for 2^m_shift keys, in counts and in distances. The more keys there are, the smaller the sampled
-/// share. So memory is bounded by `most_keys` records and as many distances.
+/// share. So memory is bounded by `most_keys` records and as many distances. With `measure_all` there is no sample.
 ///
 /// Memory is allocated whenever the number of keys has doubled. If that fails, fewer keys are sampled: a chunk never
 /// fails because of this.
@@ -51,6 +51,8 @@ public:
     /// Announces that `use` will be called for every use. Call this first. Otherwise only `fetch` is called, and there
     /// are no distances.
     void measure() noexcept { m_measures = true; }
+    /// The same, and records all keys however many there are: for a trace that is read once, not for a table that works.
+    void measure_all() noexcept { m_measures = m_records_all = true; }
     [[nodiscard]] bool measures() const noexcept { return m_measures; }
 
     /// Whether the sample takes this key.
@@ -195,6 +197,9 @@ private:
     /// Four times as many keys get about twice as many records. So the sampled share of the keys falls, and a use costs
     /// less.
     [[nodiscard]] std::size_t most_records() const noexcept {
+        if (m_records_all) {
+            return no_slot;
+        }
         if (!m_measures) {
             return m_shift == 0 ? exact_keys : exact_keys / 2; // enough to estimate the counts
         }
@@ -433,6 +438,7 @@ private:
     unsigned m_shift = 0;
     bool m_running = false;
     bool m_measures = false;
+    bool m_records_all = false;
 };
 
 } // namespace memoized_prefetch

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from itertools import accumulate
-from sys import getsizeof
+from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Model, QuerySet
-
 from .._engine import Links, Memo
-
-# How many rows are measured to estimate the size of one.
-SAMPLE = 16
-# The share of the keys found that may be ignored in an estimate.
-NEGLIGIBLE = 0.001
+from .curve import Curve, needed
+from .weights import bytes_of_one
 
 
 @dataclass(frozen=True)
-class Advice:
+class Advice(Curve):
     """
     What the `lru_cache_size` of one table achieved, and what another would have achieved on the same chunks.
 
@@ -41,16 +34,10 @@ class Advice:
     found: ((size, keys), ...): how many more keys a memo of that size would have found than the next smaller size.
     """
 
-    kept: int | None = None
-    fetched: int = 0
     fetched_again: int = 0
     fetched_twice: int = 0
-    unavoidable: int = 0
-    largest: int = 0
     entries: int = 0
     bytes: int = 0
-    exact: bool = True
-    found: tuple[tuple[int, int], ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, table: Memo | Links) -> Advice:
@@ -67,7 +54,7 @@ class Advice:
             unavoidable=max(fetched - avoidable, 0),
             largest=largest,
             entries=len(table),
-            bytes=own_bytes + len(table) * _bytes_of_one(table),
+            bytes=own_bytes + len(table) * bytes_of_one(table),
             exact=exact,
             found=tuple(found),
         )
@@ -77,18 +64,12 @@ class Advice:
         """Bytes per entry; 0 without entries."""
         return self.bytes // self.entries if self.entries else 0
 
-    def fetched_with(self, size: int | None) -> int:
-        """How many keys would have been fetched with this `lru_cache_size`; None for one that keeps all."""
-        if size is None:
-            return self.unavoidable
-        return self.unavoidable + sum(keys for needed, keys in self.found if needed > size)
-
     @property
     def enough(self) -> int:
         """The smallest `lru_cache_size` that would have fetched no more keys."""
         kept = math.inf if self.kept is None else self.kept
-        needed = _needed([one for one in self.found if one[0] <= kept], exact=self.exact)
-        return max(1, min(needed, self.largest))
+        least = needed([one for one in self.found if one[0] <= kept], exact=self.exact)
+        return max(1, min(least, self.largest))
 
     @property
     def avoids(self) -> int | None:
@@ -98,7 +79,7 @@ class Advice:
         beyond = [one for one in self.found if one[0] > self.kept]
         if not beyond:
             return None  # they were fetched again while the size was smaller
-        return max(_needed(beyond, exact=self.exact), self.kept + 1)
+        return max(needed(beyond, exact=self.exact), self.kept + 1)
 
     @property
     def half(self) -> int:
@@ -160,35 +141,3 @@ class Advice:
             return f"{size:,}"
         unit = 10 ** max(0, len(str(size)) - 3)
         return f"about {-(-size // unit) * unit:,}"
-
-
-def _needed(found: list[tuple[int, int]], *, exact: bool) -> int:
-    """The size that finds all these keys. For estimates nearly all, since the largest sizes may be chance."""
-    if not found:
-        return 0
-    if exact:
-        return found[-1][0]
-    sums = list(accumulate(keys for _, keys in found))
-    return next(size for (size, _), upto in zip(found, sums) if upto >= sums[-1] * (1 - NEGLIGIBLE))
-
-
-def _bytes_of_one(table: Memo | Links) -> int:
-    """The average bytes of an entry's objects, measured on those used last."""
-    if isinstance(table, Memo):
-        sizes = [_bytes_of_row(row) for _, row in table.rows(SAMPLE)]
-    else:
-        sizes = [getsizeof(source) for source, _ in table.items(SAMPLE)]  # the targets' keys belong to the rows
-    return sum(sizes) // len(sizes) if sizes else 0
-
-
-def _bytes_of_row(row: Any) -> int:
-    """Bytes of an instance and its values. Attached rows have entries of their own, and small integers are shared."""
-    state = row.__dict__.get("_state")
-    total = getsizeof(row) + getsizeof(row.__dict__)
-    if state is not None:
-        total += getsizeof(state) + getsizeof(state.__dict__) + getsizeof(state.__dict__.get("fields_cache"))
-    for value in row.__dict__.values():
-        shared = value is None or value is state or isinstance(value, (bool, Model, QuerySet))
-        if not shared and not (type(value) is int and -5 <= value <= 256):
-            total += getsizeof(value)
-    return total

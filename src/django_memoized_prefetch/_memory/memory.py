@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model
 
-from .._config import MemoizedPrefetchConfig
+from .._config import DEFAULT_SIZE, MemoizedPrefetchConfig, Size
 from .._engine import Counters, Links, Memo
 from .._hydrating.iterable import with_native_rows
 from .._queries.counting import QueryCount
@@ -30,10 +30,10 @@ class Memory:
     The memos and links of one MemoizedPrefetch.
 
     Args:
-        size: How many rows of each table to keep for lookups without a config.
+        size: How many rows of each table to keep for lookups without a config: of all tables, or by name of the table.
     """
 
-    def __init__(self, size: int | None) -> None:
+    def __init__(self, size: Size) -> None:
         self._size = size
         self._contexts: dict[Any, Context] = {}
         self._clock = count()
@@ -62,8 +62,22 @@ class Memory:
     def contexts(self) -> list[Context]:
         return list(self._contexts.values())
 
-    def size_of(self, model: type[Model] | None, config: MemoizedPrefetchConfig | None) -> int | None:
-        default = self._size if config is None else config.lru_cache_size
+    def size_of(self, model: type[Model] | None, config: MemoizedPrefetchConfig | None, label: str = "") -> int | None:
+        """
+        How many entries a table keeps.
+
+        Args:
+            model: Of its rows.
+            config: Of the lookup that asks.
+            label: The name of the table.
+        """
+        default: int | None
+        if config is not None:
+            default = config.lru_cache_size
+        elif isinstance(self._size, Mapping):
+            default = self._size.get(label, DEFAULT_SIZE)
+        else:
+            default = self._size
         return default if model is None else self._set_sizes.get(model, default)
 
     def memo(
@@ -84,7 +98,7 @@ class Memory:
             counters: They count the query of `prefetch_all`.
         """
         identity = (*table.identity, *table.source.variant(instance))
-        size = self.size_of(table.source.model, config)
+        size = self.size_of(table.source.model, config, table.label)
         known = context.memos.get(identity)
         if known is not None:
             memo = known[0]
@@ -119,7 +133,7 @@ class Memory:
         """The links of a many-to-many whose targets are in a memo."""
         known = context.links.get(spec.identity)
         if known is None:
-            size = self.size_of(spec.model, config)
+            size = self.size_of(spec.model, config, spec.label)
             fresh = (Links(size), spec.relation, spec.are_alone(alias))
             known = context.links.setdefault(spec.identity, fresh)
             if known is fresh:  # otherwise another thread was first

@@ -213,10 +213,15 @@ def batches(keys: Sequence[Any], queryset: QuerySet[Any]) -> Iterator[Sequence[A
     if limit is None or len(keys) * 2 < limit:
         yield keys
         return
-    own = queryset.query.get_compiler(using=queryset.db).as_sql()[1] if queryset.query.where else ()
-    size = max(limit - len(own) - 16, 1)
+    size = batch_size(limit, queryset)
     for start in range(0, len(keys), size):
         yield keys[start : start + size]
+
+
+def batch_size(limit: int, queryset: QuerySet[Any]) -> int:
+    """How many keys fit into one statement with the queryset's own parameters."""
+    own = queryset.query.get_compiler(using=queryset.db).as_sql()[1] if queryset.query.where else ()
+    return max(limit - len(own) - 16, 1)
 
 
 def parameter_limit(connection: Any) -> int | None:

@@ -6,18 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db.models import Model, QuerySet, prefetch_related_objects
-from django.db.models.constants import LOOKUP_SEP
 
 from .._engine import Chunk, group_by_class, mark_prefetched
 from .._lookups import Lookup
 from .._memory.context import Context
-from .._planning.planner import asks_manager, identity_of
+from .._planning.planner import asks_manager
 from .._queries.counting import QueryCount
-from .._relations.base import Step, refuses_strays
-from .._relations.by_django import ByDjango
+from .._relations.base import Step
 from .._relations.key_only import KeyOnly
-from .._relations.passed_through import PassedThrough
 from .level import Level, Lifetime
+from .order import next_group
 from .reverse_caches import Lent
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ class ChunkRun:
         levels = self._levels(self._lookups.tree.root, rows, Lifetime.CHUNK)
         with self._session.running(self.pins) as changes:
             while levels:
-                group = self._next_group(levels)
+                group = next_group(levels, self._lookups.tree, self._lookups.planner)
                 levels = [level for level in levels if level not in group]
                 for level in group:
                     level.check()
@@ -140,32 +138,6 @@ class ChunkRun:
 
     def _context(self, alias: str) -> Context:
         return self._session.memory.context(alias, self._scope)
-
-    # --- order
-
-    def _next_group(self, levels: list[Level]) -> list[Level]:
-        """The levels to do next. They share a query."""
-        first = min(levels, key=lambda level: level.step.lookup.order)
-        if not self._lookups.tree.in_order:
-            # All relations to one table share a query, so first take a table that no lookup further down needs too.
-            # What the engine does not attach may look at what earlier lookups attached, so it waits for them.
-            own = [level for level in levels if not isinstance(level.step, (PassedThrough, ByDjango))]
-            later = frozenset[Any]().union(*(self._lookups.planner.later_tables(level.step) for level in own))
-            if later:
-                first = next((level for level in own if identity_of(level.step) not in later), first)
-        return [level for level in levels if level is first or self._share_a_query(first, level)]
-
-    def _share_a_query(self, first: Level, other: Level) -> bool:
-        step, theirs = first.step, other.step
-        if step.asks_like(theirs):
-            return step.lookup is theirs.lookup and (first.alias, first.lifetime) == (other.alias, other.lifetime)
-        if not (step.is_to_one and theirs.is_to_one) or first.memo is not other.memo:
-            return False
-        # If order matters, only levels of equal depth, and not two of one relation: the first may affect the second.
-        is_level = step.lookup.path.count(LOOKUP_SEP) == theirs.lookup.path.count(LOOKUP_SEP)
-        if self._lookups.tree.in_order and not (is_level and step.relation is not theirs.relation):
-            return False
-        return not refuses_strays(step, first.alias) and not refuses_strays(theirs, other.alias)
 
     def _attach(self, group: list[Level]) -> None:
         level = group[0]

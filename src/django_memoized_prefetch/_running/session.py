@@ -13,7 +13,7 @@ from django.db.models import Model
 from .._changes.attached import matters
 from .._changes.forget import forget, forget_sources
 from .._changes.signals import ChangeLog, changed_keys
-from .._config import MemoizedPrefetchConfig
+from .._config import MemoizedPrefetchConfig, Size
 from .._engine import Chunk, Counters
 from .._hydrating.eligibility import how_built, read_with
 from .._memory.change import Change
@@ -38,7 +38,7 @@ class Session:
 
     Args:
         given: The lookups of every chunk.
-        size: How many rows of each table to keep for lookups without a config.
+        size: How many rows of each table to keep for lookups without a config: of all tables, or by name of the table.
         scope: Called once per chunk; chunks with different results share no memory.
         listens: Whether to forget what this process saves and deletes.
 
@@ -50,7 +50,7 @@ class Session:
     read: For each model whose querysets were read, why the class of the queryset leaves that to Django; None if not.
     """
 
-    def __init__(self, given: Sequence[Any], size: int | None, scope: Callable[[], Any] | None, listens: bool) -> None:
+    def __init__(self, given: Sequence[Any], size: Size, scope: Callable[[], Any] | None, listens: bool) -> None:
         self._size, self._scope, self._listens = size, scope, listens
         self.own = LookupSet(given)
         self.together: OrderedDict[tuple[Any, ...], LookupSet] = OrderedDict()  # the latest at the end

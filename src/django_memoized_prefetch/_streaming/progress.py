@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Callable, Protocol
+from typing import Any, Callable, Protocol
 
-if TYPE_CHECKING:
-    from .._reports.stats import Stats
+from .._reports.stats import Stats
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,12 @@ class Bar:
         ImportError: tqdm is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: str) -> None:
         try:
             from tqdm.auto import tqdm
         except ImportError as error:
             msg = (
-                'chunks: progress=True needs tqdm: pip install "django-memoized-prefetch[progress]", '
+                f'{where}: progress=True needs tqdm: pip install "django-memoized-prefetch[progress]", '
                 "or give progress a callable."
             )
             raise ImportError(msg) from error
@@ -119,3 +120,27 @@ class Bar:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def consumer_of(progress: Any, where: str) -> Consumer | None:
+    """The consumer that a `progress` argument stands for. Raises TypeError if it is none."""
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        msg = f"{where}: progress must be True, a callable or None, got {progress!r}."
+        raise TypeError(msg)
+    return Bar(where) if progress is True else progress if callable(progress) else None
+
+
+@contextmanager
+def reporting(progress: Any, where: str) -> Iterator[Callable[[int], None]]:
+    """Yields a function that reports a number of further rows to what a `progress` argument stands for."""
+    consumer = consumer_of(progress, where)
+    if consumer is None:
+        yield lambda rows: None
+        return
+    meter = Meter(consumer, lambda: Stats({}, {}), None)
+    if isinstance(consumer, Bar):
+        consumer.open(None)
+    try:
+        yield lambda rows: meter.chunk_done(rows, None)
+    finally:
+        meter.close()

@@ -19,7 +19,7 @@ from .._running.session import Session
 from .._stock import ATTACHING, why_not_own, why_not_read_as_stock
 from .closing import closing_readers
 from .pages import Pages, key_value, ordering_of, why_not_in_pages
-from .progress import Bar, Meter, Progress
+from .progress import Bar, Meter, Progress, consumer_of
 
 Chunks = Generator[list[Any], None, None]
 
@@ -49,11 +49,8 @@ class Stream:
         if mode not in (None, "pages", "cursor"):
             msg = f'chunks: mode must be "pages", "cursor" or None, got {mode!r}.'
             raise ValueError(msg)
-        if not (progress is None or isinstance(progress, bool) or callable(progress)):
-            msg = f"chunks: progress must be True, a callable or None, got {progress!r}."
-            raise TypeError(msg)
         self._session, self._chunk_size, self._total = session, chunk_size, total
-        self._consumer = Bar() if progress is True else progress if callable(progress) else None
+        self._consumer = consumer_of(progress, "chunks")
         self._read: Callable[[Meter | None], Chunks]
         if isinstance(source, BaseManager):
             source = source.all()
@@ -207,10 +204,10 @@ def refuse_pages(model: type[Model], obstacle: str, after: Any, mode: str | None
         raise ValueError(msg)
 
 
-def check_count(count: Any, name: str, least: int) -> None:
+def check_count(count: Any, name: str, least: int, where: str = "chunks") -> None:
     if not isinstance(count, int) or isinstance(count, bool):
-        msg = f"chunks: {name} must be an integer, got {count!r}."
+        msg = f"{where}: {name} must be an integer, got {count!r}."
         raise TypeError(msg)
     if count < least:
-        msg = f"chunks: {name} must be at least {least}, got {count}."
+        msg = f"{where}: {name} must be at least {least}, got {count}."
         raise ValueError(msg)

@@ -1,0 +1,1 @@
+"""`plan()`: tells from key columns alone what a run would fetch."""

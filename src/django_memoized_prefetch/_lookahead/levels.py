@@ -1,0 +1,299 @@
+"""The relations and tables of a run, found out without any object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import FieldDoesNotExist
+from django.db import connections
+from django.db.models import Field, Model, QuerySet
+from django.db.models.base import ModelState
+
+from .._engine import Lookahead
+from .._lookups import Lookup
+from .._memory.table import LinkSpec, TableSpec
+from .._planning.planner import asks_manager
+from .._queries.keys import batch_size, parameter_limit
+from .._relation import link_fields
+from .._relations.base import Step
+from .._relations.by_django import ByDjango
+from .._relations.foreign_key import ForeignKey
+from .._relations.generic_foreign_key import GenericForeignKey
+from .._relations.key_only import KeyOnly
+from .._relations.many_to_many import ManyToMany, is_link_table_enough
+from .._relations.passed_through import PassedThrough
+from .._running.level import Lifetime
+from .._running.lookup_set import LookupSet
+from .._running.order import next_group
+from .._running.session import Session
+
+
+@dataclass(eq=False)
+class PlannedTable:
+    """
+    A table of remembered rows or links.
+
+    number: Its number in the lookahead.
+    kept: How many entries are kept between chunks; None for all.
+    spec: What it holds.
+    depends: Whether its keys are those of rows that another table has fetched, so that they depend on that one's size.
+    above: For links, the table of the rows that have them; None for rows of the run.
+    """
+
+    label: str
+    number: int
+    kept: int | None
+    spec: TableSpec | LinkSpec
+    depends: bool = False
+    above: PlannedTable | None = None
+
+    @property
+    def model(self) -> type[Model]:
+        return self.spec.source.model if isinstance(self.spec, TableSpec) else self.spec.model
+
+
+@dataclass(eq=False)
+class PlannedLevel:
+    """
+    One relation of a run. Unlike a Level, it has no objects.
+
+    alias: The database that its rows are read from.
+    memo: The table of its rows.
+    parent: The level to whose rows it is attached; None for the rows of the run.
+    number: Its number in the lookahead, once its group is known.
+    """
+
+    step: Step
+    alias: str
+    memo: PlannedTable
+    parent: PlannedLevel | None
+    links: PlannedTable | None = None
+    number: int = -1
+
+    @property
+    def lifetime(self) -> Lifetime:
+        return Lifetime.CHUNK if self.parent is None else Lifetime.MEMORY
+
+    @property
+    def key_name(self) -> str:
+        """The attribute of the object that holds the key."""
+        return self.step.relation.key_name
+
+    @property
+    def model(self) -> type[Model]:
+        """The model of the rows that it is attached to."""
+        return self.step.relation.model
+
+
+@dataclass(eq=False)
+class Levels:
+    """
+    The levels of a run, in groups that share a query.
+
+    Args:
+        session: Says how many rows of each table are kept.
+        queryset: What the run reads, without its lookups; None if it reads objects that are there.
+        model: The model of its rows.
+        alias: The database that they come from.
+
+    batches: For each group, the database's limit of keys per statement, and how many keys a batch then has.
+    untold: Why nothing can be told of a lookup, by path.
+    """
+
+    session: Session
+    queryset: QuerySet[Any] | None
+    model: type[Model]
+    alias: str
+    ahead: Lookahead = field(default_factory=Lookahead)
+    tables: list[PlannedTable] = field(default_factory=list)
+    levels: list[PlannedLevel] = field(default_factory=list)
+    batches: list[tuple[int | None, int | None]] = field(default_factory=list)
+    untold: dict[str, str] = field(default_factory=dict)
+
+    def add(self, given: Sequence[Any]) -> None:
+        """Adds lookups that are given together. Lookups added before share their tables."""
+        lookups = LookupSet(given)
+        if (reason := lookups.planner.why_by_django(())) is not None:
+            for lookup in lookups.tree.root.all_below():
+                self._leave(lookup, f"by Django itself, {reason}")
+            return
+        levels = [*self._below(lookups, lookups.tree.root, self.model, None)]
+        while levels:
+            group = next_group(levels, lookups.tree, lookups.planner)
+            levels = [level for level in levels if level not in group]
+            self._add_group(group)
+            for level in group:
+                model = level.step.row_model
+                assert model is not None
+                levels += self._below(lookups, level.step.lookup, model, level)
+
+    # --- one level
+
+    def _below(
+        self, lookups: LookupSet, lookup: Lookup, model: type[Model], parent: PlannedLevel | None
+    ) -> Iterator[PlannedLevel]:
+        alias = self.alias if parent is None else parent.alias
+        instance = stand_in(model, alias)
+        for below in lookup.below.values():
+            step = lookups.planner.step(below, model, None if parent is None else parent.step, instance)
+            reason = self._why_untold(step, parent)
+            if reason is None and asks_manager(step):
+                step, reason = self._judged(lookups, step, instance)
+            if reason is not None:
+                self._leave(below, reason)
+                continue
+            level = self._level(step, parent, step.alias(instance))
+            if level is not None:
+                yield level
+
+    def _level(self, step: Step, parent: PlannedLevel | None, alias: str) -> PlannedLevel | None:
+        assert step.table is not None
+        memo = self._table(step.table, step.lookup, parent)
+        level = PlannedLevel(step, alias, memo, parent)
+        if isinstance(step, ManyToMany):
+            if (reason := self._why_links_untold(step, parent, alias)) is not None:
+                self._leave(step.lookup, reason)
+                return None
+            assert step.links is not None
+            level.links = self._table(step.links, step.lookup, parent)
+            above = None if parent is None else parent.memo
+            if level.links.above is not above:
+                self._leave(step.lookup, "its links are shared with rows of another table")
+                return None
+        return level
+
+    def _table(self, spec: TableSpec | LinkSpec, lookup: Lookup, parent: PlannedLevel | None) -> PlannedTable:
+        for known in self.tables:
+            if known.spec.identity == spec.identity:
+                known.depends |= parent is not None
+                return known
+        source = spec.source.model if isinstance(spec, TableSpec) else spec.model
+        kept = self.session.memory.size_of(source, lookup.config, spec.label)
+        number = self.ahead.add_table()
+        labels = {table.label for table in self.tables}
+        label = next(name for name in names(spec.label) if name not in labels)
+        above = parent.memo if parent is not None and isinstance(spec, LinkSpec) else None
+        table = PlannedTable(label, number, kept, spec, parent is not None, above)
+        self.tables.append(table)
+        return table
+
+    def _add_group(self, group: list[PlannedLevel]) -> None:
+        number = len(self.batches)
+        for level in group:
+            parent, lookup = level.parent, level.step.lookup
+            level.number = self.ahead.add_relation(
+                level.memo.number,
+                number,
+                None if parent is None else parent.number,
+                None if parent is None else self._place(parent.memo, lookup.attribute),
+                None if parent is None or level.links is None else level.links.number,
+                level.links is not None,
+            )
+            self.levels.append(level)
+        first = group[0]
+        connection = connections[first.alias]
+        limit = parameter_limit(connection)
+        rows = first.step.row_source.queryset(stand_in(first.model, first.alias))
+        self.batches.append((limit, None if limit is None else batch_size(limit, rows)))
+
+    def _place(self, table: PlannedTable, attribute: str) -> int:
+        """The number of what is attached under one name to the rows of one table."""
+        return self._places.setdefault((table.number, attribute), len(self._places))
+
+    def __post_init__(self) -> None:
+        self._places: dict[tuple[int, str], int] = {}
+
+    # --- what cannot be told
+
+    def _leave(self, lookup: Lookup, reason: str) -> None:
+        self.untold.setdefault(lookup.path, reason)
+        for below in lookup.all_below():
+            self.untold.setdefault(below.path, f"it is below {lookup.path}")
+
+    def _why_untold(self, step: Step, parent: PlannedLevel | None) -> str | None:
+        config, source = step.lookup.config, step.source
+        if isinstance(step, ByDjango):
+            return f"by Django itself, {step.reason}"
+        if isinstance(step, PassedThrough):
+            return "it is no relation, its objects are followed as they are"
+        if not isinstance(step, (ForeignKey, KeyOnly, ManyToMany)):
+            if isinstance(step, GenericForeignKey):
+                return "the values of its rows decide where it leads"
+            return "its rows refer to the object, so each is read once, whatever is kept"
+        if step.given is not None or (parent is None and self._is_selected(step.lookup.name)):
+            return "it comes along with the rows"
+        if config is not None and config.prefetch_all:
+            return "prefetch_all reads its rows before the first chunk"
+        if source is None or source.fallback_to_base_manager or source.varies:
+            return "its manager may return other rows for every chunk"
+        if isinstance(step, KeyOnly):
+            try:
+                step.relation.model._meta.get_field(step.relation.key_name)
+            except FieldDoesNotExist:
+                return f"{step.relation.key_name} is no column"
+        return None
+
+    def _is_selected(self, name: str) -> bool:
+        """Whether the queryset's select_related() brings the relation along."""
+        selected = False if self.queryset is None else self.queryset.query.select_related
+        if selected is True:
+            field: Any = self.model._meta.get_field(name)
+            return isinstance(field, Field) and not field.null
+        return isinstance(selected, dict) and name in selected
+
+    def _judged(self, lookups: LookupSet, step: Step, instance: Model) -> tuple[Step, str | None]:
+        """The step for the queryset of a custom manager, and why nothing can be told of it."""
+        try:
+            step, _ = lookups.planner.judged(
+                step, [instance], False, lambda alias: self.session.memory.context(alias, None)
+            )
+        except Exception as error:  # it is the project's code, which may want a real object
+            return step, f"its manager cannot be asked without an object: {type(error).__name__}: {error}"
+        return step, f"by Django itself, {step.reason}" if step.by_django else None
+
+    def _why_links_untold(self, step: ManyToMany, parent: PlannedLevel | None, alias: str) -> str | None:
+        source, target = step.row_source, step.relation.to
+        if source.reads_links or not (
+            is_link_table_enough(step.relation, source, alias)
+            or (is_simply_ordered(target) and source.identity == ("base", target))
+        ):
+            return "its rows have a filter or an order of their own"
+        if alias != self.alias:
+            return f"its links are in another database, {alias}"
+        if parent is not None and step.relation.key_name != parent.memo.spec.key_name:  # type: ignore[union-attr]
+            return f"its links refer to {step.relation.key_name}"
+        if parent is None and self.queryset is None:
+            return "its objects are not in a queryset that could be joined with the links"
+        return None
+
+
+def stand_in(model: type[Model], alias: str) -> Any:
+    """An object for routers and managers that are told which object rows are read for. It runs no code of its class."""
+    instance = object.__new__(model)
+    state = ModelState()
+    state.adding, state.db = False, alias
+    instance.__dict__["_state"] = state
+    return instance
+
+
+def is_simply_ordered(model: type[Model]) -> bool:
+    """Whether the model's own ordering consists of names."""
+    return all(isinstance(name, str) and name != "?" for name in model._meta.ordering)
+
+
+def links_of(relation: Any) -> tuple[type[Model], str, str, str]:
+    """The through model, its two columns, and the path from the source to the targets' keys in queries."""
+    through, source_field, target_field = link_fields(relation)
+    key = target_field.target_field.name
+    return through, source_field.attname, target_field.attname, f"{relation.cache_name}__{key}"
+
+
+def names(label: str) -> Iterator[str]:
+    """The label, then the label with a number."""
+    yield label
+    number = 1
+    while True:
+        number += 1
+        yield f"{label} ({number})"

@@ -1,0 +1,228 @@
+"""`Plan`: what a run would fetch, at any size, chunk size and row order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .._memory.curve import Curve
+from .sizes import best_sizes, parse_bytes
+from .weights import bytes_of_rows
+
+if TYPE_CHECKING:
+    from .levels import Levels, PlannedTable
+
+CHUNK_SIZES = (500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
+
+
+@dataclass(frozen=True)
+class TablePlan(Curve):
+    """
+    What a run would fetch from one table.
+
+    name: As in `stats().tables`.
+    kept: How many entries would be kept between chunks; None for all.
+    asked: Keys that the chunks need, counted once per chunk.
+    distinct: How many different keys these are.
+    fetched: How many of them would be fetched with `kept`.
+    depends: Whether the figures depend on the size of a table above this one: its keys are those of rows fetched there.
+    """
+
+    name: str = ""
+    asked: int = 0
+    depends: bool = False
+    _plan: Any = field(default=None, repr=False, compare=False)
+    _number: int = field(default=-1, repr=False, compare=False)
+
+    @property
+    def distinct(self) -> int:
+        return self.unavoidable
+
+    def optimal_with(self, size: int | None) -> int:
+        """
+        How many keys would have to be fetched if the memo of this size knew what comes (Belady's optimum).
+
+        No way of choosing which rows to keep fetches fewer.
+        """
+        return self.unavoidable if size is None else int(self._plan._optimal(self._number, (size,))[0])
+
+    def optimal_with_each(self, sizes: Sequence[int]) -> list[int]:
+        """The same for several sizes, in one pass."""
+        return [int(keys) for keys in self._plan._optimal(self._number, sizes)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures as plain values, for JSON for example."""
+        return {
+            "kept": self.kept,
+            "asked": self.asked,
+            "distinct": self.distinct,
+            "fetched": self.fetched,
+            "optimal": self.optimal_with(self.kept),
+            "enough": self.enough,
+            "depends": self.depends,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one pass through the chunks gave: by table, (asked, fetched, found, optimal); and all statements."""
+
+    tables: list[tuple[int, int, list[tuple[int, int]], list[int]]]
+    queries: int
+
+
+class Plan:
+    """
+    What a run would fetch, told from its key columns. Print it for a report.
+
+    rows, chunk_size, chunks: What would be read. `rows` may be a part of the table; see `MemoizedPrefetch.plan`.
+    tables: What would be fetched from each table, by the names of `stats().tables`.
+    queries: How many statements would fetch related rows.
+    untold: Lookups of which nothing is told, by path, with the reason.
+    statements: How many statements the plan itself ran.
+    """
+
+    def __init__(
+        self, levels: Levels, what: str, chunk_size: int, rows: int, is_part: bool, statements: int, deferred: int
+    ) -> None:
+        self._levels, self._deferred = levels, deferred
+        self.what, self.chunk_size, self.rows, self.is_part, self.statements = (
+            what,
+            chunk_size,
+            rows,
+            is_part,
+            statements,
+        )
+        self.untold: Mapping[str, str] = dict(sorted(levels.untold.items()))
+        self._told = [level for level in levels.levels if level.step.lookup.path not in levels.untold]
+        self._shown: list[PlannedTable] = []
+        for level in self._told:
+            for table in (level.memo, level.links):
+                if table is not None and table not in self._shown:
+                    self._shown.append(table)
+        outcome = self._run(self.chunk_size, [table.kept for table in levels.tables])
+        self.queries = outcome.queries
+        self.tables: Mapping[str, TablePlan] = {table.label: self._table(table, outcome) for table in self._shown}
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.rows // self.chunk_size)
+
+    # --- questions
+
+    def by_chunk_size(self, sizes: Sequence[int] = CHUNK_SIZES) -> dict[int, dict[str, int]]:
+        """How many keys of each table would be fetched with other chunk sizes."""
+        return {size: self._fetched(self._run(size, self._kept(), curves=False)) for size in sizes}
+
+    def by_order(self) -> dict[str, dict[str, int]]:
+        """How many keys of each table would be fetched with the rows ordered by each of the keys that they hold."""
+        orders: dict[str, dict[str, int]] = {}
+        for level in self._told:
+            if level.parent is None and level.links is None and level.key_name not in orders:
+                keys = self._levels.ahead.keys(level.memo.number)
+                try:
+                    in_order = sorted(range(len(keys)), key=keys.__getitem__)
+                except TypeError:  # keys of several types
+                    continue
+                ranks = [0] * len(keys)
+                for rank, number in enumerate(in_order):
+                    ranks[number] = rank
+                outcome = self._run(self.chunk_size, self._kept(), order=(level.number, ranks), curves=False)
+                orders[level.key_name] = self._fetched(outcome)
+        return orders
+
+    def sizes(self, memory: int | str) -> dict[str, int]:
+        """
+        The best `lru_cache_size` of each table, such that all tables together take that much memory.
+
+            MemoizedPrefetch("author", "publisher", lru_cache_size=plan.sizes(memory="200 MB"))
+
+        It weighs the rows of each table by a sample: one statement for each table reads the columns of 64 rows.
+
+        Args:
+            memory: Bytes, or a text such as "200 MB" or "1.5 GiB".
+
+        Raises:
+            ValueError: `memory` is not positive, or is no amount of memory.
+            TypeError: It is neither an integer nor a text.
+        """
+        budget = parse_bytes(memory, "sizes")
+        weights = [bytes_of_rows(table) for table in self._shown]
+        kept = self._kept()
+        best: list[int] = []
+        # The keys of a table below another one depend on the size of that one, so the second round knows better.
+        for _ in range(3 if any(table.depends for table in self._shown) else 1):
+            outcome = self._run(self.chunk_size, kept)
+            best = best_sizes([outcome.tables[table.number][2] for table in self._shown], weights, budget)
+            for table, size in zip(self._shown, best):
+                kept[table.number] = size
+        return {table.label: size for table, size in zip(self._shown, best)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures as nested dicts of plain numbers and strings."""
+        return {
+            "rows": self.rows,
+            "chunk_size": self.chunk_size,
+            "queries": self.queries,
+            "tables": {name: table.as_dict() for name, table in self.tables.items()},
+            "by_chunk_size": self.by_chunk_size(),
+            "by_order": self.by_order(),
+            "untold": dict(self.untold),
+        }
+
+    def __str__(self) -> str:
+        from .text import report
+
+        return report(self)
+
+    # --- runs
+
+    def _kept(self) -> list[int | None]:
+        return [table.kept for table in self._levels.tables]
+
+    def _run(
+        self,
+        chunk_size: int,
+        kept: Sequence[int | None],
+        optima: Mapping[int, Sequence[int]] | None = None,
+        order: tuple[int, Sequence[int]] | None = None,
+        curves: bool = True,
+    ) -> Outcome:
+        levels = self._levels
+        wanted = [list((optima or {}).get(table.number, ())) for table in levels.tables]
+        tables, queries, _ = levels.ahead.run(self.rows, chunk_size, kept, wanted, levels.batches, order, curves)
+        return Outcome(tables, sum(queries) + self._deferred * -(-self.rows // chunk_size))
+
+    def _fetched(self, outcome: Outcome) -> dict[str, int]:
+        return {
+            table.label: self.rows if self._is_of_rows(table) else outcome.tables[table.number][1]
+            for table in self._shown
+        }
+
+    def _optimal(self, number: int, sizes: Sequence[int]) -> list[int]:
+        if any(table.number == number and self._is_of_rows(table) for table in self._shown):
+            return [self.rows] * len(sizes)
+        return self._run(self.chunk_size, self._kept(), {number: sizes}, curves=False).tables[number][3]
+
+    def _table(self, table: PlannedTable, outcome: Outcome) -> TablePlan:
+        asked, fetched, found, _ = outcome.tables[table.number]
+        if self._is_of_rows(table):
+            # Links of the run's own rows: each row asks for its own, once.
+            asked = fetched = self.rows
+        reused = sum(keys for _, keys in found)
+        return TablePlan(
+            kept=table.kept,
+            fetched=fetched,
+            unavoidable=asked - reused,
+            largest=asked - reused,
+            found=tuple(found),
+            name=table.label,
+            asked=asked,
+            depends=table.depends,
+            _plan=self,
+            _number=table.number,
+        )
+
+    def _is_of_rows(self, table: PlannedTable) -> bool:
+        return any(level.links is table and level.parent is None for level in self._told)

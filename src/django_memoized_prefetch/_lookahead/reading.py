@@ -1,0 +1,239 @@
+"""Reads the key columns of a run: one statement for its rows, and one for each many-to-many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections
+from django.db.models import F, Model, QuerySet
+
+from .._queries.sources import unshared
+from .._relations.foreign_key import ForeignKey
+from .._streaming.pages import ordering_of
+from .levels import Levels, PlannedLevel, links_of, stand_in
+
+# As many rows as the driver returns at a time: fewer than the 700 new objects that start the garbage collector.
+BATCH = 500
+
+
+class Reader:
+    """
+    Reads the keys of planned levels.
+
+    Args:
+        levels: They get the keys. Those whose keys cannot be read are added to `untold`.
+        limit: How many rows of the run to read; None for all.
+        report: Called with the number of rows of each batch.
+
+    joined: For each level that the rows' own statement can read, the path to its key.
+    """
+
+    def __init__(self, levels: Levels, limit: int | None, report: Callable[[int], None]) -> None:
+        self._levels, self._limit, self._report = levels, limit, report
+        self.statements = 0
+        self.rows = 0
+        self.joined: dict[PlannedLevel, str] = {}
+
+    # --- the rows of the run
+
+    def read_queryset(self, queryset: QuerySet[Any]) -> None:
+        """Reads the keys that a queryset's rows hold, then those of the rows that these lead to."""
+        rows = bare(queryset)
+        joins = may_join(rows)
+        for level in self._levels.levels:
+            path = self._path(level, joins)
+            if path is not None:
+                self.joined[level] = path
+        told = [level for level in self._levels.levels if level in self.joined]
+        # The key keeps apart equal values, for a queryset that is distinct.
+        columns = list(dict.fromkeys(["pk", *self.joined.values()] if not joins else self.joined.values()))
+        if told:
+            at = [(columns.index(self.joined[level]), level.number) for level in told]
+            limited = rows if self._limit is None or rows.query.is_sliced else rows[: self._limit]
+            for batch in islice_rows(self._tuples(limited.values_list(*columns)), self._limit):
+                self._levels.ahead.read(batch, at)
+                self.rows += len(batch)
+                self._report(len(batch))
+        for level in self._levels.levels:
+            if level.links is not None and level.parent is None:
+                self._read_links(level, rows, joins)
+        self._read_below()
+
+    def read_objects(self, objects: Iterator[Any]) -> None:
+        """Reads the keys that objects hold, but not what these lead to: the database may have keys of another type."""
+        told = [level for level in self._levels.levels if level.parent is None]
+        for level in self._levels.levels:
+            if level.parent is not None:
+                self._leave(level, "only the keys that objects hold are known")
+        at = [(position, level.number) for position, level in enumerate(told)]
+        attributes = [level.key_name for level in told]
+        taken = islice(objects, self._limit)
+        while chunk := list(islice(taken, BATCH)):
+            for one in chunk:
+                if type(one) is not self._levels.model:
+                    msg = (
+                        f"plan: expected objects of one class, got {type(one).__name__} after "
+                        f"{self._levels.model.__name__}."
+                    )
+                    raise TypeError(msg)
+            self._levels.ahead.read([tuple(getattr(one, name) for name in attributes) for one in chunk], at)
+            self.rows += len(chunk)
+            self._report(len(chunk))
+
+    def _path(self, level: PlannedLevel, joins: bool) -> str | None:
+        """The path from the run's rows to the level's key; None if it has to be read by itself."""
+        if level.links is not None:
+            return None
+        if level.parent is None:
+            return level.key_name
+        above = self.joined.get(level.parent)
+        if not joins or above is None or not self._joins(level.parent):
+            return None
+        relations = above.rpartition("__")[0]
+        name = level.parent.step.relation.name
+        return f"{relations}__{name}__{level.key_name}" if relations else f"{name}__{level.key_name}"
+
+    def _joins(self, level: PlannedLevel) -> bool:
+        """Whether a join leads to the same rows as the level, and loses none."""
+        step = level.step
+        if not isinstance(step, ForeignKey) or level.alias != self._levels.alias:
+            return False
+        field = step.relation.descriptor.field
+        has_constraint = field.db_constraint and connections[level.alias].features.supports_foreign_keys
+        return step.row_source.identity[0] == "base" and not step.row_source.of_manager and bool(has_constraint)
+
+    # --- what the rows lead to
+
+    def _read_links(self, level: PlannedLevel, rows: QuerySet[Any], joins: bool) -> None:
+        joined = rows if joins else wrapped(rows)
+        if joined is None or any(not isinstance(one, str) for one in ordering_of(rows.query)):
+            self._leave(level, "the queryset cannot be joined with the links")
+            return
+        _, _, _, path = links_of(level.step.relation)
+        linked = joined.order_by(*ordering_of(rows.query), *ordering_through(level, path))
+        for batch in self._tuples(linked.values_list("pk", path)):
+            self._levels.ahead.read_links(batch, level.number)
+            read = self._levels.ahead.rows(level.number)
+            if not self.joined:
+                self._report(read - self.rows)
+                self.rows = read
+            if self._limit is not None and read > self._limit:
+                break
+        if not self.joined and self._limit is not None:
+            self.rows = min(self.rows, self._limit)
+
+    def _read_below(self) -> None:
+        """Reads what no join gives: for each table above, its rows' keys and those that they hold."""
+        by_parent: dict[PlannedLevel, list[PlannedLevel]] = {}
+        for level in self._levels.levels:
+            if level.parent is None or level in self.joined:
+                continue
+            if level.links is not None:
+                self._read_links_below(level)
+            else:
+                by_parent.setdefault(level.parent, []).append(level)
+        for parent, levels in by_parent.items():
+            rows = parent.step.row_source.queryset(stand_in(parent.model, parent.alias))
+            rows.query.clear_ordering(force=True)
+            columns = [parent.memo.spec.key_name, *(level.key_name for level in levels)]  # type: ignore[union-attr]
+            at = [(position + 1, level.number) for position, level in enumerate(levels)]
+            for batch in self._tuples(rows.values_list(*columns)):
+                self._levels.ahead.read_below(batch, parent.memo.number, at)
+
+    def _read_links_below(self, level: PlannedLevel) -> None:
+        through, source, target, _ = links_of(level.step.relation)
+        links: QuerySet[Any] = QuerySet(through, using=level.alias)
+        links.query.clear_ordering(force=True)
+        if ordering := ordering_through(level, target.removesuffix("_id")):
+            links = links.order_by(*ordering)
+        for batch in self._tuples(links.filter(**{f"{target}__isnull": False}).values_list(source, target)):
+            self._levels.ahead.read_links(batch, level.number)
+        self._levels.ahead.end_links(level.number)
+
+    def _leave(self, level: PlannedLevel, reason: str) -> None:
+        lookup = level.step.lookup
+        self._levels.untold[lookup.path] = reason
+        for below in lookup.all_below():
+            self._levels.untold.setdefault(below.path, f"it is below {lookup.path}")
+
+    def _tuples(self, queryset: QuerySet[Any]) -> Iterator[list[Any]]:
+        """The rows as the driver returns them: keys are only compared with each other."""
+        connection = connections[queryset.db]
+        try:
+            sql, params = queryset.query.get_compiler(using=queryset.db).as_sql()
+        except EmptyResultSet:
+            return
+        self.statements += 1
+        # On PostgreSQL a cursor of the server, so that not all rows are in memory at once.
+        chunked = not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+        with connection.chunked_cursor() if chunked else connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            while batch := cursor.fetchmany(BATCH):
+                yield batch if isinstance(batch, list) else list(batch)
+
+
+def bare(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """The queryset for a statement that reads its keys: without what only its objects need, in a definite order."""
+    rows = unshared(queryset)
+    query = rows.query
+    query.select_related = False
+    query.clear_deferred_loading()
+    query.select_for_update = False
+    if not ordering_of(query) and not query.combinator and not query.is_sliced:
+        query.add_ordering("pk")
+    model: type[Model] = queryset.model
+    plain: QuerySet[Any] = QuerySet(model, query=query, using=queryset.db)  # a subclass may override values_list()
+    return plain
+
+
+def may_join(queryset: QuerySet[Any]) -> bool:
+    """Whether joining further tables leaves its rows as they are."""
+    query = queryset.query
+    several = any(
+        query.alias_refcount[alias] and getattr(join, "join_field", None) is not None and not is_to_one(join)
+        for alias, join in query.alias_map.items()
+    )
+    return not (query.combinator or query.distinct or query.is_sliced or query.group_by is not None or several)
+
+
+def wrapped(queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+    """The rows with these primary keys, which can be joined; None if they may be others."""
+    query = queryset.query
+    is_once = query.distinct and not query.distinct_fields
+    if query.combinator or not (query.is_sliced or is_once or query.group_by is not None):
+        return None
+    if query.is_sliced and not connections[queryset.db].features.allow_sliced_subqueries_with_in:
+        return None
+    rows: QuerySet[Any] = QuerySet(queryset.model, using=queryset.db)
+    return rows.filter(pk__in=queryset.values("pk"))
+
+
+def is_to_one(join: Any) -> bool:
+    field = join.join_field
+    return bool(getattr(field, "many_to_one", False) or getattr(field, "one_to_one", False))
+
+
+def ordering_through(level: PlannedLevel, path: str) -> list[Any]:
+    """The order of the links of one object: that of the targets' own model, reached through `path`."""
+    through = path.rpartition("__")[0] or path
+    ordering: Sequence[Any] = level.step.relation.to._meta.ordering
+    return [
+        F(f"{through}__{name.lstrip('-')}").desc() if name.startswith("-") else F(f"{through}__{name}")
+        for name in ordering
+    ]
+
+
+def islice_rows(batches: Iterator[list[Any]], limit: int | None) -> Iterator[list[Any]]:
+    """The first rows, in batches."""
+    left = limit
+    for batch in batches:
+        if left is None:
+            yield batch
+            continue
+        if left <= 0:
+            return
+        yield batch[:left]
+        left -= len(batch)

@@ -1,0 +1,77 @@
+"""Divides an amount of memory between tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .._memory.curve import hull
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+    "KIB": 1024,
+    "MIB": 1024**2,
+    "GIB": 1024**3,
+    "TIB": 1024**4,
+}
+
+
+def parse_bytes(amount: int | str, where: str) -> int:
+    """
+    A number of bytes, from bytes or from a text such as "200 MB" or "1.5 GiB".
+
+    Raises:
+        ValueError: It is not positive, or is no amount of memory.
+        TypeError: It is neither an integer nor a text.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, (int, str)):
+        msg = f'{where}: memory must be a number of bytes or a text such as "200 MB", got {amount!r}.'
+        raise TypeError(msg)
+    number = amount
+    if isinstance(amount, str):
+        match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", amount)
+        unit = UNITS.get(match[2].upper()) if match else None
+        if match is None or unit is None:
+            msg = f'{where}: memory must be bytes or a text such as "200 MB" or "1.5 GiB", got {amount!r}.'
+            raise ValueError(msg)
+        number = round(float(re.sub("[_,]", "", match[1])) * unit)
+    assert isinstance(number, int)
+    if number <= 0:
+        msg = f"{where}: memory must be positive, got {amount!r}."
+        raise ValueError(msg)
+    return number
+
+
+def best_sizes(
+    found: Sequence[Sequence[tuple[int, int]]], weights: Sequence[float], budget: int, least: int = 1
+) -> list[int]:
+    """
+    The size of each table, so that together they find the most keys within the budget.
+
+    It takes the steepest piece of any table's curve next, keys found per byte, of the concave hull of each. That is the
+    best split but for the last piece.
+
+    Args:
+        found: For each table [(size, keys), ...]: how many more keys a table of that size finds than the next smaller.
+        weights: Bytes of one entry of each table.
+        budget: Bytes for all.
+        least: The smallest size that a table gets.
+    """
+    sizes = [least] * len(found)
+    left = budget - sum(least * weight for weight in weights)
+    pieces = [
+        (keys / (entries * max(weight, 1)), number, entries)
+        for number, (curve, weight) in enumerate(zip(found, weights))
+        for entries, keys in hull(curve, least)
+    ]
+    for _, number, entries in sorted(pieces, key=lambda piece: -piece[0]):
+        weight = max(weights[number], 1)
+        taken = min(entries, int(max(left, 0) // weight))
+        sizes[number] += taken
+        left -= taken * weight
+    return sizes

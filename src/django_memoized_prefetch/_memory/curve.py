@@ -1,0 +1,86 @@
+"""`Curve`: what a table of any size would have fetched."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+
+# The share of the keys found that may be ignored in an estimate.
+NEGLIGIBLE = 0.001
+
+
+@dataclass(frozen=True)
+class Curve:
+    """
+    The miss-ratio curve of one table.
+
+    kept: How many entries the table keeps; None for all.
+    fetched: Keys that were not in memory.
+    unavoidable: Keys that a memo of any size would have fetched.
+    largest: The most entries kept after any chunk.
+    exact: Whether the figures are exact, not estimates.
+    found: ((size, keys), ...): how many more keys a memo of that size would have found than the next smaller size.
+    """
+
+    kept: int | None = None
+    fetched: int = 0
+    unavoidable: int = 0
+    largest: int = 0
+    exact: bool = True
+    found: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [size for size, _ in self.found]
+
+    @cached_property
+    def _upto(self) -> list[int]:
+        return [0, *accumulate(keys for _, keys in self.found)]
+
+    def fetched_with(self, size: int | None) -> int:
+        """How many keys would have been fetched with this `lru_cache_size`; None for one that keeps all."""
+        if size is None:
+            return self.unavoidable
+        return self.unavoidable + self._upto[-1] - self._upto[bisect_left(self._sizes, size + 1)]
+
+    @property
+    def enough(self) -> int:
+        """The smallest `lru_cache_size` that would have fetched no more keys."""
+        return max(1, min(needed(self.found, exact=self.exact), self.largest))
+
+
+def needed(found: Sequence[tuple[int, int]], *, exact: bool) -> int:
+    """The size that finds all these keys. For estimates nearly all, since the largest sizes may be chance."""
+    if not found:
+        return 0
+    if exact:
+        return found[-1][0]
+    sums = list(accumulate(keys for _, keys in found))
+    return next(size for (size, _), upto in zip(found, sums) if upto >= sums[-1] * (1 - NEGLIGIBLE))
+
+
+def hull(found: Sequence[tuple[int, int]], least: int = 0) -> list[tuple[int, int]]:
+    """
+    The concave hull of a curve, as pieces (entries, keys): so many more entries find so many more keys.
+
+    Each piece finds no more keys per entry than the one before it.
+    """
+    corners = [(least, 0)]
+    total = 0
+    for size, keys in found:
+        total += keys
+        if size <= least:
+            corners[0] = (least, total)
+            continue
+        while len(corners) > 1 and _is_below(corners[-2], corners[-1], (size, total)):
+            corners.pop()
+        corners.append((size, total))
+    return [(size - before, keys - found_before) for (before, found_before), (size, keys) in zip(corners, corners[1:])]
+
+
+def _is_below(left: tuple[int, int], middle: tuple[int, int], right: tuple[int, int]) -> bool:
+    """Whether the middle corner is not above the line from left to right."""
+    return (middle[1] - left[1]) * (right[0] - left[0]) <= (right[1] - left[1]) * (middle[0] - left[0])

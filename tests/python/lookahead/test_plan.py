@@ -1,0 +1,324 @@
+"""`plan()` tells what a run then does: rows fetched from every table, and statements."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from django.db.models import Count, Prefetch
+
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Plan, Stats, memoized
+from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
+from tests.python.catalogue.models import Volume
+from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.queries import captured_queries, query_count
+from tests.python.workshop.models import Repair
+from tests.python.workshop.rows import fill_workshop
+
+# Every path to one row or by links that `plan` can tell, of three models.
+PATHS: dict[Any, list[str]] = {
+    Repair: [
+        *("customer", "customer__region", "mechanic", "mechanic__skills", "inspector", "inspector__skills"),
+        *("bicycle", "bicycle__owner", "bicycle__owner__region", "depot", "stage", "ticket", "region"),
+        *("parts", "parts__supplier", "parts__supplier__region", "stages"),
+    ],
+    Book: ["author", "translator", "publisher", "categories"],
+    Review: ["book", "book__author", "book__translator", "book__publisher", "book__categories"],
+}
+
+
+def fill_library(seed: int, books: int = 150, authors: int = 40) -> None:
+    """A bookshop whose keys repeat unevenly."""
+    pick = random.Random(seed)
+    for model, count in ((Author, authors), (Publisher, 12), (Category, 15)):
+        model.objects.bulk_create(model(pk=FIRST_KEY + i, name=f"{i}") for i in range(count))
+
+    def some(count: int) -> int:
+        return FIRST_KEY + int(count * pick.random() ** 2)
+
+    Book.objects.bulk_create(
+        Book(
+            pk=FIRST_KEY + i,
+            title=str(i),
+            isbn=str(i),
+            author_id=some(authors),
+            translator_id=some(authors) if pick.random() < 0.5 else None,
+            publisher_id=some(12),
+        )
+        for i in range(books)
+    )
+    links = {(FIRST_KEY + pick.randrange(books), some(15)) for _ in range(books * 2)}
+    Book.categories.through.objects.bulk_create(
+        Book.categories.through(book_id=book, category_id=category) for book, category in sorted(links)
+    )
+    Review.objects.bulk_create(
+        Review(pk=FIRST_KEY + i, book_id=some(books), rating=i % 5, comment=str(i)) for i in range(books * 2)
+    )
+
+
+def run(prefetch: MemoizedPrefetch, rows: Any, chunk_size: int) -> Stats:
+    for _ in prefetch.chunks(rows, chunk_size):
+        pass
+    return prefetch.stats()
+
+
+def assert_told(plan: Plan, stats: Stats) -> None:
+    told = {name: table.fetched for name, table in plan.tables.items()}
+    assert told == {name: table.misses for name, table in stats.tables.items()}
+    assert plan.queries == stats.queries
+
+
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("model", PATHS)
+def test_what_a_run_fetches(model: Any, seed: int) -> None:
+    fill_workshop() if model is Repair else fill_library(seed)
+    pick = random.Random(seed)
+    paths = pick.sample(PATHS[model], pick.randint(1, 4))
+    size, chunk_size = pick.choice([1, 2, 3, 5, 10, 30, None]), pick.choice([1, 2, 3, 7, 20, 1000])
+    prefetch = MemoizedPrefetch(*paths, lru_cache_size=size)
+    plan = prefetch.plan(model.objects.all(), chunk_size)
+    assert not plan.untold
+    assert prefetch.stats().queries == 0
+    assert_told(plan, run(prefetch, model.objects.all(), chunk_size))
+    for name, table in plan.tables.items():
+        for other in (1, 2, 4, 8, 16, 64):
+            if not table.depends:
+                at_other = MemoizedPrefetch(*paths, lru_cache_size=other).plan(model.objects.all(), chunk_size)
+                assert table.fetched_with(other) == at_other.tables[name].fetched
+            assert table.distinct <= table.optimal_with(other) <= table.fetched_with(other)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda: Book.objects.filter(author__name__gt="2"),
+        lambda: Book.objects.order_by("-pk"),
+        lambda: Book.objects.order_by("publisher_id", "pk"),
+        lambda: Book.objects.order_by("pk")[10:90],
+        lambda: Book.objects.filter(categories__name__gt="5").distinct().order_by("pk"),
+        lambda: Book.objects.annotate(n=Count("categories")).order_by("pk"),
+        lambda: Book.objects.only("title").order_by("pk"),
+        lambda: Book.objects.defer("author").order_by("pk"),
+        lambda: Book.objects.none(),
+        lambda: Book.objects,
+        lambda: memoized(Book.objects.order_by("pk")),
+    ],
+)
+def test_of_any_queryset(rows: Any) -> None:
+    fill_library(1)
+    paths = ("author", "translator", "publisher", "categories")
+    prefetch = MemoizedPrefetch(*paths, lru_cache_size=5)
+    plan = prefetch.plan(rows(), 20)
+    assert not plan.untold
+    stats = run(prefetch, rows(), 20)
+    if plan.rows:
+        assert_told(plan, stats)
+    assert plan.rows == len(list(rows().all()))
+
+
+def test_of_an_order_through_a_relation() -> None:
+    fill_library(1)
+    rows = Book.objects.order_by("author__name", "pk")
+    # Without links: the database may give those of one row in any order.
+    prefetch = MemoizedPrefetch("author", "translator", "publisher", lru_cache_size=5)
+    assert_told(prefetch.plan(rows, 20), run(prefetch, rows, 20))
+
+
+def test_lookups_of_the_queryset_are_told_too() -> None:
+    fill_library(2)
+    rows = Review.objects.prefetch_related("book__author").order_by("pk")
+    prefetch = MemoizedPrefetch("book__publisher", lru_cache_size=10)
+    assert_told(prefetch.plan(rows, 25), run(prefetch, rows, 25))
+    alone = MemoizedPrefetch(lru_cache_size=10)
+    plan = alone.plan(memoized(rows, alone), 25)
+    for _ in memoized(rows, alone).iterator(chunk_size=25):
+        pass
+    assert_told(plan, alone.stats())
+
+
+def test_a_prefetch_object_with_a_queryset() -> None:
+    fill_library(3)
+    some = Book.objects.filter(isbn__gt="4")
+    lookups = (Prefetch("book", some), "book__author", Prefetch("book__publisher", to_attr="house"))
+    prefetch = MemoizedPrefetch(*lookups, lru_cache_size=7)
+    plan = prefetch.plan(Review.objects.all(), 10)
+    assert not plan.untold
+    assert_told(plan, run(prefetch, Review.objects.all(), 10))
+    assert plan.statements == 2  # the books' keys cannot be joined: a join would show books that the queryset hides
+
+
+def test_configs_and_keys_without_a_relation() -> None:
+    fill_library(4)
+    prefetch = MemoizedPrefetch(
+        MemoizedPrefetchConfig(Author, ["author", "translator"], lru_cache_size=3),
+        MemoizedPrefetchConfig(Publisher, ["publisher"], lru_cache_size=2),
+    )
+    assert_told(prefetch.plan(Book.objects.all(), 10), run(prefetch, Book.objects.all(), 10))
+
+
+def test_sizes_by_table() -> None:
+    fill_library(5)
+    prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size={"Author": 4})
+    plan = prefetch.plan(Book.objects.all(), 10)
+    assert (plan.tables["Author"].kept, plan.tables["Publisher"].kept) == (4, 10_000)
+    stats = run(prefetch, Book.objects.all(), 10)
+    assert_told(plan, stats)
+    assert (stats.tables["Author"].bound, stats.tables["Publisher"].bound) == (4, 10_000)
+
+
+def test_it_reads_keys_alone() -> None:
+    fill_library(6)
+    prefetch = MemoizedPrefetch("author", "translator", "publisher", "categories")
+    with captured_queries() as queries:
+        plan = prefetch.plan(Book.objects.all())
+    assert len(queries) == plan.statements == 2
+    for sql in queries.sql:
+        assert "title" not in sql
+        assert "name" not in sql
+    with query_count(1):
+        plan = MemoizedPrefetch("book__author").plan(Review.objects.all())
+    assert plan.statements == 1
+    with query_count(0):
+        str(plan)
+        plan.as_dict()
+
+
+def test_the_first_rows() -> None:
+    fill_library(7)
+    for paths in (("author", "publisher"), ("author", "categories"), ("categories",)):
+        plan = MemoizedPrefetch(*paths, lru_cache_size=5).plan(Book.objects.order_by("pk"), 20, rows=70)
+        assert plan.rows == 70
+        assert str(plan).startswith("the first 70 rows of Book, in 4 chunks of 20")
+        prefetch = MemoizedPrefetch(*paths, lru_cache_size=5)
+        assert_told(plan, run(prefetch, Book.objects.order_by("pk")[:70], 20))
+
+
+def test_objects_and_raw_sql() -> None:
+    fill_library(8)
+    prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size=5)
+    books = list(Book.objects.order_by("pk"))
+    plan = prefetch.plan(books, 20)
+    assert_told(plan, run(prefetch, books, 20))
+    raw = Book.objects.raw(f"SELECT * FROM {Book._meta.db_table} ORDER BY id")
+    prefetch = MemoizedPrefetch("author", "categories", lru_cache_size=5)
+    plan = prefetch.plan(raw, 20)
+    assert plan.tables["Author"].fetched == run(prefetch, raw, 20).tables["Author"].misses
+    assert plan.untold == {"categories": "its objects are not in a queryset that could be joined with the links"}
+
+
+def test_other_chunk_sizes_and_orders() -> None:
+    fill_library(9)
+    plan = MemoizedPrefetch("author", "publisher", lru_cache_size=4).plan(Book.objects.all(), 10)
+    for size, fetched in plan.by_chunk_size((1, 10, 50)).items():
+        prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size=4)
+        stats = run(prefetch, Book.objects.all(), size)
+        assert fetched == {name: table.misses for name, table in stats.tables.items()}
+    orders = plan.by_order()
+    assert list(orders) == ["author_id", "publisher_id"]
+    for name, fetched in orders.items():
+        prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size=4)
+        stats = run(prefetch, Book.objects.order_by(name, "pk"), 10)
+        assert fetched == {name: table.misses for name, table in stats.tables.items()}
+
+
+def test_what_cannot_be_told_is_said() -> None:
+    fill_workshop()
+    plan = MemoizedPrefetch("photos", "cause", "customer", "warranty").plan(Repair.objects.all())
+    assert set(plan.untold) == {"photos", "cause", "warranty"}
+    assert "cause: not told, the values of its rows decide where it leads" in str(plan)
+    assert "photos: not told, its rows refer to the object, so each is read once, whatever is kept" in str(plan)
+    plan = MemoizedPrefetch("customer__region").plan(Repair.objects.select_related("customer"))
+    assert plan.untold == {
+        "customer": "it comes along with the rows",
+        "customer__region": "it is below customer",
+    }
+
+
+def test_the_report(bookshop: Bookshop) -> None:
+    plan = MemoizedPrefetch("author", "publisher", lru_cache_size=2).plan(Book.objects.all(), 4)
+    lines = str(plan).splitlines()
+    assert lines[:3] == ["12 rows of Book, in 3 chunks of 4", "6 queries for related rows", ""]
+    assert lines[3].split() == ["asked", "distinct", "kept", "fetched", "optimum", "enough"]
+    assert lines[4].split() == ["Author", "12", "5", "2", "10", "8", "5"]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: MemoizedPrefetch("auther").plan(Book.objects.all()), AttributeError, "did you mean 'author'"),
+        (lambda: MemoizedPrefetch("author").plan(5), TypeError, "plan: expected a queryset, a manager, or an iterable"),
+        (lambda: MemoizedPrefetch("author").plan([]), TypeError, "plan: expected model instances, got no object"),
+        (lambda: MemoizedPrefetch("author").plan(Book.objects.values()), TypeError, "got one of ValuesIterable"),
+        (lambda: MemoizedPrefetch("author").plan(Book.objects.all(), 0), ValueError, "plan: chunk_size must be at"),
+        (
+            lambda: MemoizedPrefetch("author").plan(Book.objects.all(), rows=0),
+            ValueError,
+            "plan: rows must be at least",
+        ),
+        (lambda: MemoizedPrefetch("author").plan(Book.objects.all(), progress=3), TypeError, "plan: progress must be"),
+        (lambda: MemoizedPrefetch(lru_cache_size={"Author": 0}), ValueError, r"lru_cache_size\['Author'\] must be"),
+        (lambda: MemoizedPrefetch(lru_cache_size={Author: 1}), TypeError, "names of tables"),
+    ],
+)
+def test_wrong_calls(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("memory", "error", "message"),
+    [
+        ("20 apples", ValueError, "'20 apples'"),
+        ("", ValueError, "must be bytes or a text"),
+        (0, ValueError, "must be positive"),
+        (True, TypeError, "must be a number of bytes"),
+        (1.5, TypeError, "must be a number of bytes"),
+    ],
+)
+def test_wrong_amounts(bookshop: Bookshop, memory: Any, error: type[Exception], message: str) -> None:
+    plan = MemoizedPrefetch("author").plan(Book.objects.all())
+    with pytest.raises(error, match=message):
+        plan.sizes(memory)
+
+
+def test_sizes_for_an_amount_of_memory() -> None:
+    fill_library(10)
+    plan = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 10)
+    with query_count(2):
+        enough = plan.sizes("1 MB")
+    assert enough == {name: table.enough for name, table in plan.tables.items()}
+    weight = 2_000
+    few = plan.sizes(10 * weight)
+    assert set(few) == {"Author", "Publisher"}
+    assert 2 <= sum(few.values()) < sum(enough.values())
+    best = sum(plan.tables[name].fetched_with(size) for name, size in few.items())
+    for authors in range(1, sum(few.values())):
+        split = {"Author": authors, "Publisher": sum(few.values()) - authors}
+        # Rows of both tables weigh nearly the same here.
+        assert best <= 1.1 * sum(plan.tables[name].fetched_with(size) for name, size in split.items())
+    stats = run(MemoizedPrefetch("author", "publisher", lru_cache_size=few), Book.objects.all(), 10)
+    assert {name: table.bound for name, table in stats.tables.items()} == few
+
+
+def test_progress() -> None:
+    fill_library(11, books=1200)
+    rows = []
+    MemoizedPrefetch("author").plan(Book.objects.all(), progress=lambda progress: rows.append(progress.rows))
+    assert rows[-1] == 1200
+    assert rows == sorted(rows)
+    assert len(rows) > 1
+
+
+def test_two_databases(bookshop: Bookshop, other_bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch("author", "categories", lru_cache_size=2)
+    rows = Book.objects.using("other").all()
+    assert_told(prefetch.plan(rows, 3), run(prefetch, rows, 3))
+
+
+def test_what_cannot_be_told_of_other_models() -> None:
+    paths = [one.name for one in Volume._meta.get_fields() if one.is_relation and not one.auto_created]
+    plan = MemoizedPrefetch(*paths).plan(Volume.objects.all())
+    assert set(plan.untold) < set(paths)
+    assert plan.rows == 0
+    assert str(plan).startswith("0 rows of Volume, in 0 chunks of 2,000")
