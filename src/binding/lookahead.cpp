@@ -213,14 +213,18 @@ void bind_lookahead(nb::module_& module) {
                 "links: int | None = None, to_many: bool = False) -> int"),
             "Adds the relation of one lookup, after the one that it is below; returns its number.")
         .def("read", &py_lookahead::read, nb::arg("rows"), nb::arg("columns"),
+             nb::sig("def read(self, rows: list[Any], columns: Sequence[tuple[int, int]]) -> None"),
              "Reads rows of the run: tuples with the keys of relations, as (position, relation).")
         .def("read_below", &py_lookahead::read_below, nb::arg("rows"), nb::arg("above"), nb::arg("columns"),
+             nb::sig("def read_below(self, rows: list[Any], above: int, columns: Sequence[tuple[int, int]]) -> None"),
              "Reads rows of a table above: tuples of their key and the keys of relations, as (position, relation).")
         .def("read_links", &py_lookahead::read_links, nb::arg("rows"), nb::arg("relation"),
+             nb::sig("def read_links(self, rows: list[Any], relation: int) -> None"),
              "Reads links of a many-to-many: tuples of source and target.")
         .def("end_links", &py_lookahead::end_links, nb::arg("relation"),
              "All links of a many-to-many below a relation were read.")
-        .def("keys", &py_lookahead::keys, nb::arg("table"), "The distinct keys of a table, by number.")
+        .def("keys", &py_lookahead::keys, nb::arg("table"), nb::sig("def keys(self, table: int) -> list[Any]"),
+             "The distinct keys of a table, by number.")
         .def("count", &py_lookahead::count, nb::arg("table"), "How many distinct keys a table has.")
         .def(
             "rows", [](const py_lookahead& self, std::size_t relation) { return self.core.rows(relation); },
