@@ -10,8 +10,13 @@ from typing import Any, Optional, Union
 from django.db import models
 from django.db.models.query import ModelIterable
 
+
+class DefaultSize(int):
+    """A size that nobody has asked for."""
+
+
 # How many rows of a table are kept if nothing is said of it.
-DEFAULT_SIZE = 10_000
+DEFAULT_SIZE = DefaultSize(10_000)
 # Of every table, or by name of the table; None for all rows.
 Size = Union[int, None, Mapping[str, Optional[int]]]
 
@@ -30,6 +35,7 @@ class MemoizedPrefetchConfig:
             filter. It is never evaluated or changed. Rows that it leaves out become None, as with `Prefetch`.
         prefetch_all: Read the first `lru_cache_size` rows when the MemoizedPrefetch is made.
         lru_cache_size: How many rows, and how many sources of a many-to-many, to keep between chunks; None keeps all.
+            If it is given, it holds also where `memory` divides the rest.
         is_many_to_many: Needed only with the next three. A many-to-many is recognised without any of the four.
         through_model: The model of the links.
         source_field: The field or column of `through_model` that holds the key of the chunk's objects.
@@ -43,7 +49,7 @@ class MemoizedPrefetchConfig:
     attributes: list[str]
     queryset: models.QuerySet[Any] | None = None
     prefetch_all: bool = False
-    lru_cache_size: int | None = 10_000
+    lru_cache_size: int | None = DEFAULT_SIZE
     is_many_to_many: bool = False
     through_model: type[models.Model] | None = None
     source_field: str | None = None

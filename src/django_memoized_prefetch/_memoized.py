@@ -17,7 +17,7 @@ from django.db.models.query import ModelIterable
 from ._config import DEFAULT_SIZE, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
-from ._prefetch import MemoizedPrefetch
+from ._prefetch import MemoizedPrefetch, amount_of
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
 from ._stock import own_attaching, why_not_own, why_not_read_as_stock
@@ -33,13 +33,27 @@ CHUNK_SIZE = 2_000
 
 @overload
 def memoized(
-    queryset: Rows, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: Size = DEFAULT_SIZE
+    queryset: Rows,
+    prefetch: MemoizedPrefetch | None = None,
+    *,
+    lru_cache_size: Size = DEFAULT_SIZE,
+    memory: int | str | None = None,
 ) -> Rows: ...
 @overload  # without Django stubs, mypy cannot tell a Manager from a QuerySet
 def memoized(  # type: ignore[overload-cannot-match]
-    queryset: Manager[Row], prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: Size = DEFAULT_SIZE
+    queryset: Manager[Row],
+    prefetch: MemoizedPrefetch | None = None,
+    *,
+    lru_cache_size: Size = DEFAULT_SIZE,
+    memory: int | str | None = None,
 ) -> QuerySet[Row]: ...
-def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cache_size: Size = DEFAULT_SIZE) -> Any:
+def memoized(
+    queryset: Any,
+    prefetch: MemoizedPrefetch | None = None,
+    *,
+    lru_cache_size: Size = DEFAULT_SIZE,
+    memory: int | str | None = None,
+) -> Any:
     """
     Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks.
 
@@ -57,6 +71,7 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
             counts both.
         lru_cache_size: How many rows of each table to keep between chunks, as for MemoizedPrefetch; None keeps all.
             Ignored if `prefetch` is given, which has its own.
+        memory: In place of `lru_cache_size`: how much memory all tables together may take, as for MemoizedPrefetch.
 
     Returns:
         A new queryset, which passes for one of the same class.
@@ -78,7 +93,13 @@ def memoized(queryset: Any, prefetch: MemoizedPrefetch | None = None, *, lru_cac
     if prefetch is not None and (reason := why_not_subclassed(stock_class) or own_attaching(stock_class)):
         msg = f"memoized: {reason}, so its rows would bypass prefetch; use process_chunk()."
         raise ValueError(msg)
-    join(clone, SharedMemory(MemoizedPrefetch(lru_cache_size=lru_cache_size) if prefetch is None else prefetch))
+    if prefetch is None:
+        amount_of(memory, lru_cache_size, "memoized")
+        prefetch = MemoizedPrefetch(lru_cache_size=lru_cache_size, memory=memory)
+    elif memory is not None:
+        msg = "memoized: memory is that of prefetch; give it to the MemoizedPrefetch."
+        raise ValueError(msg)
+    join(clone, SharedMemory(prefetch))
     return clone
 
 

@@ -9,9 +9,10 @@ from asgiref.sync import sync_to_async
 from django.db.models import Manager, Model, Prefetch, QuerySet
 from django.db.models.query import RawQuerySet
 
-from ._config import DEFAULT_SIZE, MemoizedPrefetchConfig, Size, check_sizes
+from ._config import DEFAULT_SIZE, DefaultSize, MemoizedPrefetchConfig, Size, check_sizes
 from ._lookahead.look_ahead import look_ahead
 from ._lookahead.plan import Plan
+from ._memory.amount import parse_bytes
 from ._reports.report import links_views, rows_views
 from ._reports.stats import Stats
 from ._reports.views import ViewMapping
@@ -47,6 +48,10 @@ class MemoizedPrefetch:
         invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, and the links
             that it has added or removed. Changes without a signal are missed: `update()`, bulk operations, raw SQL, and
             rows of a many-to-many's automatic table that are saved or deleted directly.
+        memory: In place of `lru_cache_size`: how much memory all tables together may take after each chunk, in bytes or
+            as a text such as `"200 MB"`. As long as they fit, all rows are kept. Then each table gets the size at which
+            all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed by samples, with
+            what hangs on them.
 
     Raises:
         AttributeError, TypeError, ValueError: A lookup does not fit. The message says what was expected.
@@ -61,8 +66,10 @@ class MemoizedPrefetch:
         lru_cache_size: Size = DEFAULT_SIZE,
         scope: Callable[[], Any] | None = None,
         invalidate_on_change: bool = False,
+        memory: int | str | None = None,
     ) -> None:
         check_sizes(lru_cache_size, "MemoizedPrefetch")
+        amount = amount_of(memory, lru_cache_size, "MemoizedPrefetch")
         if scope is not None and not callable(scope):
             msg = f"MemoizedPrefetch: scope must be a callable without arguments, got {scope!r}."
             raise TypeError(msg)
@@ -76,13 +83,14 @@ class MemoizedPrefetch:
             "lru_cache_size": lru_cache_size,
             "scope": scope,
             "invalidate_on_change": invalidate_on_change,
+            "memory": memory,
         }
         configs = [lookup for lookup in lookups if isinstance(lookup, MemoizedPrefetchConfig)]
         _check_unique(configs)
         self.memoized_objects_configs: dict[type[Model], MemoizedPrefetchConfig] = {}
         for config in configs:
             self.memoized_objects_configs.setdefault(config.model, config)
-        self._session = Session(lookups, lru_cache_size, scope, invalidate_on_change)
+        self._session = Session(lookups, lru_cache_size, scope, invalidate_on_change, amount)
         if model is not None:
             self._session.own.check(model)
         for config in configs:
@@ -281,6 +289,16 @@ def _check_unique(configs: Iterable[MemoizedPrefetchConfig]) -> None:
             )
             raise ValueError(msg)
         seen.add(identity)
+
+
+def amount_of(memory: int | str | None, size: Size, where: str) -> int | None:
+    """The bytes that a `memory` argument stands for. Raises ValueError if `lru_cache_size` is given too."""
+    if memory is None:
+        return None
+    if not isinstance(size, DefaultSize):
+        msg = f"{where}: give either memory or lru_cache_size, got memory={memory!r} and lru_cache_size={size!r}."
+        raise ValueError(msg)
+    return parse_bytes(memory, where)
 
 
 def _unpickle(cls: type[MemoizedPrefetch], lookups: Any, options: dict[str, Any]) -> MemoizedPrefetch:

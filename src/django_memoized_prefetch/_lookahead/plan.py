@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .._memory.curve import Curve
-from .sizes import best_sizes, parse_bytes
+from .._memory.amount import parse_bytes
+from .._memory.curve import Curve, best_sizes
 from .weights import bytes_of_rows
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from .._relation import pk_fields
 from .levels import PlannedTable, stand_in
 
 SAMPLE = 64
-# What the engine takes for an entry and its key: 86 to 118 bytes, depending on how full its arrays are.
-ENTRY = 100
+# What the engine takes for an entry: 60 to 70 bytes, depending on how full its arrays are.
+ENTRY = 66
 
 
 def bytes_of_rows(table: PlannedTable) -> int:

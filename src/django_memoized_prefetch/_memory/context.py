@@ -23,6 +23,7 @@ class Context:
     links: The links with their relations, by identity of the table, and whether they depend on that table alone.
     tables: Everything in `memos` and `links`, with its name in reports.
     loaded: (config, memo) pairs whose prefetch_all has been read.
+    own_sizes: The ids of tables whose size the user has given, so that no budget changes it.
     """
 
     def __init__(self, used: int) -> None:
@@ -31,6 +32,7 @@ class Context:
         self.links: dict[Any, tuple[Links, Relation, bool]] = {}
         self.tables: list[tuple[str, Memo | Links]] = []
         self.loaded: set[Any] = set()
+        self.own_sizes: set[int] = set()
         self._queries: dict[Any, Any] = {}  # for managers whose querysets may vary, the first query
 
     def is_same_query(self, key: Any, queryset: QuerySet[Any]) -> bool:

@@ -62,6 +62,36 @@ def needed(found: Sequence[tuple[int, int]], *, exact: bool) -> int:
     return next(size for (size, _), upto in zip(found, sums) if upto >= sums[-1] * (1 - NEGLIGIBLE))
 
 
+def best_sizes(
+    found: Sequence[Sequence[tuple[int, int]]], weights: Sequence[float], budget: float, least: int = 1
+) -> list[int]:
+    """
+    The size of each table, so that together they find the most keys within the budget.
+
+    It takes the steepest piece of any table's curve next, keys found per byte, of the concave hull of each. That is the
+    best split but for the last piece.
+
+    Args:
+        found: For each table [(size, keys), ...]: how many more keys a table of that size finds than the next smaller.
+        weights: Bytes of one entry of each table.
+        budget: Bytes for all.
+        least: The smallest size that a table gets.
+    """
+    sizes = [least] * len(found)
+    left = budget - sum(least * weight for weight in weights)
+    pieces = [
+        (keys / (entries * max(weight, 1)), number, entries)
+        for number, (curve, weight) in enumerate(zip(found, weights))
+        for entries, keys in hull(curve, least)
+    ]
+    for _, number, entries in sorted(pieces, key=lambda piece: -piece[0]):
+        weight = max(weights[number], 1)
+        taken = min(entries, int(max(left, 0) // weight))
+        sizes[number] += taken
+        left -= taken * weight
+    return sizes
+
+
 def hull(found: Sequence[tuple[int, int]], least: int = 0) -> list[tuple[int, int]]:
     """
     The concave hull of a curve, as pieces (entries, keys): so many more entries find so many more keys.

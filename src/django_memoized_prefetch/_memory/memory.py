@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import Model
 
-from .._config import DEFAULT_SIZE, MemoizedPrefetchConfig, Size
+from .._config import DEFAULT_SIZE, DefaultSize, MemoizedPrefetchConfig, Size
 from .._engine import Counters, Links, Memo
 from .._hydrating.iterable import with_native_rows
 from .._queries.counting import QueryCount
@@ -31,10 +31,11 @@ class Memory:
 
     Args:
         size: How many rows of each table to keep for lookups without a config: of all tables, or by name of the table.
+        is_budgeted: Whether a budget decides instead, but for tables whose config has a size of its own.
     """
 
-    def __init__(self, size: Size) -> None:
-        self._size = size
+    def __init__(self, size: Size, is_budgeted: bool = False) -> None:
+        self._size, self._is_budgeted = size, is_budgeted
         self._contexts: dict[Any, Context] = {}
         self._clock = count()
         self._set_sizes: dict[type[Model], int | None] = {}  # from set_size(); they override configs
@@ -72,7 +73,9 @@ class Memory:
             label: The name of the table.
         """
         default: int | None
-        if config is not None:
+        if self._is_budgeted and not has_own_size(config):
+            default = None
+        elif config is not None:
             default = config.lru_cache_size
         elif isinstance(self._size, Mapping):
             default = self._size.get(label, DEFAULT_SIZE)
@@ -102,10 +105,13 @@ class Memory:
         known = context.memos.get(identity)
         if known is not None:
             memo = known[0]
-            if memo.bound is not None and (size is None or size > memo.bound):
+            own = not self._is_budgeted or has_own_size(config)
+            if own and memo.bound is not None and (size is None or size > memo.bound):
                 memo.bound = size  # the largest one, if several configs share a memo
         else:
             memo = self._added(context, table, identity, size)
+            if has_own_size(config) or table.source.model in self._set_sizes:
+                context.own_sizes.add(id(memo))
         if config is not None:
             if config.prefetch_all and (id(config), identity) not in context.loaded:
                 memo.load(self._all_rows(context, config, table, instance, counters))
@@ -138,6 +144,8 @@ class Memory:
             known = context.links.setdefault(spec.identity, fresh)
             if known is fresh:  # otherwise another thread was first
                 context.tables.append((spec.label, fresh[0]))
+                if has_own_size(config) or spec.model in self._set_sizes:
+                    context.own_sizes.add(id(fresh[0]))
         self._latest[path] = (memo, known[0])
         return known[0]
 
@@ -231,3 +239,9 @@ class Memory:
             for memo, memo_model in list(context.memos.values()):
                 if memo_model is model:
                     memo.bound = size
+                    context.own_sizes.add(id(memo))
+
+
+def has_own_size(config: MemoizedPrefetchConfig | None) -> bool:
+    """Whether the config was given a size."""
+    return config is not None and not isinstance(config.lru_cache_size, DefaultSize)

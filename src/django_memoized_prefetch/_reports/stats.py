@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from .._memory.advice import Advice
+from .._memory.budget import BudgetStats
 
 Added = TypeVar("Added", "RelationStats", Advice)
 
@@ -82,6 +83,7 @@ class Stats:
     streams: How `chunks()` last read a model, and why not in pages, by name of the model.
     built: How the instances of each model were built, and what would let the engine build them, by name of the model.
     advice: What another `lru_cache_size` would have done, by the names of `tables`, for tables in use.
+    memory: How the amount of memory was used, if `memory` was given.
     """
 
     relations: dict[str, RelationStats]
@@ -89,6 +91,7 @@ class Stats:
     streams: dict[str, str] = field(default_factory=dict)
     advice: dict[str, Advice] = field(default_factory=dict)
     built: dict[str, str] = field(default_factory=dict)
+    memory: BudgetStats | None = None
 
     @property
     def queries(self) -> int:
@@ -104,6 +107,7 @@ class Stats:
             "streams": dict(self.streams),
             "built": dict(self.built),
             "advice": {name: advice.as_dict() for name, advice in self.advice.items()},
+            "memory": None if self.memory is None else self.memory.as_dict(),
         }
 
     def __add__(self, other: Stats) -> Stats:
@@ -115,6 +119,7 @@ class Stats:
             {**self.streams, **other.streams},
             _added(self.advice, other.advice),
             {**self.built, **other.built},
+            self.memory + other.memory if self.memory and other.memory else self.memory or other.memory,
         )
 
     def __radd__(self, other: int) -> Stats:
@@ -145,6 +150,8 @@ class Stats:
         text += [f"{name}: built {how}" for name, how in self.built.items() if how != "natively"]
         if self.advice:
             text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
+        if self.memory is not None:
+            text.append(str(self.memory))
         return "\n".join(text)
 
 

@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from django.db.models import Model
@@ -16,6 +17,7 @@ from .._changes.signals import ChangeLog, changed_keys
 from .._config import MemoizedPrefetchConfig, Size
 from .._engine import Chunk, Counters
 from .._hydrating.eligibility import how_built, read_with
+from .._memory.budget import Budget
 from .._memory.change import Change
 from .._memory.memory import Memory
 from .._relations.base import Step
@@ -41,6 +43,7 @@ class Session:
         size: How many rows of each table to keep for lookups without a config: of all tables, or by name of the table.
         scope: Called once per chunk; chunks with different results share no memory.
         listens: Whether to forget what this process saves and deletes.
+        amount: Bytes that all tables together may take, in place of `size`; None for no such limit.
 
     own: The given lookups.
     together: Lookups of querysets, if all are strings. They share the memory.
@@ -50,8 +53,15 @@ class Session:
     read: For each model whose querysets were read, why the class of the queryset leaves that to Django; None if not.
     """
 
-    def __init__(self, given: Sequence[Any], size: Size, scope: Callable[[], Any] | None, listens: bool) -> None:
-        self._size, self._scope, self._listens = size, scope, listens
+    def __init__(
+        self,
+        given: Sequence[Any],
+        size: Size,
+        scope: Callable[[], Any] | None,
+        listens: bool,
+        amount: int | None = None,
+    ) -> None:
+        self._size, self._scope, self._listens, self._amount = size, scope, listens, amount
         self.own = LookupSet(given)
         self.together: OrderedDict[tuple[Any, ...], LookupSet] = OrderedDict()  # the latest at the end
         self.apart: OrderedDict[tuple[Any, ...], Session] = OrderedDict()
@@ -64,7 +74,8 @@ class Session:
 
     def _forget_all(self) -> None:
         self._pid = os.getpid()
-        self.memory = Memory(self._size)
+        self.memory = Memory(self._size, self._amount is not None)
+        self._budget = None if self._amount is None else Budget(self._amount)
         self.reverse = ReverseCaches()
         self._changes.clear()
         self._running: dict[int, list[Change]] = {}  # by id of a running chunk: the changes that it has not seen
@@ -101,6 +112,11 @@ class Session:
         """
         scope = self._ask_scope()
         self._process(tuple(rows), lookups, scope)  # a copy: a query may run code that changes the list
+        if self._budget is not None:
+            self._budget.keep(self._memories())
+
+    def _memories(self) -> list[Memory]:
+        return [self.memory, *(one.memory for one in list(self.apart.values()))]
 
     def _process(self, rows: tuple[Any, ...], lookups: tuple[Any, ...], scope: Any) -> None:
         self._begin_chunk()
@@ -147,7 +163,7 @@ class Session:
         return known
 
     def _set_apart(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> Session:
-        known = _latest(self.apart, key, lambda: Session(lookups, self._size, self._scope, self._listens))
+        known = _latest(self.apart, key, lambda: Session(lookups, self._size, self._scope, self._listens, self._amount))
         for old, one in list(self.apart.items())[:-MAX_APART]:
             if not one._running:
                 self.apart.pop(old, None)
@@ -201,7 +217,10 @@ class Session:
         for model in [with_it for read in list(self.read) for with_it in read_with.get(read, ())]:
             built.setdefault(model.__name__, how_built(model))
         rest = Stats({}, {}, dict(self.streams), advice_of(self.memory), built)
-        return sum([*together, *apart], own + rest + self._dropped)
+        stats = sum([*together, *apart], own + rest + self._dropped)
+        if self._budget is None:
+            return stats
+        return replace(stats, memory=self._budget.stats(self._memories()))
 
 
 def _latest(known: OrderedDict[Any, Value], key: Any, make: Callable[[], Value]) -> Value:

@@ -1,11 +1,8 @@
-"""Divides an amount of memory between tables."""
+"""Amounts of memory as users write them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-
-from .._memory.curve import hull
 
 UNITS = {
     "": 1,
@@ -45,33 +42,3 @@ def parse_bytes(amount: int | str, where: str) -> int:
         msg = f"{where}: memory must be positive, got {amount!r}."
         raise ValueError(msg)
     return number
-
-
-def best_sizes(
-    found: Sequence[Sequence[tuple[int, int]]], weights: Sequence[float], budget: int, least: int = 1
-) -> list[int]:
-    """
-    The size of each table, so that together they find the most keys within the budget.
-
-    It takes the steepest piece of any table's curve next, keys found per byte, of the concave hull of each. That is the
-    best split but for the last piece.
-
-    Args:
-        found: For each table [(size, keys), ...]: how many more keys a table of that size finds than the next smaller.
-        weights: Bytes of one entry of each table.
-        budget: Bytes for all.
-        least: The smallest size that a table gets.
-    """
-    sizes = [least] * len(found)
-    left = budget - sum(least * weight for weight in weights)
-    pieces = [
-        (keys / (entries * max(weight, 1)), number, entries)
-        for number, (curve, weight) in enumerate(zip(found, weights))
-        for entries, keys in hull(curve, least)
-    ]
-    for _, number, entries in sorted(pieces, key=lambda piece: -piece[0]):
-        weight = max(weights[number], 1)
-        taken = min(entries, int(max(left, 0) // weight))
-        sizes[number] += taken
-        left -= taken * weight
-    return sizes

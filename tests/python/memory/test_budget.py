@@ -1,0 +1,206 @@
+"""memory=: all tables together stay within an amount of memory, and attach what Django attaches."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db.models import Prefetch
+
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Stats, memoized
+from django_memoized_prefetch._memory.curve import best_sizes, hull
+from django_memoized_prefetch._memory.weights import Weighing, bytes_of_row
+from tests.python.bookshop.models import Author, Book, Publisher, Review
+from tests.python.conftest import Bookshop
+from tests.python.databases import on_one_database
+from tests.python.graph import assert_same_as_django
+from tests.python.lookahead.library import fill_library
+from tests.python.workshop.models import Repair
+from tests.python.workshop.rows import LOOKUPS, fill_workshop
+
+pytestmark = on_one_database
+
+NESTED = ("book__author", "book__publisher", "book__categories")
+
+
+def run(rows: Any, *lookups: Any, chunk_size: int = 20, **options: Any) -> tuple[MemoizedPrefetch, list[Stats]]:
+    prefetch = MemoizedPrefetch(*lookups, **options)
+    return prefetch, [prefetch.stats() for _ in prefetch.chunks(rows, chunk_size)]
+
+
+@pytest.mark.parametrize("memory", [20_000, 60_000, 150_000, 10**9])
+def test_it_holds_after_every_chunk(memory: int) -> None:
+    fill_library(1)
+    _, seen = run(Review.objects.all(), *NESTED, memory=memory)
+    used = [stats.memory.used for stats in seen if stats.memory is not None]
+    assert len(used) == len(seen) == 15
+    assert all(one <= 1.1 * memory for one in used)
+    assert memory == 10**9 or max(used) > 0.5 * memory
+
+
+@pytest.mark.parametrize("memory", [1, 5_000, 40_000, "1 GB"])
+def test_the_same_as_django(memory: Any) -> None:
+    fill_workshop()
+    prefetch = MemoizedPrefetch(*LOOKUPS, "photos", "remarks", memory=memory)
+    keys = list(Repair.objects.order_by("pk").values_list("pk", flat=True))
+    for start in range(0, len(keys), 13):
+
+        def chunk(start: int = start) -> list[Repair]:
+            return list(Repair.objects.filter(pk__in=keys[start : start + 13]).order_by("pk"))
+
+        assert_same_as_django(chunk, [*LOOKUPS, "photos", "remarks"], prefetch)
+
+
+def test_what_fits_is_kept() -> None:
+    fill_library(2)
+    _, (*_, kept) = run(Review.objects.all(), *NESTED, memory="1 GB")
+    _, (*_, unbounded) = run(Review.objects.all(), *NESTED, lru_cache_size=None)
+    assert {name: table.as_dict() for name, table in kept.tables.items()} == {
+        name: table.as_dict() for name, table in unbounded.tables.items()
+    }
+    assert kept.memory is not None
+    assert kept.memory.double == kept.memory.fetched
+
+
+def test_tables_that_are_used_more_get_more() -> None:
+    fill_library(3, books=400, authors=300)
+    _, seen = run(Book.objects.all(), "author", "translator", "publisher", memory=60_000)
+    tables = seen[-1].tables
+    assert tables["Publisher"].size == 12  # few, and used by every book
+    assert 12 < tables["Author"].size < 300
+    plan = MemoizedPrefetch("author", "translator", "publisher").plan(Book.objects.all(), 20)
+    bound = tables["Author"].bound
+    assert tables["Author"].misses <= 1.1 * plan.tables["Author"].fetched_with(bound)
+
+
+def test_a_size_of_its_own_holds() -> None:
+    fill_library(4)
+    configs = [MemoizedPrefetchConfig(Author, ["book.author"], lru_cache_size=7)]
+    _, seen = run(Review.objects.all(), *configs, "book__publisher", memory=30_000)
+    assert seen[-1].tables["Author"].bound == 7
+    assert seen[-1].tables["Book"].bound != 7
+    configs = [MemoizedPrefetchConfig(Author, ["book.author"])]
+    _, seen = run(Review.objects.all(), *configs, "book__publisher", memory=10**9)
+    assert seen[-1].tables["Author"].bound is None
+
+
+def test_a_size_that_is_set_holds() -> None:
+    fill_library(5)
+    prefetch = MemoizedPrefetch("author", "publisher", memory=20_000)
+    prefetch.process_chunk(list(Book.objects.all()[:20]))
+    prefetch.memoized_objects[Author].set_size(3)
+    for _ in prefetch.chunks(Book.objects.all(), 20):
+        pass
+    assert prefetch.stats().tables["Author"].bound == 3
+
+
+def test_querysets_with_prefetch_objects_are_within_it() -> None:
+    fill_library(6)
+    prefetch = MemoizedPrefetch("author", memory=25_000)
+    rows = Book.objects.prefetch_related(Prefetch("publisher", Publisher.objects.all())).order_by("pk")
+    for _ in prefetch.chunks(rows, 20):
+        pass
+    stats = prefetch.stats()
+    assert stats.memory is not None
+    assert stats.memory.memory == 25_000
+    assert stats.memory.used <= 25_000
+
+
+def test_twice_the_memory_is_what_a_run_with_it_fetches() -> None:
+    fill_library(7, books=600, authors=200)
+    _, (*_, once) = run(Book.objects.all(), "author", "publisher", memory=30_000)
+    _, (*_, twice) = run(Book.objects.all(), "author", "publisher", memory=60_000)
+    assert once.memory is not None
+    assert twice.memory is not None
+    assert once.memory.double < once.memory.fetched
+    assert twice.memory.fetched == pytest.approx(once.memory.double, rel=0.15)
+    text = str(once)
+    assert "of 0.0 MB used; with 0.1 MB" in text
+    assert once.as_dict()["memory"]["memory"] == 30_000
+    assert (once + twice).memory is not None
+
+
+def test_memoized() -> None:
+    fill_library(8)
+    rows = memoized(Book.objects.prefetch_related("author"), memory="20 kB")
+    assert [book.author.pk for book in rows.iterator(chunk_size=20)] == list(
+        Book.objects.order_by("pk").values_list("author_id", flat=True)
+    )
+
+
+def test_pickled() -> None:
+    prefetch = pickle.loads(pickle.dumps(MemoizedPrefetch("author", memory="20 MB")))
+    stats = prefetch.stats().memory
+    assert stats is not None
+    assert stats.memory == 20_000_000
+
+
+def test_threads_share_it() -> None:
+    fill_library(9)
+    prefetch = MemoizedPrefetch("author", "publisher", memory=20_000)
+    chunks = [list(Book.objects.all()[start : start + 10]) for start in range(0, 150, 10)]
+    Author.objects.first()
+    with ThreadPoolExecutor(4) as pool:
+        # Rows are at hand: another thread's connection would not see this transaction.
+        prefetch.process_chunk(list(Book.objects.all()))
+        list(pool.map(lambda chunk: prefetch.stats(), chunks))
+    stats = prefetch.stats().memory
+    assert stats is not None
+    assert stats.used <= 20_000
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: MemoizedPrefetch(memory="20 MB", lru_cache_size=5), "give either memory or lru_cache_size"),
+        (lambda: MemoizedPrefetch(memory="20 MB", lru_cache_size=None), "give either memory or lru_cache_size"),
+        (lambda: MemoizedPrefetch(memory=0), "MemoizedPrefetch: memory must be positive"),
+        (lambda: MemoizedPrefetch(memory="lots"), "'lots'"),
+        (lambda: memoized(Book.objects.all(), memory="lots"), "memoized: memory must be"),
+        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), memory=5), "give it to the MemoizedPrefetch"),
+    ],
+)
+def test_wrong_calls(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- weights
+
+
+def test_a_row_that_no_table_holds_weighs_with_those_that_it_is_attached_to(bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch("book__author", lru_cache_size=None)
+    reviews = list(Review.objects.order_by("pk"))
+    prefetch.process_chunk(reviews)
+    books = {id(review.book): review.book for review in reviews}.values()
+    memory = prefetch._session.memory
+    assert all(Weighing([memory]).of_row(book) == bytes_of_row(book) for book in books)
+    prefetch.memoized_objects[Author].set_size(1)
+    prefetch.process_chunk([])
+    weighing = Weighing([memory])
+    held = {id(row) for _, row in prefetch.memoized_objects[Author].items()}
+    authors = {id(book.author): bytes_of_row(book.author) for book in books if id(book.author) not in held}
+    hanging = sum(weighing.of_row(book) - bytes_of_row(book) for book in books)
+    assert len(authors) == 4
+    assert hanging == pytest.approx(sum(authors.values()))
+
+
+# --- the split
+
+
+def test_hull() -> None:
+    assert hull([]) == []
+    assert hull([(1, 10), (2, 5), (4, 2)]) == [(1, 10), (1, 5), (2, 2)]
+    assert hull([(1, 1), (2, 10)]) == [(2, 11)]
+    assert hull([(5, 10), (10, 10)], least=5) == [(5, 10)]
+
+
+def test_best_sizes() -> None:
+    curves = [[(1, 100), (10, 20)], [(1, 10), (5, 50)]]
+    assert best_sizes(curves, [10, 10], 10**6) == [10, 5]
+    assert best_sizes(curves, [10, 10], 60) == [1, 5]
+    assert best_sizes(curves, [10, 10], 90) == [4, 5]
+    assert best_sizes(curves, [10, 10], 0) == [1, 1]
+    assert best_sizes([], [], 100) == []
