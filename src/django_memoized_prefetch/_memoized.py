@@ -6,6 +6,7 @@ import copyreg
 import functools
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
+from time import perf_counter
 from typing import Any, Callable, TypeVar, overload
 
 from asgiref.sync import sync_to_async
@@ -14,6 +15,7 @@ from django.db.models import Manager, Model, QuerySet, query
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 
+from ._clock import Clock
 from ._config import DEFAULT_SIZE, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
@@ -21,6 +23,7 @@ from ._prefetch import MemoizedPrefetch, amount_of
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
 from ._stock import own_attaching, why_not_own, why_not_read_as_stock
+from ._streaming.progress import log_run
 
 logger = logging.getLogger("django_memoized_prefetch")
 
@@ -192,7 +195,8 @@ class _Methods:
     def _fetch_all(self) -> None:
         if self._result_cache is None:
             if is_djangos(self, "_fetch_all"):
-                self._result_cache = all_rows(rows_of(self))
+                with clock_of(self).while_reading():
+                    self._result_cache = all_rows(rows_of(self))
             else:
                 why_left_to_django(self)
         above(self)._fetch_all()
@@ -220,9 +224,15 @@ class _Methods:
         if attach is None or (lookups and chunk_size is None):
             yield from rows
             return
-        for chunk in in_chunks(rows, size):
+        clock, chunks, done = clock_of(self), in_chunks(rows, size), 0
+        while chunk := next_chunk(clock, chunks):
             attach(chunk)
+            start = perf_counter()
             yield from chunk
+            clock.loop += perf_counter() - start
+            done += len(chunk)
+        if (family := vars(self).get(FAMILY)) is not None:
+            log_run(vars(self)["model"].__name__, done, family.session.stats)
 
     async def aiterator(self, chunk_size: int = CHUNK_SIZE) -> AsyncIterator[Any]:
         attach, lookups = attaching(self), self._prefetch_related_lookups
@@ -302,6 +312,18 @@ def attaching(queryset: Any) -> Callable[[Sequence[Any]], None] | None:
     ):
         return None
     return functools.partial(family.attach, queryset)
+
+
+def clock_of(queryset: Any) -> Clock:
+    """The clock of the queryset's run; one that nobody looks at if it has no family."""
+    family = vars(queryset).get(FAMILY)
+    return Clock() if family is None else family.session.clock
+
+
+def next_chunk(clock: Clock, chunks: Iterator[list[Any]]) -> list[Any]:
+    """The next rows of a run, and none at its end."""
+    with clock.while_reading():
+        return next(chunks, [])
 
 
 def attach_by_django(lookups: tuple[Any, ...]) -> Callable[[Sequence[Any]], None]:

@@ -6,11 +6,13 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from itertools import islice
+from time import perf_counter
 from typing import Any
 
 from django.db.models import QuerySet
 from django.db.models.query import ModelIterable
 
+from .._clock import of_reader
 from .._engine import Hydrator
 from .eligibility import note_reading, report, why_not_compiled, why_not_native
 from .plan import hydrator_of
@@ -39,9 +41,12 @@ def all_rows(iterable: Any) -> list[Any]:
         return list(ModelIterable.__iter__(iterable))
     hydrator, prepare, results = result
     instances: list[Any] = []
+    clock = of_reader()
     try:
         for rows in results:
+            start = perf_counter()
             hydrator.build(prepare(rows), instances)
+            clock.building += perf_counter() - start
     except BaseException:
         instances = []  # the traceback holds this frame
         raise
@@ -97,11 +102,13 @@ def _one_by_one(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any)
                 yield from hydrator.each(prepare(rows))
                 continue
             instances: list[Any] = []
+            clock, start = of_reader(), perf_counter()
             try:
                 hydrator.build(prepare(rows), instances)
             except Exception:
                 yield from instances  # as Django would have before the row that failed
                 raise
+            clock.building += perf_counter() - start
             yield from instances
     finally:
         close_results(results)
@@ -113,10 +120,12 @@ def _in_chunks(hydrator: Hydrator, prepare: Callable[[Any], Any], results: Any, 
     failure = None
     try:
         for rows in results:
+            clock, start = of_reader(), perf_counter()
             try:
                 hydrator.build(prepare(rows), built)
             except Exception as error:  # only after the chunks that are whole
                 failure = error
+            clock.building += perf_counter() - start
             while len(built) >= size:
                 chunk, built = (built, []) if len(built) == size else (built[:size], built[size:])
                 yield chunk

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._memory.amount import parse_bytes
 from .._memory.curve import Curve, best_sizes
+from .._reports.plot import draw, html
 from .weights import bytes_of_rows
 
 if TYPE_CHECKING:
@@ -158,6 +159,26 @@ class Plan:
             for table, size in zip(self._shown, best):
                 kept[table.number] = size
         return {table.label: size for table, size in zip(self._shown, best)}
+
+    def plot(self, ax: Any = None) -> Any:
+        """
+        Draws, for every table, how many keys the run fetches against how many entries are kept.
+
+        A dot marks the size in use, a diamond the size that would do. The thin line is the optimum.
+
+        Args:
+            ax: The matplotlib Axes to draw on; None makes one.
+
+        Returns:
+            The Axes; `ax.figure.savefig("curves.svg")` writes them to a file.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return draw(self.tables, ax, lambda name, sizes: self.tables[name].optimal_with_each(sizes))
+
+    def _repr_html_(self) -> str:
+        return html(str(self), self.plot)
 
     def as_dict(self) -> dict[str, Any]:
         """All figures as nested dicts of plain numbers and strings."""

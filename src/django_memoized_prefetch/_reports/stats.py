@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+from .._clock import Times
 from .._memory.advice import Advice
 from .._memory.budget import BudgetStats
+from .plot import draw, html
 
 Added = TypeVar("Added", "RelationStats", Advice)
 
@@ -84,6 +86,7 @@ class Stats:
     built: How the instances of each model were built, and what would let the engine build them, by name of the model.
     advice: What another `lru_cache_size` would have done, by the names of `tables`, for tables in use.
     memory: How the amount of memory was used, if `memory` was given.
+    time: Where the time went.
     """
 
     relations: dict[str, RelationStats]
@@ -92,11 +95,32 @@ class Stats:
     advice: dict[str, Advice] = field(default_factory=dict)
     built: dict[str, str] = field(default_factory=dict)
     memory: BudgetStats | None = None
+    time: Times = Times()  # noqa: RUF009
 
     @property
     def queries(self) -> int:
         """How many SQL statements ran in total."""
         return sum(relation.queries for relation in self.relations.values())
+
+    def plot(self, ax: Any = None) -> Any:
+        """
+        Draws, for every table, how many keys a run like this one fetches against how many entries are kept.
+
+        A dot marks the size in use, a diamond the size that would do.
+
+        Args:
+            ax: The matplotlib Axes to draw on; None makes one.
+
+        Returns:
+            The Axes; `ax.figure.savefig("curves.svg")` writes them to a file.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return draw(self.advice, ax)
+
+    def _repr_html_(self) -> str:
+        return html(str(self), self.plot)
 
     def as_dict(self) -> dict[str, Any]:
         """All figures as nested dicts of plain numbers and strings."""
@@ -108,6 +132,7 @@ class Stats:
             "built": dict(self.built),
             "advice": {name: advice.as_dict() for name, advice in self.advice.items()},
             "memory": None if self.memory is None else self.memory.as_dict(),
+            "time": self.time.as_dict(),
         }
 
     def __add__(self, other: Stats) -> Stats:
@@ -120,6 +145,7 @@ class Stats:
             _added(self.advice, other.advice),
             {**self.built, **other.built},
             self.memory + other.memory if self.memory and other.memory else self.memory or other.memory,
+            self.time + other.time,
         )
 
     def __radd__(self, other: int) -> Stats:
@@ -152,6 +178,8 @@ class Stats:
             text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
         if self.memory is not None:
             text.append(str(self.memory))
+        if self.time.total:
+            text.append(str(self.time))
         return "\n".join(text)
 
 

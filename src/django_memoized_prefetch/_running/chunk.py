@@ -152,6 +152,7 @@ class ChunkRun:
                 one.undo()
             raise
         self.counts(level.step.lookup).row_counts.add_queries(count.queries)
+        self._session.clock.fetching += count.seconds
 
 
 def below_all(group: list[Level]) -> dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]]:

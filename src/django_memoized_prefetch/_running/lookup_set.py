@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -88,7 +89,7 @@ class LookupSet:
         if not self.given:
             return
         if (reason := self.planner.why_by_django(rows)) is not None:
-            self._process_by_django(rows, reason)
+            self._process_by_django(rows, reason, session)
             return
         run = ChunkRun(self, session, scope)
         self.running.add(id(run))
@@ -98,9 +99,9 @@ class LookupSet:
             self.running.discard(id(run))
         self._report_thrashing()
 
-    def _process_by_django(self, rows: Sequence[Any], reason: str) -> None:
+    def _process_by_django(self, rows: Sequence[Any], reason: str, session: Session) -> None:
         """Lets Django process the whole chunk, with all lookups as they were given."""
-        count = QueryCount()
+        count, start = QueryCount(), perf_counter()
         lookups = [lookup for given in self.given for lookup in lookups_for_django(given)]
         try:
             with ExitStack() as stack:
@@ -108,6 +109,7 @@ class LookupSet:
                     stack.enter_context(count.on(alias))
                 query.prefetch_related_objects(list(rows), *lookups)
         finally:
+            session.clock.fetching += perf_counter() - start
             for counts in list(self._counts.values()):
                 if counts.reason is None:
                     counts.by_django, counts.reason = True, reason

@@ -14,6 +14,7 @@ from django.db.models import Model
 from .._changes.attached import matters
 from .._changes.forget import forget, forget_sources
 from .._changes.signals import ChangeLog, changed_keys
+from .._clock import Clock
 from .._config import MemoizedPrefetchConfig, Size
 from .._engine import Chunk, Counters
 from .._hydrating.eligibility import how_built, read_with
@@ -50,6 +51,7 @@ class Session:
     apart: Lookups of querysets with Prefetch objects. These would change the rows that others share, so each set has a
         session of its own.
     streams: How `chunks()` last read each model, by its name.
+    clock: Where the time goes.
     read: For each model whose querysets were read, why the class of the queryset leaves that to Django; None if not.
     """
 
@@ -76,6 +78,7 @@ class Session:
         self._pid = os.getpid()
         self.memory = Memory(self._size, self._amount is not None)
         self._budget = None if self._amount is None else Budget(self._amount)
+        self.clock = Clock()
         self.reverse = ReverseCaches()
         self._changes.clear()
         self._running: dict[int, list[Change]] = {}  # by id of a running chunk: the changes that it has not seen
@@ -111,9 +114,10 @@ class Session:
             lookups: The lookups of the queryset that the rows come from.
         """
         scope = self._ask_scope()
-        self._process(tuple(rows), lookups, scope)  # a copy: a query may run code that changes the list
-        if self._budget is not None:
-            self._budget.keep(self._memories())
+        with self.clock.while_attaching():
+            self._process(tuple(rows), lookups, scope)  # a copy: a query may run code that changes the list
+            if self._budget is not None:
+                self._budget.keep(self._memories())
 
     def _memories(self) -> list[Memory]:
         return [self.memory, *(one.memory for one in list(self.apart.values()))]
@@ -163,11 +167,16 @@ class Session:
         return known
 
     def _set_apart(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> Session:
-        known = _latest(self.apart, key, lambda: Session(lookups, self._size, self._scope, self._listens, self._amount))
+        known = _latest(self.apart, key, lambda: self._apart(lookups))
         for old, one in list(self.apart.items())[:-MAX_APART]:
             if not one._running:
                 self.apart.pop(old, None)
         return known
+
+    def _apart(self, lookups: tuple[Any, ...]) -> Session:
+        session = Session(lookups, self._size, self._scope, self._listens, self._amount)
+        session.clock = self.clock
+        return session
 
     def _steps(self) -> list[Step]:
         """All steps that may have attached something to remembered rows."""
@@ -218,9 +227,8 @@ class Session:
             built.setdefault(model.__name__, how_built(model))
         rest = Stats({}, {}, dict(self.streams), advice_of(self.memory), built)
         stats = sum([*together, *apart], own + rest + self._dropped)
-        if self._budget is None:
-            return stats
-        return replace(stats, memory=self._budget.stats(self._memories()))
+        memory = None if self._budget is None else self._budget.stats(self._memories())
+        return replace(stats, time=self.clock.times(), memory=memory)
 
 
 def _latest(known: OrderedDict[Any, Value], key: Any, make: Callable[[], Value]) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,12 @@ from time import perf_counter
 from typing import Any, Callable, Protocol
 
 from .._reports.stats import Stats
+
+# One line for each run that has ended. Only on request, since a project may log INFO of all packages.
+runs = logging.getLogger("django_memoized_prefetch.runs")
+runs.setLevel(runs.level or logging.WARNING)
+# How many tables a bar shows.
+SHOWN_TABLES = 3
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class Progress:
     last_pk: The primary key of the last row done, for `after=`; None if the objects have none.
     fraction: The part done of the whole, between 0 and 1, rows before `after` included; None if unknown.
     eta: Seconds left at the pace of this run; None if unknown.
-    stats: The current `stats()`.
+    stats: The current `stats()`. `stats.time` says where the time went.
+    hit_rates: The share of keys found in memory, between 0 and 1, by name of the table.
     """
 
     rows: int
@@ -30,6 +38,10 @@ class Progress:
     fraction: float | None
     eta: float | None
     stats: Stats
+
+    @property
+    def hit_rates(self) -> dict[str, float]:
+        return {name: table.hit_rate for name, table in self.stats.tables.items() if table.hits + table.misses}
 
 
 class Consumer(Protocol):
@@ -111,15 +123,34 @@ class Bar:
         if progress.eta is not None and progress.seconds:
             # As many rows as fit in the time left; that works for an estimate from keys too.
             bar.total = progress.rows + round(progress.rows * progress.eta / progress.seconds)
-        relations = progress.stats.relations.values()
-        hits, misses = (sum(getattr(one, name) for one in relations) for name in ("hits", "misses"))
-        if hits + misses:
-            bar.set_postfix_str(f"{hits / (hits + misses):.0%} hits", refresh=False)
+        if postfix := postfix_of(progress):
+            bar.set_postfix_str(postfix, refresh=False)
         bar.update(progress.rows - bar.n)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def postfix_of(progress: Progress) -> str:
+    """What a bar shows besides: the hit rates of the tables used most, and what takes the most time."""
+    tables = progress.stats.tables
+    used = sorted(progress.hit_rates, key=lambda name: -(tables[name].hits + tables[name].misses))
+    parts = [f"{name} {progress.hit_rates[name]:.0%} hits" for name in used[:SHOWN_TABLES]]
+    times = progress.stats.time
+    if times.total:
+        longest, seconds = max(times.as_dict().items(), key=lambda item: item[1])
+        parts.append(f"{longest} {seconds / times.total:.0%} of the time")
+    return ", ".join(parts)
+
+
+def log_run(name: str, rows: int, stats: Callable[[], Stats]) -> None:
+    """Logs one line about a run that has ended, if its logger was set to INFO."""
+    if not runs.isEnabledFor(logging.INFO):
+        return
+    now = stats()
+    hits = ", ".join(f"{table} {one.hit_rate:.0%} hits" for table, one in now.tables.items() if one.hits + one.misses)
+    runs.info("%s: %d rows, %d queries for related rows; %s; %s", name, rows, now.queries, hits or "no keys", now.time)
 
 
 def consumer_of(progress: Any, where: str) -> Consumer | None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
+from time import perf_counter
 from typing import Any, Callable
 
 from asgiref.sync import sync_to_async
@@ -19,7 +20,7 @@ from .._running.session import Session
 from .._stock import ATTACHING, why_not_own, why_not_read_as_stock
 from .closing import closing_readers
 from .pages import Pages, key_value, ordering_of, why_not_in_pages
-from .progress import Bar, Meter, Progress, consumer_of
+from .progress import Bar, Meter, Progress, consumer_of, log_run
 
 Chunks = Generator[list[Any], None, None]
 
@@ -50,6 +51,7 @@ class Stream:
             msg = f'chunks: mode must be "pages", "cursor" or None, got {mode!r}.'
             raise ValueError(msg)
         self._session, self._chunk_size, self._total = session, chunk_size, total
+        self._name = "objects"
         self._consumer = consumer_of(progress, "chunks")
         self._read: Callable[[Meter | None], Chunks]
         if isinstance(source, BaseManager):
@@ -72,13 +74,18 @@ class Stream:
                 stack.callback(meter.close)
             chunks = self._read(meter)
             stack.callback(chunks.close)
+            clock, done = self._session.clock, 0
             for rows in chunks:
                 # Now, because the user may change the list and its objects.
                 count, last_pk = len(rows), getattr(rows[-1], "pk", None)
+                start = perf_counter()
                 yield rows
+                clock.loop += perf_counter() - start
                 del rows  # frees them while the next chunk is read
+                done += count
                 if meter is not None:
                     meter.chunk_done(count, last_pk)
+            log_run(self._name, done, self._session.stats)
 
     # --- the sources
 
@@ -127,7 +134,7 @@ class Stream:
     def _in_pages(self, pages: Pages, after: Any, attach: Callable[[list[Any]], None], meter: Meter | None) -> Chunks:
         expect_keys(meter, pages, after)
         pages.start(after)
-        while rows := pages.next(self._chunk_size):
+        while rows := self._timed(pages.next, self._chunk_size):
             attach(rows)
             yield rows
             del rows
@@ -145,6 +152,7 @@ class Stream:
 
     def _of_raw(self, raw: Any) -> Callable[[Meter | None], Chunks]:
         clone, lookups = raw.using(raw.db), tuple(raw._prefetch_related_lookups)
+        self._name = raw.model.__name__
         self._session.streams[raw.model.__name__] = "by one cursor: it is raw SQL"
         return lambda meter: self._cut(clone.iterator(), lambda rows: self._session.process(rows, lookups))
 
@@ -161,7 +169,7 @@ class Stream:
 
     def _cut(self, rows: Iterator[Any], attach: Callable[[list[Any]], Any]) -> Chunks:
         try:
-            while chunk := take(rows, self._chunk_size):
+            while chunk := self._timed(take, rows, self._chunk_size):
                 attach(chunk)
                 yield chunk
                 del chunk
@@ -169,8 +177,13 @@ class Stream:
             if inspect.isgenerator(rows):
                 rows.close()
 
+    def _timed(self, read: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
+        with self._session.clock.while_reading():
+            return read(*arguments)
+
     def _note(self, queryset: QuerySet[Any], how: str) -> None:
-        self._session.streams[queryset.model.__name__] = how
+        self._name = queryset.model.__name__
+        self._session.streams[self._name] = how
 
 
 def take(rows: Iterator[Any], count: int) -> list[Any]:
