@@ -11,6 +11,7 @@ Stream a large table in chunks with its related rows prefetched, reading each re
 
 from importlib.metadata import version
 
+from ._clock import Times
 from ._config import MemoizedPrefetchConfig
 from ._lookahead.plan import Plan, TablePlan
 from ._memoized import memoized
@@ -28,6 +29,7 @@ __all__ = [
     "RelationStats",
     "Stats",
     "TablePlan",
+    "Times",
     "memoized",
 ]
 

@@ -66,8 +66,9 @@ def draw(curves: Mapping[str, Curve], ax: Any = None, optimum: Optimum | None = 
         enough = getattr(curve, "avoids", None) or curve.enough
         ax.plot([enough], [curve.fetched_with(enough)], "D", color=color, markersize=8, fillstyle="none")
     ax.set_xscale("log")
-    highest = [max(curve.fetched_with(1), 1) for curve in curves.values()] or [1]
-    if max(highest) > FAR_APART * min(max(curve.unavoidable, 1) for curve in curves.values()):
+    highest = max((curve.fetched_with(1) for curve in curves.values()), default=1)
+    lowest = min((curve.unavoidable for curve in curves.values()), default=1)
+    if highest > FAR_APART * max(lowest, 1):
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=0)
