@@ -76,6 +76,19 @@ def run(years: int, embedded: bool) -> None:
     ]
     with loaded_database(years, embedded, jobs):
         compare({contender: stream(contender) for contender in SECONDS_TO_STREAM})
+        draw()
+
+
+def draw() -> None:
+    """Draw how much would be fetched if fewer rows were kept, and say where the picture is."""
+    from django_memoized_prefetch import MemoizedPrefetch
+    from flights.contenders import CHUNK_SIZE, RELATIONS
+    from flights.models import Flight
+
+    file = CACHE / "curves.svg"
+    plan = MemoizedPrefetch(*RELATIONS).plan(Flight.objects.order_by("pk"), CHUNK_SIZE)
+    plan.plot().figure.savefig(file, facecolor="white")
+    print(f"\nHow many rows of each table are fetched if fewer are kept: {file.relative_to(ROOT)}")
 
 
 @contextlib.contextmanager

@@ -55,6 +55,13 @@ ELASTICSEARCH = examples("docs/recipes.md", "django-elasticsearch-dsl", CHUNK)
 REST_FRAMEWORK = examples("docs/recipes.md", "Django REST framework", CHUNK)
 CHUNKATOR = examples("docs/recipes.md", "chunkator", CHUNK)
 TENANTS = examples("docs/recipes.md", "A loop over tenants", CHUNK)
+PROMETHEUS = examples("docs/recipes.md", "Prometheus", CHUNK)
+OPEN_TELEMETRY = examples("docs/recipes.md", "OpenTelemetry", CHUNK)
+BEFORE_THE_RUN = examples("docs/sizes.md", "Before the run", CHUNK)
+SIZES = examples("docs/sizes.md", "From memory to sizes", CHUNK)
+ONE_AMOUNT = examples("docs/sizes.md", "One amount for all tables", CHUNK)
+AFTER_THE_RUN = examples("docs/sizes.md", "After the run", CHUNK)
+PICTURE = examples("docs/sizes.md", "As a picture", CHUNK)
 
 
 def run(example: str, **names: Any) -> tuple[list[str], Queries, dict[str, Any]]:
@@ -227,7 +234,7 @@ def test_from_prefetch_related_with_iterator(bookshop: Bookshop) -> None:
     printed, queries, _ = run(with_stats)
     assert printed[:BOOKS] == lines("author")
     assert_queries(queries, books=1, authors=2, publishers=0)
-    assert printed[-1] == "Author: 20,000 kept, 5 would have done"
+    assert printed[-2] == "Author: 20,000 kept, 5 would have done"
 
 
 def test_from_select_related(bookshop: Bookshop) -> None:
@@ -409,3 +416,53 @@ def test_a_database_for_each_tenant(bookshop: Bookshop, other_bookshop: Bookshop
     assert printed == expected
     assert any("author 0 of other" in line for line in printed)
     assert (queries.of(Author), queries.of(Publisher)) == (2 * 2, 2)
+
+
+# --- docs/sizes.md
+
+
+def test_how_large_the_memory_should_be(bookshop: Bookshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, figures = BEFORE_THE_RUN
+    output, queries, names = run(before)
+    assert len(queries) == 1
+    assert "\n".join(output).startswith("12 rows of Book, in 4 chunks of 3")
+    run(figures, **names)
+    names = run(SIZES[0], **names)[2]
+    assert names["sizes"] == {"Author": 5, "Publisher": 3}
+    planned = names["plan"].queries
+    stats = [names["prefetch"].stats() for _ in names["prefetch"].chunks(Book.objects.all(), CHUNK)][-1]
+    assert stats.queries == planned
+    output, queries, names = run(ONE_AMOUNT[0], **names)
+    assert any("of 200.0 MB used" in line for line in output)
+    run(AFTER_THE_RUN[0], **names)
+    monkeypatch.chdir(tmp_path)
+    run(PICTURE[0], **names)
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+
+
+def test_prometheus(bookshop: Bookshop) -> None:
+    from prometheus_client import REGISTRY
+
+    prefetch = MemoizedPrefetch("author")
+    run(PROMETHEUS[0], prefetch=prefetch)
+    stats = prefetch.stats()
+    labels = {"run": "books", "table": "Author", "figure": "hits"}
+    assert REGISTRY.get_sample_value("prefetch", labels) == stats.tables["Author"].hits > 0
+    labels = {"run": "books", "table": "", "figure": "seconds_fetching"}
+    assert REGISTRY.get_sample_value("prefetch", labels) == stats.time.fetching > 0
+
+
+def test_open_telemetry(bookshop: Bookshop) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    prefetch = MemoizedPrefetch("author")
+    run(OPEN_TELEMETRY[0], prefetch=prefetch)
+    list(prefetch.chunks(Book.objects.all(), CHUNK))
+    data = reader.get_metrics_data()
+    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
+    points = {point.attributes["figure"]: point.value for point in metric.data.data_points}
+    assert points["misses"] == prefetch.stats().tables["Author"].misses > 0
