@@ -130,6 +130,7 @@ public:
             wishes.push_back({bounds.at(table).value_or(lookahead::none), curves, optima.at(table)});
         }
         std::vector<lookahead::batch> sizes;
+        sizes.reserve(batches.size());
         for (const auto& [limit, size] : batches) {
             sizes.push_back({limit.value_or(lookahead::none), size.value_or(lookahead::none)});
         }

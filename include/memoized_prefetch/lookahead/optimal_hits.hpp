@@ -39,9 +39,9 @@ public:
             return;
         }
         std::sort(before.begin(), before.end(), std::greater<>());
-        for (const std::uint32_t last : before) {
-            if (most(last, chunk) < m_kept) {
-                add(last, chunk);
+        for (const std::uint32_t since : before) {
+            if (most(since, chunk) < m_kept) {
+                add(since, chunk);
                 ++m_found;
             }
         }

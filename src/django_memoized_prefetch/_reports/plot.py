@@ -10,7 +10,7 @@ from .._memory.curve import Curve
 
 # Told apart in grey too: by the line, not only by the colour. The colours are those of Okabe and Ito, which people with
 # any colour vision can tell apart.
-STYLES = (
+STYLES: tuple[tuple[str, Any], ...] = (
     ("#0072B2", "-"),
     ("#D55E00", "--"),
     ("#009E73", "-."),
