@@ -103,6 +103,15 @@ public:
             }
         });
     }
+    /// Keys of the rows that a many-to-many is below: only these exist.
+    void read_rows_above(nb::list rows, std::size_t number) {
+        const std::size_t above = core.of(core.of(number).below).table;
+        for_each_row(rows, 0, [&](PyObject* row) {
+            if (const key_number object = known(above, PyTuple_GET_ITEM(row, 0)); object != no_key) {
+                core.has_row(number, object);
+            }
+        });
+    }
     /// All links below a relation were read.
     void end_links(std::size_t number) {
         const std::size_t above = core.of(core.of(number).below).table;
@@ -222,6 +231,9 @@ void bind_lookahead(nb::module_& module) {
         .def("read_links", &py_lookahead::read_links, nb::arg("rows"), nb::arg("relation"),
              nb::sig("def read_links(self, rows: list[Any], relation: int) -> None"),
              "Reads links of a many-to-many: tuples of source and target.")
+        .def("read_rows_above", &py_lookahead::read_rows_above, nb::arg("rows"), nb::arg("relation"),
+             nb::sig("def read_rows_above(self, rows: list[Any], relation: int) -> None"),
+             "Reads the keys of the rows above a many-to-many: tuples that begin with it. Others do not exist.")
         .def("end_links", &py_lookahead::end_links, nb::arg("relation"),
              "All links of a many-to-many below a relation were read.")
         .def("keys", &py_lookahead::keys, nb::arg("table"), nb::sig("def keys(self, table: int) -> list[Any]"),

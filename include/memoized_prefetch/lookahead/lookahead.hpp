@@ -71,7 +71,7 @@ public:
 
     /// Adds a relation, after the one that it is below; returns its number.
     std::size_t add_relation(const relation& one) {
-        m_relations.push_back({one, {}, {}});
+        m_relations.push_back({one, {}, {}, {}});
         return m_relations.size() - 1;
     }
     [[nodiscard]] const relation& of(std::size_t number) const { return m_relations[number].is; }
@@ -99,6 +99,15 @@ public:
     /// The key that `set` was given; `no_key` if none.
     [[nodiscard]] key_number get(std::size_t number, key_number object) const {
         return knows(number, object) ? m_relations[number].keys[object] : no_key;
+    }
+    /// For a many-to-many below another relation: there is a row `object`. As soon as it is called, only rows that it was
+    /// called for have links; without it, all have.
+    void has_row(std::size_t number, key_number object) {
+        auto& exists = m_relations[number].exists;
+        if (exists.size() <= object) {
+            exists.resize(object + std::size_t{1});
+        }
+        exists[object] = true;
     }
     /// For a many-to-many below another relation: all its links, pairs of object and key. Those of one object keep
     /// their order.
@@ -178,6 +187,7 @@ private:
         relation is;
         detail::block_array<key_number> keys;      // by row of the run, or by row above; those of all links in turn
         detail::block_array<std::uint32_t> begins; // by row: where its links begin
+        std::vector<bool> exists;                  // by row above: whether there is one; empty: all are there
 
         template <class Visit>
         void visit_links(std::size_t row, Visit&& visit) const {
@@ -291,6 +301,9 @@ private:
 
         void attach_below(std::size_t number, key_number object) {
             const data& one = m_ahead.m_relations[number];
+            if (!one.exists.empty() && (object >= one.exists.size() || !one.exists[object])) {
+                return;
+            }
             attached& here = m_attached[one.is.place][object];
             const std::uint32_t now = table_above(one).fetches(object);
             const bool is_attached = here.to == now;

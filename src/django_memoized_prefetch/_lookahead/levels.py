@@ -172,10 +172,8 @@ class Levels:
         source = spec.source.model if isinstance(spec, TableSpec) else spec.model
         kept = self.session.memory.size_of(source, lookup.config, spec.label)
         number = self.ahead.add_table()
-        labels = {table.label for table in self.tables}
-        label = next(name for name in names(spec.label) if name not in labels)
         above = parent.memo if parent is not None and isinstance(spec, LinkSpec) else None
-        table = PlannedTable(label, number, kept, spec, parent is not None, above)
+        table = PlannedTable(spec.label, number, kept, spec, parent is not None, above)
         self.tables.append(table)
         return table
 
@@ -288,12 +286,3 @@ def links_of(relation: Any) -> tuple[type[Model], str, str, str]:
     through, source_field, target_field = link_fields(relation)
     key = target_field.target_field.name
     return through, source_field.attname, target_field.attname, f"{relation.cache_name}__{key}"
-
-
-def names(label: str) -> Iterator[str]:
-    """The label, then the label with a number."""
-    yield label
-    number = 1
-    while True:
-        number += 1
-        yield f"{label} ({number})"

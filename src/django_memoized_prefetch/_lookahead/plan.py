@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,7 @@ class TablePlan(Curve):
     name: str = ""
     asked: int = 0
     depends: bool = False
-    _plan: Any = field(default=None, repr=False, compare=False)
-    _number: int = field(default=-1, repr=False, compare=False)
+    _optimal: Callable[[Sequence[int]], list[int]] = field(default=lambda sizes: [], repr=False, compare=False)
 
     @property
     def distinct(self) -> int:
@@ -46,11 +45,11 @@ class TablePlan(Curve):
 
         No way of choosing which rows to keep fetches fewer.
         """
-        return self.unavoidable if size is None else int(self._plan._optimal(self._number, (size,))[0])
+        return self.unavoidable if size is None else self._optimal([size])[0]
 
     def optimal_with_each(self, sizes: Sequence[int]) -> list[int]:
         """The same for several sizes, in one pass."""
-        return [int(keys) for keys in self._plan._optimal(self._number, sizes)]
+        return self._optimal(sizes)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON for example."""
@@ -97,14 +96,16 @@ class Plan:
         )
         self.untold: Mapping[str, str] = dict(sorted(levels.untold.items()))
         self._told = [level for level in levels.levels if level.step.lookup.path not in levels.untold]
-        self._shown: list[PlannedTable] = []
+        self._shown: dict[str, list[PlannedTable]] = {}  # two tables of one name count together, as in stats()
         for level in self._told:
             for table in (level.memo, level.links):
-                if table is not None and table not in self._shown:
-                    self._shown.append(table)
-        outcome = self._run(self.chunk_size, [table.kept for table in levels.tables])
+                if table is not None and table not in self._shown.setdefault(table.label, []):
+                    self._shown[table.label].append(table)
+        outcome = self._run(self.chunk_size, self._kept())
         self.queries = outcome.queries
-        self.tables: Mapping[str, TablePlan] = {table.label: self._table(table, outcome) for table in self._shown}
+        self.tables: Mapping[str, TablePlan] = {
+            label: self._table(label, tables, outcome) for label, tables in self._shown.items()
+        }
 
     @property
     def chunks(self) -> int:
@@ -149,16 +150,17 @@ class Plan:
             TypeError: It is neither an integer nor a text.
         """
         budget = parse_bytes(memory, "sizes")
-        weights = [bytes_of_rows(table) for table in self._shown]
+        weights = [max(bytes_of_rows(table) for table in tables) for tables in self._shown.values()]
         kept = self._kept()
         best: list[int] = []
         # The keys of a table below another one depend on the size of that one, so the second round knows better.
-        for _ in range(3 if any(table.depends for table in self._shown) else 1):
+        for _ in range(3 if any(table.depends for table in self.tables.values()) else 1):
             outcome = self._run(self.chunk_size, kept)
-            best = best_sizes([outcome.tables[table.number][2] for table in self._shown], weights, budget)
-            for table, size in zip(self._shown, best):
-                kept[table.number] = size
-        return {table.label: size for table, size in zip(self._shown, best)}
+            best = best_sizes([found_by(tables, outcome) for tables in self._shown.values()], weights, budget)
+            for tables, size in zip(self._shown.values(), best):
+                for table in tables:
+                    kept[table.number] = size
+        return dict(zip(self._shown, best))
 
     def plot(self, ax: Any = None) -> Any:
         """
@@ -217,33 +219,47 @@ class Plan:
 
     def _fetched(self, outcome: Outcome) -> dict[str, int]:
         return {
-            table.label: self.rows if self._is_of_rows(table) else outcome.tables[table.number][1]
-            for table in self._shown
+            label: sum(self._counts(table, outcome)[1] for table in tables) for label, tables in self._shown.items()
         }
 
-    def _optimal(self, number: int, sizes: Sequence[int]) -> list[int]:
-        if any(table.number == number and self._is_of_rows(table) for table in self._shown):
-            return [self.rows] * len(sizes)
-        return self._run(self.chunk_size, self._kept(), {number: sizes}, curves=False).tables[number][3]
+    def _counts(self, table: PlannedTable, outcome: Outcome) -> tuple[int, int]:
+        """Keys asked for, and fetched."""
+        if any(level.links is table and level.parent is None for level in self._told):
+            return self.rows, self.rows  # links of the run's own rows: each row asks for its own, once
+        asked, fetched, _, _ = outcome.tables[table.number]
+        return asked, fetched
 
-    def _table(self, table: PlannedTable, outcome: Outcome) -> TablePlan:
-        asked, fetched, found, _ = outcome.tables[table.number]
-        if self._is_of_rows(table):
-            # Links of the run's own rows: each row asks for its own, once.
-            asked = fetched = self.rows
-        reused = sum(keys for _, keys in found)
+    def _optimum(self, tables: Sequence[PlannedTable], sizes: Sequence[int]) -> list[int]:
+        outcome = self._run(self.chunk_size, self._kept(), {table.number: sizes for table in tables}, curves=False)
+        found = [[0] * len(sizes)]
+        for table in tables:
+            own = any(level.links is table and level.parent is None for level in self._told)
+            found.append([self.rows] * len(sizes) if own else outcome.tables[table.number][3])
+        return [sum(keys) for keys in zip(*found)]
+
+    def _table(self, label: str, tables: Sequence[PlannedTable], outcome: Outcome) -> TablePlan:
+        counts = [self._counts(table, outcome) for table in tables]
+        found = found_by(tables, outcome)
+        asked = sum(asked for asked, _ in counts)
+        distinct = asked - sum(keys for _, keys in found)
+        kept = [table.kept for table in tables]
         return TablePlan(
-            kept=table.kept,
-            fetched=fetched,
-            unavoidable=asked - reused,
-            largest=asked - reused,
+            kept=None if None in kept else max(size for size in kept if size is not None),
+            fetched=sum(fetched for _, fetched in counts),
+            unavoidable=distinct,
+            largest=distinct,
             found=tuple(found),
-            name=table.label,
+            name=label,
             asked=asked,
-            depends=table.depends,
-            _plan=self,
-            _number=table.number,
+            depends=any(table.depends for table in tables),
+            _optimal=lambda sizes: self._optimum(tables, sizes),
         )
 
-    def _is_of_rows(self, table: PlannedTable) -> bool:
-        return any(level.links is table and level.parent is None for level in self._told)
+
+def found_by(tables: Sequence[PlannedTable], outcome: Outcome) -> list[tuple[int, int]]:
+    """The curve of tables that each keep as many entries."""
+    found: dict[int, int] = {}
+    for table in tables:
+        for size, keys in outcome.tables[table.number][2]:
+            found[size] = found.get(size, 0) + keys
+    return sorted(found.items())

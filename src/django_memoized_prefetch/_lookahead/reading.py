@@ -10,6 +10,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import F, Model, QuerySet
 
+from .._memory.table import TableSpec
 from .._queries.sources import unshared
 from .._relations.foreign_key import ForeignKey
 from .._streaming.pages import ordering_of
@@ -136,12 +137,16 @@ class Reader:
             else:
                 by_parent.setdefault(level.parent, []).append(level)
         for parent, levels in by_parent.items():
-            rows = parent.step.row_source.queryset(stand_in(parent.model, parent.alias))
-            rows.query.clear_ordering(force=True)
-            columns = [parent.memo.spec.key_name, *(level.key_name for level in levels)]  # type: ignore[union-attr]
+            columns = [key_name_of(parent), *(level.key_name for level in levels)]
             at = [(position + 1, level.number) for position, level in enumerate(levels)]
-            for batch in self._tuples(rows.values_list(*columns)):
+            for batch in self._tuples(self._rows_of(parent).values_list(*columns)):
                 self._levels.ahead.read_below(batch, parent.memo.number, at)
+
+    def _rows_of(self, level: PlannedLevel) -> QuerySet[Any]:
+        """All rows that the level may attach."""
+        rows = level.step.row_source.queryset(stand_in(level.model, level.alias))
+        rows.query.clear_ordering(force=True)
+        return rows
 
     def _read_links_below(self, level: PlannedLevel) -> None:
         through, source, target, _ = links_of(level.step.relation)
@@ -151,6 +156,11 @@ class Reader:
             links = links.order_by(*ordering)
         for batch in self._tuples(links.filter(**{f"{target}__isnull": False}).values_list(source, target)):
             self._levels.ahead.read_links(batch, level.number)
+        parent = level.parent
+        assert parent is not None
+        if not self._joins(parent):  # keys may lead to no row
+            for batch in self._tuples(self._rows_of(parent).values_list(key_name_of(parent))):
+                self._levels.ahead.read_rows_above(batch, level.number)
         self._levels.ahead.end_links(level.number)
 
     def _leave(self, level: PlannedLevel, reason: str) -> None:
@@ -214,6 +224,12 @@ def wrapped(queryset: QuerySet[Any]) -> QuerySet[Any] | None:
 def is_to_one(join: Any) -> bool:
     field = join.join_field
     return bool(getattr(field, "many_to_one", False) or getattr(field, "one_to_one", False))
+
+
+def key_name_of(level: PlannedLevel) -> str:
+    """The column by which the level's rows are found."""
+    assert isinstance(level.memo.spec, TableSpec)
+    return level.memo.spec.key_name
 
 
 def ordering_through(level: PlannedLevel, path: str) -> list[Any]:

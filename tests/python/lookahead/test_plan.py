@@ -112,12 +112,26 @@ def test_lookups_of_the_queryset_are_told_too() -> None:
 def test_a_prefetch_object_with_a_queryset() -> None:
     fill_library(3)
     some = Book.objects.filter(isbn__gt="4")
-    lookups = (Prefetch("book", some), "book__author", Prefetch("book__publisher", to_attr="house"))
+    more = ("book__author", "book__categories", Prefetch("book__publisher", to_attr="house"))
+    lookups = (Prefetch("book", some), *more)
     prefetch = MemoizedPrefetch(*lookups, lru_cache_size=7)
     plan = prefetch.plan(Review.objects.all(), 10)
     assert not plan.untold
     assert_told(plan, run(prefetch, Review.objects.all(), 10))
-    assert plan.statements == 2  # the books' keys cannot be joined: a join would show books that the queryset hides
+    # The books' keys cannot be joined: a join would show books that the queryset hides. They and the links are read.
+    assert plan.statements == 4
+
+
+def test_two_tables_of_one_name_count_together() -> None:
+    fill_workshop()
+    lookups = ("inspector", Prefetch("mechanic__skills", to_attr="skill_list"))
+    for size in (1, 3, None):
+        prefetch = MemoizedPrefetch(*lookups, lru_cache_size=size)
+        plan = prefetch.plan(Repair.objects.all(), 7)
+        assert_told(plan, run(prefetch, Repair.objects.all(), 7))
+        mechanics = plan.tables["Mechanic"]
+        assert mechanics.optimal_with(3) <= mechanics.fetched_with(3)
+        assert mechanics.fetched_with(None) == mechanics.distinct == mechanics.optimal_with(None)
 
 
 def test_configs_and_keys_without_a_relation() -> None:
