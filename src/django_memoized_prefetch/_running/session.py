@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -28,6 +30,8 @@ from .lookup_set import LookupSet
 from .reverse_caches import ReverseCaches
 
 Value = TypeVar("Value")
+
+logger = logging.getLogger("django_memoized_prefetch")
 
 # How many querysets with different Prefetch objects keep a memory of their own: the latest ones.
 MAX_APART = 4
@@ -68,6 +72,7 @@ class Session:
         self.together: OrderedDict[tuple[Any, ...], LookupSet] = OrderedDict()  # the latest at the end
         self.apart: OrderedDict[tuple[Any, ...], Session] = OrderedDict()
         self._changes = ChangeLog()
+        self._are_names_checked = False
         self.streams: dict[str, str] = {}
         self.read: dict[type[Model], str | None] = {}
         self._forget_all()
@@ -118,6 +123,22 @@ class Session:
             self._process(tuple(rows), lookups, scope)  # a copy: a query may run code that changes the list
             if self._budget is not None:
                 self._budget.keep(self._memories())
+        if isinstance(self._size, Mapping) and not self._are_names_checked and rows:
+            self._check_names(self._size, type(rows[0]))
+
+    def _check_names(self, sizes: Mapping[str, int | None], model: type[Model]) -> None:
+        """Warns once of names in `lru_cache_size` that no table has."""
+        self._are_names_checked = True
+        sets = [self.own, *self.together.values(), *(one.own for one in self.apart.values())]
+        for one in sets:
+            with suppress(AttributeError, ValueError):
+                one.check(model)  # so that tables which no row of this chunk leads to are known too
+        steps = [step for one in sets for step in one.planner.steps()]
+        tables = {table.label for step in steps for table in (step.table, step.links) if table is not None}
+        for name in sizes.keys() - tables:
+            close = difflib.get_close_matches(name, tables, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"tables: {', '.join(sorted(tables)) or 'none'}."
+            logger.warning("lru_cache_size: there is no table %r; %s", name, hint)
 
     def _memories(self) -> list[Memory]:
         return [self.memory, *(one.memory for one in list(self.apart.values()))]

@@ -153,6 +153,18 @@ def test_sizes_by_table() -> None:
     assert (stats.tables["Author"].bound, stats.tables["Publisher"].bound) == (4, 10_000)
 
 
+def test_a_size_for_a_table_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    fill_library(5)
+    sizes = {"Auther": 4, "Publisher": 3, "Book.categories links": 2}
+    run(MemoizedPrefetch("author", "publisher", "categories", lru_cache_size=sizes), Book.objects.all(), 50)
+    warnings = [record.getMessage() for record in caplog.records if "no table" in record.getMessage()]
+    assert warnings == ["lru_cache_size: there is no table 'Auther'; did you mean 'Author'?"]
+    caplog.clear()
+    Book.objects.update(translator=None)
+    run(MemoizedPrefetch("translator", lru_cache_size={"Author": 4}), Book.objects.all(), 50)
+    assert not [record for record in caplog.records if "no table" in record.getMessage()]
+
+
 def test_it_reads_keys_alone() -> None:
     fill_library(6)
     prefetch = MemoizedPrefetch("author", "translator", "publisher", "categories")
