@@ -8,12 +8,14 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -131,7 +133,7 @@ public:
 
     nb::tuple run(std::size_t rows, std::size_t chunk_size, const std::vector<std::optional<std::size_t>>& bounds,
                   const std::vector<std::vector<std::size_t>>& optima,
-                  const std::vector<std::pair<std::optional<std::size_t>, std::optional<std::size_t>>>& batches,
+                  const std::vector<std::tuple<std::optional<std::size_t>, std::optional<std::size_t>, bool>>& batches,
                   std::optional<std::pair<std::size_t, std::vector<std::uint32_t>>> order, bool curves) {
         std::vector<lookahead::wish> wishes;
         for (std::size_t table = 0; table < m_keys.size(); ++table) {
@@ -140,8 +142,8 @@ public:
         }
         std::vector<lookahead::batch> sizes;
         sizes.reserve(batches.size());
-        for (const auto& [limit, size] : batches) {
-            sizes.push_back({limit.value_or(lookahead::none), size.value_or(lookahead::none)});
+        for (const auto& [limit, size, ends] : batches) {
+            sizes.push_back({limit.value_or(lookahead::none), size.value_or(lookahead::none), ends});
         }
         std::optional<lookahead::outcome> outcome;
         {
@@ -212,15 +214,17 @@ void bind_lookahead(nb::module_& module) {
         .def(
             "add_relation",
             [](py_lookahead& self, std::size_t table, std::size_t group, size below, size place, size links,
-               bool to_many) {
+               bool to_many, bool repeats) {
                 return self.add_relation({table, group, below.value_or(lookahead::none),
-                                          place.value_or(lookahead::none), links.value_or(lookahead::none), to_many});
+                                          place.value_or(lookahead::none), links.value_or(lookahead::none), to_many,
+                                          repeats});
             },
             nb::arg("table"), nb::arg("group"), nb::arg("below").none() = nb::none(),
             nb::arg("place").none() = nb::none(), nb::arg("links").none() = nb::none(), nb::arg("to_many") = false,
+            nb::arg("repeats") = false,
             nb::sig(
                 "def add_relation(self, table: int, group: int, below: int | None = None, place: int | None = None, "
-                "links: int | None = None, to_many: bool = False) -> int"),
+                "links: int | None = None, to_many: bool = False, repeats: bool = False) -> int"),
             "Adds the relation of one lookup, after the one that it is below; returns its number.")
         .def("read", &py_lookahead::read, nb::arg("rows"), nb::arg("columns"),
              nb::sig("def read(self, rows: list[Any], columns: Sequence[tuple[int, int]]) -> None"),
@@ -246,7 +250,7 @@ void bind_lookahead(nb::module_& module) {
              nb::arg("batches"), nb::arg("order"),
              nb::sig("def run(self, rows: int, chunk_size: int, bounds: Sequence[int | None], optima: "
                      "Sequence[Sequence[int]], "
-                     "batches: Sequence[tuple[int | None, int | None]], order: tuple[int, Sequence[int]] | None, "
+                     "batches: Sequence[tuple[int | None, int | None, bool]], order: tuple[int, Sequence[int]] | None, "
                      "curves: bool) -> "
                      "tuple[list[tuple[int, int, list[tuple[int, int]], list[int]]], list[int], int]"),
              "Goes through the first `rows` rows in chunks, in the order of a relation's keys if their ranks are "

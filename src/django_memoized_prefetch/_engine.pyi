@@ -230,6 +230,7 @@ class Lookahead:
         place: int | None = None,
         links: int | None = None,
         to_many: bool = False,
+        repeats: bool = False,
     ) -> int: ...
     def read(self, rows: list[Any], columns: Sequence[tuple[int, int]]) -> None: ...
     def read_below(self, rows: list[Any], above: int, columns: Sequence[tuple[int, int]]) -> None: ...
@@ -245,7 +246,7 @@ class Lookahead:
         chunk_size: int,
         bounds: Sequence[int | None],
         optima: Sequence[Sequence[int]],
-        batches: Sequence[tuple[int | None, int | None]],
+        batches: Sequence[tuple[int | None, int | None, bool]],
         order: tuple[int, Sequence[int]] | None,
         curves: bool,
     ) -> tuple[list[tuple[int, int, list[tuple[int, int]], list[int]]], list[int], int]: ...

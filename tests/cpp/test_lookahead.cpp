@@ -191,7 +191,7 @@ TEST(lookahead, links_are_those_of_each_row) {
     ahead.begin_links(relation);
     ahead.add_link(relation, 2);
     EXPECT_EQ(ahead.rows(relation), 3U);
-    const std::vector<lookahead::batch> batches{{4, 1}};
+    const std::vector<lookahead::batch> batches{{4, 1, false}};
     const std::vector<lookahead::wish> wishes{{lookahead::none, true, {}}};
     const auto result = ahead.run(3, 2, wishes, batches, {});
     EXPECT_EQ(result.tables[tags].fetched(), 3U);

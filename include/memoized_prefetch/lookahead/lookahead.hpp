@@ -41,12 +41,14 @@ public:
         std::size_t links =
             none; ///< the table of its links, by the keys of the rows above; only if it is below another
         bool to_many = false;
+        bool repeats = false; ///< An earlier relation of the run's own rows attaches the same: only those below go on.
     };
     /// How many statements fetch the rows of a group: one for each `size` keys, but one alone for less than half of
     /// `limit` keys.
     struct batch {
         std::size_t limit = none;
         std::size_t size = none;
+        bool ends = false; ///< Whether tables are trimmed after the group. They are after the last one too.
     };
     /// What `run` is asked for, for each table.
     struct wish {
@@ -168,9 +170,14 @@ public:
                 keys[one.is.links] = std::max(keys[one.is.links], keys[m_relations[one.is.below].is.table]);
             }
         }
+        std::size_t ends = 1;
+        for (const batch& one : batches) {
+            ends += one.ends ? 1U : 0U;
+        }
+        const std::size_t chunks = (count + chunk_size - 1) / chunk_size * ends;
         for (std::size_t table = 0; table < m_keys.size(); ++table) {
-            result.tables.emplace_back(keys[table], wishes[table].bound, (count + chunk_size - 1) / chunk_size,
-                                       wishes[table].measures, wishes[table].optima);
+            result.tables.emplace_back(keys[table], wishes[table].bound, chunks, wishes[table].measures,
+                                       wishes[table].optima);
         }
         result.queries.resize(batches.size());
         walk now{*this, result, batches, order};
@@ -244,9 +251,11 @@ private:
             }
             for (std::size_t group = 0; group < m_batches.size(); ++group) {
                 do_group(group, first, last);
-            }
-            for (simulated_table& table : m_result.tables) {
-                table.end_chunk();
+                if (m_batches[group].ends || group + 1 == m_batches.size()) {
+                    for (simulated_table& table : m_result.tables) {
+                        table.end_chunk();
+                    }
+                }
             }
         }
 
@@ -290,6 +299,10 @@ private:
         void attach_to_row(std::size_t number, std::size_t row) {
             const data& one = m_ahead.m_relations[number];
             row = m_order.empty() ? row : m_order[row];
+            if (one.is.repeats) {
+                repeat(number, row);
+                return;
+            }
             if (!one.is.to_many) {
                 use(number, row < one.keys.size() ? one.keys[row] : no_key);
                 return;
@@ -297,6 +310,15 @@ private:
             ++m_result.links;
             ++m_missed_links[one.is.group];
             one.visit_links(row, [&](key_number key) { use(number, key); });
+        }
+
+        void repeat(std::size_t number, std::size_t row) {
+            const data& one = m_ahead.m_relations[number];
+            if (one.is.to_many) {
+                one.visit_links(row, [&](key_number key) { reach(number, key); });
+            } else if (row < one.keys.size() && one.keys[row] != no_key) {
+                reach(number, one.keys[row]);
+            }
         }
 
         void attach_below(std::size_t number, key_number object) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,7 @@ class PlannedTable:
     spec: What it holds.
     depends: Whether its keys are those of rows that another table has fetched, so that they depend on that one's size.
     above: For links, the table of the rows that have them; None for rows of the run.
+    memory: Which of several memories it is in.
     """
 
     label: str
@@ -48,6 +50,7 @@ class PlannedTable:
     spec: TableSpec | LinkSpec
     depends: bool = False
     above: PlannedTable | None = None
+    memory: int = 0
 
     @property
     def model(self) -> type[Model]:
@@ -98,7 +101,8 @@ class Levels:
         model: The model of its rows.
         alias: The database that they come from.
 
-    batches: For each group, the database's limit of keys per statement, and how many keys a batch then has.
+    batches: For each group, the database's limit of keys per statement, how many keys a batch then has, and whether
+        it is the last group of lookups that are given together.
     untold: Why nothing can be told of a lookup, by path.
     """
 
@@ -109,15 +113,21 @@ class Levels:
     ahead: Lookahead = field(default_factory=Lookahead)
     tables: list[PlannedTable] = field(default_factory=list)
     levels: list[PlannedLevel] = field(default_factory=list)
-    batches: list[tuple[int | None, int | None]] = field(default_factory=list)
+    batches: list[tuple[int | None, int | None, bool]] = field(default_factory=list)
     untold: dict[str, str] = field(default_factory=dict)
 
-    def add(self, given: Sequence[Any]) -> None:
-        """Adds lookups that are given together. Lookups added before share their tables."""
+    def add(self, given: Sequence[Any], memory: int = 0) -> None:
+        """
+        Adds lookups that are given together.
+
+        Args:
+            memory: Lookups with equal values share their tables.
+        """
+        self._memory = memory
         lookups = LookupSet(given)
         if (reason := lookups.planner.why_by_django(())) is not None:
             for lookup in lookups.tree.root.all_below():
-                self._leave(lookup, f"by Django itself, {reason}")
+                self.untold.setdefault(lookup.path, f"by Django itself, {reason}")
             return
         levels = [*self._below(lookups, lookups.tree.root, self.model, None)]
         while levels:
@@ -128,6 +138,28 @@ class Levels:
                 model = level.step.row_model
                 assert model is not None
                 levels += self._below(lookups, level.step.lookup, model, level)
+        if self.batches:
+            self.batches[-1] = (*self.batches[-1][:2], True)
+
+    def leave_shared(self) -> None:
+        """Leaves out what shares a table with something of which nothing is told: it may find more there, or less."""
+        left = True
+        while left:
+            left = False
+            for level in self.levels:
+                if level.step.lookup.path in self.untold:
+                    continue
+                for table in (level.memo, level.links):
+                    other = None if table is None else self._untold_tables.get((table.memory, table.spec.identity))
+                    if other is not None:
+                        assert table is not None
+                        self.leave(level.step, f"it shares {table.label} with {other}, of which nothing is told")
+                        left = True
+                        break
+
+    @property
+    def told(self) -> list[PlannedLevel]:
+        return [level for level in self.levels if level.step.lookup.path not in self.untold]
 
     # --- one level
 
@@ -142,7 +174,7 @@ class Levels:
             if reason is None and asks_manager(step):
                 step, reason = self._judged(lookups, step, instance)
             if reason is not None:
-                self._leave(below, reason)
+                self.leave(step, reason, lookups)
                 continue
             level = self._level(step, parent, step.alias(instance))
             if level is not None:
@@ -154,26 +186,26 @@ class Levels:
         level = PlannedLevel(step, alias, memo, parent)
         if isinstance(step, ManyToMany):
             if (reason := self._why_links_untold(step, parent, alias)) is not None:
-                self._leave(step.lookup, reason)
+                self.leave(step, reason)
                 return None
             assert step.links is not None
             level.links = self._table(step.links, step.lookup, parent)
             above = None if parent is None else parent.memo
             if level.links.above is not above:
-                self._leave(step.lookup, "its links are shared with rows of another table")
+                self.leave(step, "its links are shared with rows of another table")
                 return None
         return level
 
     def _table(self, spec: TableSpec | LinkSpec, lookup: Lookup, parent: PlannedLevel | None) -> PlannedTable:
         for known in self.tables:
-            if known.spec.identity == spec.identity:
+            if known.memory == self._memory and known.spec.identity == spec.identity:
                 known.depends |= parent is not None
                 return known
         source = spec.source.model if isinstance(spec, TableSpec) else spec.model
         kept = self.session.memory.size_of(source, lookup.config, spec.label)
         number = self.ahead.add_table()
         above = parent.memo if parent is not None and isinstance(spec, LinkSpec) else None
-        table = PlannedTable(spec.label, number, kept, spec, parent is not None, above)
+        table = PlannedTable(spec.label, number, kept, spec, parent is not None, above, self._memory)
         self.tables.append(table)
         return table
 
@@ -188,27 +220,44 @@ class Levels:
                 None if parent is None else self._place(parent.memo, lookup.attribute),
                 None if parent is None or level.links is None else level.links.number,
                 level.links is not None,
+                # Lookups that were given before have attached it already.
+                parent is None and any(one.step.lookup.path == lookup.path for one in self.levels),
             )
             self.levels.append(level)
         first = group[0]
         connection = connections[first.alias]
         limit = parameter_limit(connection)
         rows = first.step.row_source.queryset(stand_in(first.model, first.alias))
-        self.batches.append((limit, None if limit is None else batch_size(limit, rows)))
+        self.batches.append((limit, None if limit is None else batch_size(limit, rows), False))
 
     def _place(self, table: PlannedTable, attribute: str) -> int:
         """The number of what is attached under one name to the rows of one table."""
         return self._places.setdefault((table.number, attribute), len(self._places))
 
     def __post_init__(self) -> None:
+        self._memory = 0
         self._places: dict[tuple[int, str], int] = {}
+        self._untold_tables: dict[Any, str] = {}  # by memory and identity: a lookup that uses it
 
     # --- what cannot be told
 
-    def _leave(self, lookup: Lookup, reason: str) -> None:
-        self.untold.setdefault(lookup.path, reason)
-        for below in lookup.all_below():
-            self.untold.setdefault(below.path, f"it is below {lookup.path}")
+    def leave(self, step: Step, reason: str, lookups: LookupSet | None = None) -> None:
+        """Leaves out a lookup and those below it, and remembers which tables they use."""
+        path = step.lookup.path
+        self.untold.setdefault(path, reason)
+        for below in step.lookup.all_below():
+            self.untold.setdefault(below.path, f"it is below {path}")
+        steps = [step]
+        while steps:
+            step = steps.pop()
+            for spec in (step.table, step.links):
+                if spec is not None:
+                    self._untold_tables.setdefault((self._memory, spec.identity), path)
+            model = step.row_model
+            if lookups is not None and model is not None and not step.by_django:
+                for below in step.lookup.below.values():
+                    with suppress(AttributeError, ValueError):
+                        steps.append(lookups.planner.step(below, model, step, stand_in(model, self.alias)))
 
     def _why_untold(self, step: Step, parent: PlannedLevel | None) -> str | None:
         config, source = step.lookup.config, step.source

@@ -10,7 +10,6 @@ from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
 
-from .._private_class import FAMILY
 from .._running.session import Session
 from .._streaming.stream import check_count
 from .levels import Levels
@@ -49,11 +48,14 @@ def _of_queryset(
         msg = f"plan: expected a queryset of model instances, got one of {queryset._iterable_class.__name__}."
         raise TypeError(msg)
     levels = Levels(session, queryset, queryset.model, queryset.db)
-    family = vars(queryset).get(FAMILY)
+    lookups = queryset._prefetch_related_lookups
+    # In the order of `Session.process`. Lookups with Prefetch objects have a memory of their own.
+    is_apart = not all(isinstance(lookup, str) for lookup in lookups)
+    if is_apart:
+        levels.add(lookups, memory=1)
     levels.add(session.own.given)
-    if family is not None and family.session is not session:
-        levels.add(family.session.own.given)
-    levels.add(queryset._prefetch_related_lookups)
+    if not is_apart:
+        levels.add(lookups)
     reader = Reader(levels, rows, report)
     reader.read_queryset(queryset)
     return levels, reader

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import F, Model, QuerySet
+from django.db.models.functions import Random
 
 from .._memory.table import TableSpec
 from .._queries.sources import unshared
@@ -44,11 +45,16 @@ class Reader:
         """Reads the keys that a queryset's rows hold, then those of the rows that these lead to."""
         rows = bare(queryset)
         joins = may_join(rows)
-        for level in self._levels.levels:
+        linked = rows if joins else wrapped(rows)
+        for level in self._levels.told:
+            if level.parent is None and (reason := why_unread(level, rows, linked)) is not None:
+                self._levels.leave(level.step, reason)
+        self._levels.leave_shared()
+        for level in self._levels.told:
             path = self._path(level, joins)
             if path is not None:
                 self.joined[level] = path
-        told = [level for level in self._levels.levels if level in self.joined]
+        told = list(self.joined)
         # The key keeps apart equal values, for a queryset that is distinct.
         columns = list(dict.fromkeys(["pk", *self.joined.values()] if not joins else self.joined.values()))
         if told:
@@ -58,17 +64,18 @@ class Reader:
                 self._levels.ahead.read(batch, at)
                 self.rows += len(batch)
                 self._report(len(batch))
-        for level in self._levels.levels:
-            if level.links is not None and level.parent is None:
-                self._read_links(level, rows, joins)
+        for level in self._levels.told:
+            if level.links is not None and level.parent is None and linked is not None:
+                self._read_links(level, linked, ordering_of(rows.query))
         self._read_below()
 
     def read_objects(self, objects: Iterator[Any]) -> None:
         """Reads the keys that objects hold, but not what these lead to: the database may have keys of another type."""
-        told = [level for level in self._levels.levels if level.parent is None]
-        for level in self._levels.levels:
+        for level in self._levels.told:
             if level.parent is not None:
-                self._leave(level, "only the keys that objects hold are known")
+                self._levels.leave(level.step, "only the keys that objects hold are known")
+        self._levels.leave_shared()
+        told = self._levels.told
         at = [(position, level.number) for position, level in enumerate(told)]
         attributes = [level.key_name for level in told]
         taken = islice(objects, self._limit)
@@ -80,7 +87,13 @@ class Reader:
                         f"{self._levels.model.__name__}."
                     )
                     raise TypeError(msg)
-            self._levels.ahead.read([tuple(getattr(one, name) for name in attributes) for one in chunk], at)
+            # What is attached to an object is not asked for.
+            lacking = [{id(one) for one in level.step.not_attached(chunk)} for level in told]
+            keys = [
+                tuple(getattr(one, name) if id(one) in those else None for name, those in zip(attributes, lacking))
+                for one in chunk
+            ]
+            self._levels.ahead.read(keys, at)
             self.rows += len(chunk)
             self._report(len(chunk))
 
@@ -108,13 +121,9 @@ class Reader:
 
     # --- what the rows lead to
 
-    def _read_links(self, level: PlannedLevel, rows: QuerySet[Any], joins: bool) -> None:
-        joined = rows if joins else wrapped(rows)
-        if joined is None or any(not isinstance(one, str) for one in ordering_of(rows.query)):
-            self._leave(level, "the queryset cannot be joined with the links")
-            return
+    def _read_links(self, level: PlannedLevel, rows: QuerySet[Any], order: Sequence[Any]) -> None:
         _, _, _, path = links_of(level.step.relation)
-        linked = joined.order_by(*ordering_of(rows.query), *ordering_through(level, path))
+        linked = rows.order_by(*order, *ordering_through(level, path))
         for batch in self._tuples(linked.values_list("pk", path)):
             self._levels.ahead.read_links(batch, level.number)
             read = self._levels.ahead.rows(level.number)
@@ -129,7 +138,7 @@ class Reader:
     def _read_below(self) -> None:
         """Reads what no join gives: for each table above, its rows' keys and those that they hold."""
         by_parent: dict[PlannedLevel, list[PlannedLevel]] = {}
-        for level in self._levels.levels:
+        for level in self._levels.told:
             if level.parent is None or level in self.joined:
                 continue
             if level.links is not None:
@@ -163,12 +172,6 @@ class Reader:
                 self._levels.ahead.read_rows_above(batch, level.number)
         self._levels.ahead.end_links(level.number)
 
-    def _leave(self, level: PlannedLevel, reason: str) -> None:
-        lookup = level.step.lookup
-        self._levels.untold[lookup.path] = reason
-        for below in lookup.all_below():
-            self._levels.untold.setdefault(below.path, f"it is below {lookup.path}")
-
     def _tuples(self, queryset: QuerySet[Any]) -> Iterator[list[Any]]:
         """The rows as the driver returns them: keys are only compared with each other."""
         connection = connections[queryset.db]
@@ -197,6 +200,28 @@ def bare(queryset: QuerySet[Any]) -> QuerySet[Any]:
     model: type[Model] = queryset.model
     plain: QuerySet[Any] = QuerySet(model, query=query, using=queryset.db)  # a subclass may override values_list()
     return plain
+
+
+def is_random(queryset: QuerySet[Any]) -> bool:
+    """Whether the rows come in another order each time."""
+    return any(one == "?" or isinstance(getattr(one, "expression", one), Random) for one in ordering_of(queryset.query))
+
+
+def why_unread(level: PlannedLevel, rows: QuerySet[Any], linked: QuerySet[Any] | None) -> str | None:
+    """
+    Why a relation of the run's own rows cannot be read; None if it can.
+
+    Args:
+        linked: The rows as a queryset that can be joined with links, if there is one.
+    """
+    if is_random(rows):
+        return "the rows come in random order"
+    if level.links is None:
+        return None
+    order = ordering_of(rows.query)
+    # Other orders cannot be repeated in the joined statement.
+    is_named = all(isinstance(one, str) and one.lstrip("-+") not in rows.query.annotations for one in order)
+    return None if linked is not None and order and is_named else "the queryset cannot be joined with the links"
 
 
 def may_join(queryset: QuerySet[Any]) -> bool:

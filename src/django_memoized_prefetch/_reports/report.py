@@ -31,10 +31,11 @@ def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
         relations[path] = relation
         step = next(lookups.steps_of(counts.lookup), None)
         if step is not None and step.table is not None:
-            table = step.table.label
-            tables[table] = tables[table] + relation if table in tables else relation
+            of_tables = {step.table.label: relation}
             if step.links is not None:
-                tables[step.links.label] = _relation_stats(counts, counts.link_counts, links, memory)
+                of_tables[step.links.label] = _relation_stats(counts, counts.link_counts, links, memory)
+            for name, one in of_tables.items():
+                tables[name] = tables[name] + one if name in tables else one
         if step is not None and step.row_model is not None and not step.by_django:
             built[step.row_model.__name__] = how_built(step.row_model)
     return Stats(relations, tables, built=built)

@@ -109,6 +109,39 @@ def test_lookups_of_the_queryset_are_told_too() -> None:
     assert_told(plan, alone.stats())
 
 
+def test_lookups_that_are_given_twice_and_apart() -> None:
+    fill_library(12)
+    own = ("book__publisher", "book__author")
+    for lookups in (("book", "book__author"), ("book__author", Prefetch("book__publisher", Publisher.objects.all()))):
+        for size in (3, 20, None):
+            prefetch = MemoizedPrefetch(*own, lru_cache_size=size)
+            rows = Review.objects.prefetch_related(*lookups).order_by("pk")
+            plan = prefetch.plan(rows, 25)
+            assert not plan.untold
+            assert_told(plan, run(prefetch, rows, 25))
+
+
+def test_what_shares_a_table_with_something_untold_is_not_told() -> None:
+    fill_library(13)
+    config = MemoizedPrefetchConfig(Author, ["author"], prefetch_all=True)
+    plan = MemoizedPrefetch(config, "translator", "publisher").plan(Book.objects.all(), 20)
+    assert plan.untold == {
+        "author": "prefetch_all reads its rows before the first chunk",
+        "translator": "it shares Author with author, of which nothing is told",
+    }
+    assert list(plan.tables) == ["Publisher"]
+    assert MemoizedPrefetch("author").plan(Book.objects.order_by("?")).untold == {
+        "author": "the rows come in random order"
+    }
+
+
+def test_what_is_attached_to_objects_is_not_asked_for() -> None:
+    fill_library(14)
+    books = list(Book.objects.select_related("author").order_by("pk")[:30]) + list(Book.objects.order_by("-pk")[:30])
+    prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size=4)
+    assert_told(prefetch.plan(books, 7), run(prefetch, books, 7))
+
+
 def test_a_prefetch_object_with_a_queryset() -> None:
     fill_library(3)
     some = Book.objects.filter(isbn__gt="4")
