@@ -108,6 +108,7 @@ public:
     /// Keys of the rows that a many-to-many is below: only these exist.
     void read_rows_above(nb::list rows, std::size_t number) {
         const std::size_t above = core.of(core.of(number).below).table;
+        core.lacks_rows(number);
         for_each_row(rows, 0, [&](PyObject* row) {
             if (const key_number object = known(above, PyTuple_GET_ITEM(row, 0)); object != no_key) {
                 core.has_row(number, object);

@@ -73,7 +73,7 @@ public:
 
     /// Adds a relation, after the one that it is below; returns its number.
     std::size_t add_relation(const relation& one) {
-        m_relations.push_back({one, {}, {}, {}});
+        m_relations.push_back({one, {}, {}, {}, false});
         return m_relations.size() - 1;
     }
     [[nodiscard]] const relation& of(std::size_t number) const { return m_relations[number].is; }
@@ -102,8 +102,9 @@ public:
     [[nodiscard]] key_number get(std::size_t number, key_number object) const {
         return knows(number, object) ? m_relations[number].keys[object] : no_key;
     }
-    /// For a many-to-many below another relation: there is a row `object`. As soon as it is called, only rows that it was
-    /// called for have links; without it, all have.
+    /// For a many-to-many below another relation: not every key leads to a row. Only those have links for which
+    /// `has_row` is called.
+    void lacks_rows(std::size_t number) { m_relations[number].lacks_rows = true; }
     void has_row(std::size_t number, key_number object) {
         auto& exists = m_relations[number].exists;
         if (exists.size() <= object) {
@@ -194,7 +195,8 @@ private:
         relation is;
         detail::block_array<key_number> keys;      // by row of the run, or by row above; those of all links in turn
         detail::block_array<std::uint32_t> begins; // by row: where its links begin
-        std::vector<bool> exists;                  // by row above: whether there is one; empty: all are there
+        std::vector<bool> exists;                  // by row above, if `lacks_rows`: whether there is one
+        bool lacks_rows = false;
 
         template <class Visit>
         void visit_links(std::size_t row, Visit&& visit) const {
@@ -323,7 +325,7 @@ private:
 
         void attach_below(std::size_t number, key_number object) {
             const data& one = m_ahead.m_relations[number];
-            if (!one.exists.empty() && (object >= one.exists.size() || !one.exists[object])) {
+            if (one.lacks_rows && (object >= one.exists.size() || !one.exists[object])) {
                 return;
             }
             attached& here = m_attached[one.is.place][object];

@@ -150,12 +150,19 @@ class Levels:
                 if level.step.lookup.path in self.untold:
                     continue
                 for table in (level.memo, level.links):
-                    other = None if table is None else self._untold_tables.get((table.memory, table.spec.identity))
+                    other = None if table is None else self._shares_with(table)
                     if other is not None:
                         assert table is not None
                         self.leave(level.step, f"it shares {table.label} with {other}, of which nothing is told")
                         left = True
                         break
+
+    def _shares_with(self, table: PlannedTable) -> str | None:
+        """A lookup of which nothing is told, and which uses the table, or may use it."""
+        known = self._untold_tables.get((table.memory, table.spec.identity))
+        if known is None and isinstance(table.spec, TableSpec) and table.spec.source.identity[0] == "base":
+            return self._anywhere.get(table.memory)
+        return known
 
     @property
     def told(self) -> list[PlannedLevel]:
@@ -237,6 +244,7 @@ class Levels:
     def __post_init__(self) -> None:
         self._memory = 0
         self._places: dict[tuple[int, str], int] = {}
+        self._anywhere: dict[int, str] = {}  # by memory: a lookup that may lead to any table
         self._untold_tables: dict[Any, str] = {}  # by memory and identity: a lookup that uses it
 
     # --- what cannot be told
@@ -250,6 +258,8 @@ class Levels:
         steps = [step]
         while steps:
             step = steps.pop()
+            if isinstance(step, GenericForeignKey):
+                self._anywhere.setdefault(self._memory, path)
             for spec in (step.table, step.links):
                 if spec is not None:
                     self._untold_tables.setdefault((self._memory, spec.identity), path)

@@ -81,7 +81,7 @@ def _deferred(queryset: QuerySet[Any], levels: Levels) -> set[str]:
     if not names and is_deferred:
         return set()
     found = set()
-    for level in levels.levels:
+    for level in levels.told:
         if level.parent is None:
             loaded = {level.key_name, level.step.relation.name}
             if bool(names & loaded) == is_deferred and level.key_name != queryset.model._meta.pk.attname:

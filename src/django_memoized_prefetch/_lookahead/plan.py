@@ -214,6 +214,7 @@ class Plan:
     ) -> Outcome:
         levels = self._levels
         wanted = [list((optima or {}).get(table.number, ())) for table in levels.tables]
+        chunk_size = min(chunk_size, max(self.rows, 1))
         tables, queries, _ = levels.ahead.run(self.rows, chunk_size, kept, wanted, levels.batches, order, curves)
         return Outcome(tables, sum(queries) + self._deferred * -(-self.rows // chunk_size))
 

@@ -137,19 +137,18 @@ class Reader:
 
     def _read_below(self) -> None:
         """Reads what no join gives: for each table above, its rows' keys and those that they hold."""
-        by_parent: dict[PlannedLevel, list[PlannedLevel]] = {}
-        for level in self._levels.told:
-            if level.parent is None or level in self.joined:
-                continue
-            if level.links is not None:
-                self._read_links_below(level)
-            else:
-                by_parent.setdefault(level.parent, []).append(level)
-        for parent, levels in by_parent.items():
-            columns = [key_name_of(parent), *(level.key_name for level in levels)]
-            at = [(position + 1, level.number) for position, level in enumerate(levels)]
-            for batch in self._tuples(self._rows_of(parent).values_list(*columns)):
-                self._levels.ahead.read_below(batch, parent.memo.number, at)
+        told = self._levels.told
+        for parent in told:  # each before what is below it, since rows are looked up by the keys read so far
+            below = [level for level in told if level.parent is parent and level not in self.joined]
+            for level in below:
+                if level.links is not None:
+                    self._read_links_below(level)
+            levels = [level for level in below if level.links is None]
+            if levels:
+                columns = [key_name_of(parent), *(level.key_name for level in levels)]
+                at = [(position + 1, level.number) for position, level in enumerate(levels)]
+                for batch in self._tuples(self._rows_of(parent).values_list(*columns)):
+                    self._levels.ahead.read_below(batch, parent.memo.number, at)
 
     def _rows_of(self, level: PlannedLevel) -> QuerySet[Any]:
         """All rows that the level may attach."""
@@ -168,6 +167,7 @@ class Reader:
         parent = level.parent
         assert parent is not None
         if not self._joins(parent):  # keys may lead to no row
+            self._levels.ahead.read_rows_above([], level.number)
             for batch in self._tuples(self._rows_of(parent).values_list(key_name_of(parent))):
                 self._levels.ahead.read_rows_above(batch, level.number)
         self._levels.ahead.end_links(level.number)
