@@ -42,6 +42,7 @@ class PlannedTable:
     depends: Whether its keys are those of rows that another table has fetched, so that they depend on that one's size.
     above: For links, the table of the rows that have them; None for rows of the run.
     memory: Which of several memories it is in.
+    alias: The database that its rows are read from.
     """
 
     label: str
@@ -51,6 +52,7 @@ class PlannedTable:
     depends: bool = False
     above: PlannedTable | None = None
     memory: int = 0
+    alias: str = ""
 
     @property
     def model(self) -> type[Model]:
@@ -125,6 +127,7 @@ class Levels:
         """
         self._memory = memory
         lookups = LookupSet(given)
+        self._lookups = lookups
         if (reason := lookups.planner.why_by_django(())) is not None:
             for lookup in lookups.tree.root.all_below():
                 self.untold.setdefault(lookup.path, f"by Django itself, {reason}")
@@ -159,9 +162,9 @@ class Levels:
 
     def _shares_with(self, table: PlannedTable) -> str | None:
         """A lookup of which nothing is told, and which uses the table, or may use it."""
-        known = self._untold_tables.get((table.memory, table.spec.identity))
+        known = self._untold_tables.get(table.label)
         if known is None and isinstance(table.spec, TableSpec) and table.spec.source.identity[0] == "base":
-            return self._anywhere.get(table.memory)
+            return self._anywhere
         return known
 
     @property
@@ -181,7 +184,7 @@ class Levels:
             if reason is None and asks_manager(step):
                 step, reason = self._judged(lookups, step, instance)
             if reason is not None:
-                self.leave(step, reason, lookups)
+                self.leave(step, reason)
                 continue
             level = self._level(step, parent, step.alias(instance))
             if level is not None:
@@ -189,30 +192,43 @@ class Levels:
 
     def _level(self, step: Step, parent: PlannedLevel | None, alias: str) -> PlannedLevel | None:
         assert step.table is not None
-        memo = self._table(step.table, step.lookup, parent)
+        memo = self._table(step.table, step.lookup, parent, alias)
         level = PlannedLevel(step, alias, memo, parent)
+        before = [one for one in self.levels if one.parent is None and one.step.lookup.path == step.lookup.path]
+        if parent is None and any(one.memo.memory != self._memory for one in before):
+            self.leave(step, "a lookup of the queryset attaches rows of its own there")
+            return None
         if isinstance(step, ManyToMany):
             if (reason := self._why_links_untold(step, parent, alias)) is not None:
                 self.leave(step, reason)
                 return None
             assert step.links is not None
-            level.links = self._table(step.links, step.lookup, parent)
+            level.links = self._table(step.links, step.lookup, parent, alias)
             above = None if parent is None else parent.memo
-            if level.links.above is not above:
-                self.leave(step, "its links are shared with rows of another table")
+            attribute = self._attributes.setdefault(level.links.number, step.lookup.attribute)
+            if level.links.above is not above or attribute != step.lookup.attribute:
+                self.leave(step, "its links are shared with another lookup")
                 return None
         return level
 
-    def _table(self, spec: TableSpec | LinkSpec, lookup: Lookup, parent: PlannedLevel | None) -> PlannedTable:
+    def _kept(self, spec: TableSpec | LinkSpec, lookup: Lookup) -> int | None:
+        model = spec.source.model if isinstance(spec, TableSpec) else spec.model
+        return self.session.memory.size_of(model, lookup.config, spec.label)
+
+    def _table(
+        self, spec: TableSpec | LinkSpec, lookup: Lookup, parent: PlannedLevel | None, alias: str
+    ) -> PlannedTable:
         for known in self.tables:
-            if known.memory == self._memory and known.spec.identity == spec.identity:
+            if (known.memory, known.alias, known.spec.identity) == (self._memory, alias, spec.identity):
                 known.depends |= parent is not None
+                if known.kept is not None:  # the largest size counts, if several lookups share a table
+                    kept = self._kept(spec, lookup)
+                    known.kept = None if kept is None else max(known.kept, kept)
                 return known
-        source = spec.source.model if isinstance(spec, TableSpec) else spec.model
-        kept = self.session.memory.size_of(source, lookup.config, spec.label)
+        kept = self._kept(spec, lookup)
         number = self.ahead.add_table()
         above = parent.memo if parent is not None and isinstance(spec, LinkSpec) else None
-        table = PlannedTable(spec.label, number, kept, spec, parent is not None, above, self._memory)
+        table = PlannedTable(spec.label, number, kept, spec, parent is not None, above, self._memory, alias)
         self.tables.append(table)
         return table
 
@@ -244,12 +260,14 @@ class Levels:
     def __post_init__(self) -> None:
         self._memory = 0
         self._places: dict[tuple[int, str], int] = {}
-        self._anywhere: dict[int, str] = {}  # by memory: a lookup that may lead to any table
-        self._untold_tables: dict[Any, str] = {}  # by memory and identity: a lookup that uses it
+        self._lookups = LookupSet(())
+        self._attributes: dict[int, str] = {}  # by table of links: what they are attached to
+        self._anywhere: str | None = None  # a lookup of which nothing is told, and that may lead to any table
+        self._untold_tables: dict[str, str] = {}  # by name: a lookup that uses it, of which nothing is told
 
     # --- what cannot be told
 
-    def leave(self, step: Step, reason: str, lookups: LookupSet | None = None) -> None:
+    def leave(self, step: Step, reason: str) -> None:
         """Leaves out a lookup and those below it, and remembers which tables they use."""
         path = step.lookup.path
         self.untold.setdefault(path, reason)
@@ -259,15 +277,15 @@ class Levels:
         while steps:
             step = steps.pop()
             if isinstance(step, GenericForeignKey):
-                self._anywhere.setdefault(self._memory, path)
+                self._anywhere = self._anywhere or path
             for spec in (step.table, step.links):
                 if spec is not None:
-                    self._untold_tables.setdefault((self._memory, spec.identity), path)
+                    self._untold_tables.setdefault(spec.label, path)
             model = step.row_model
-            if lookups is not None and model is not None and not step.by_django:
+            if model is not None and not step.by_django:
                 for below in step.lookup.below.values():
                     with suppress(AttributeError, ValueError):
-                        steps.append(lookups.planner.step(below, model, step, stand_in(model, self.alias)))
+                        steps.append(self._lookups.planner.step(below, model, step, stand_in(model, self.alias)))
 
     def _why_untold(self, step: Step, parent: PlannedLevel | None) -> str | None:
         config, source = step.lookup.config, step.source
@@ -281,6 +299,10 @@ class Levels:
             return "its rows refer to the object, so each is read once, whatever is kept"
         if step.given is not None or (parent is None and self._is_selected(step.lookup.name)):
             return "it comes along with the rows"
+        if parent is not None and parent.step.row_source.custom:
+            rows = parent.step.row_source.queryset(stand_in(parent.model, parent.alias))
+            if rows.query.deferred_loading[0]:
+                return "the rows above may not load its key"
         if config is not None and config.prefetch_all:
             return "prefetch_all reads its rows before the first chunk"
         if source is None or source.fallback_to_base_manager or source.varies:
@@ -294,7 +316,11 @@ class Levels:
 
     def _is_selected(self, name: str) -> bool:
         """Whether the queryset's select_related() brings the relation along."""
-        selected = False if self.queryset is None else self.queryset.query.select_related
+        if self.queryset is None:
+            return False
+        if any(field.name == name for field in self.queryset._known_related_objects):
+            return True  # as for the rows of a related manager
+        selected = self.queryset.query.select_related
         if selected is True:
             field: Any = self.model._meta.get_field(name)
             return isinstance(field, Field) and not field.null
@@ -312,11 +338,11 @@ class Levels:
 
     def _why_links_untold(self, step: ManyToMany, parent: PlannedLevel | None, alias: str) -> str | None:
         source, target = step.row_source, step.relation.to
-        if source.reads_links or not (
-            is_link_table_enough(step.relation, source, alias)
-            or (is_simply_ordered(target) and source.identity == ("base", target))
-        ):
+        is_enough = is_link_table_enough(step.relation, source, alias)
+        if source.reads_links or not (is_enough or (is_simply_ordered(target) and source.identity == ("base", target))):
             return "its rows have a filter or an order of their own"
+        if not is_enough and not link_fields(step.relation)[2].db_constraint:
+            return "its links may lead to rows that are not there"
         if alias != self.alias:
             return f"its links are in another database, {alias}"
         if parent is not None and step.relation.key_name != parent.memo.spec.key_name:  # type: ignore[union-attr]

@@ -22,6 +22,9 @@ def look_ahead(session: Session, source: Any, chunk_size: int, rows: int | None,
     check_count(chunk_size, "chunk_size", 1, "plan")
     if rows is not None:
         check_count(rows, "rows", 1, "plan")
+    if session.amount is not None:
+        msg = "plan: with memory= the run itself chooses the sizes; leave it out, and ask plan.sizes(memory=...)."
+        raise ValueError(msg)
     if isinstance(source, BaseManager):
         source = source.all()
     if isinstance(source, QuerySet):
@@ -66,7 +69,8 @@ def _objects_of(source: Any) -> tuple[Iterator[Any], Any]:
     if not isinstance(source, Iterable) or isinstance(source, (str, bytes)):
         msg = f"plan: expected a queryset, a manager, or an iterable of model instances, got {source!r}."
         raise TypeError(msg)
-    objects = iter(source)
+    # Not iter() of raw SQL, which prefetches.
+    objects = source.iterator() if isinstance(source, RawQuerySet) else iter(source)
     first = next(objects, None)
     if not isinstance(first, Model):
         got = "no object" if first is None else repr(first)
@@ -78,7 +82,7 @@ def _objects_of(source: Any) -> tuple[Iterator[Any], Any]:
 def _deferred(queryset: QuerySet[Any], levels: Levels) -> set[str]:
     """Keys that the queryset does not load, so that each chunk reads them with a query of its own."""
     names, is_deferred = queryset.query.deferred_loading
-    if not names and is_deferred:
+    if not names:
         return set()
     found = set()
     for level in levels.told:

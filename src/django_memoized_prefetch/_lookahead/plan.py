@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._memory.amount import parse_bytes
 from .._memory.curve import Curve, best_sizes
 from .._reports.plot import draw, html
+from .._streaming.stream import check_count
 from .weights import bytes_of_rows
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ class TablePlan(Curve):
 
         No way of choosing which rows to keep fetches fewer.
         """
-        return self.unavoidable if size is None else self._optimal([size])[0]
+        return self.unavoidable if size is None else self.optimal_with_each([size])[0]
 
     def optimal_with_each(self, sizes: Sequence[int]) -> list[int]:
         """The same for several sizes, in one pass."""
-        return self._optimal(sizes)
+        for size in sizes:
+            check_count(size, "size", 0, "optimal_with")
+        return self._optimal([min(size, max(self.distinct, 1)) for size in sizes])
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON for example."""
@@ -115,6 +118,8 @@ class Plan:
 
     def by_chunk_size(self, sizes: Sequence[int] = CHUNK_SIZES) -> dict[int, dict[str, int]]:
         """How many keys of each table would be fetched with other chunk sizes."""
+        for size in sizes:
+            check_count(size, "chunk_size", 1, "by_chunk_size")
         return {size: self._fetched(self._run(size, self._kept(), curves=False)) for size in sizes}
 
     def by_order(self) -> dict[str, dict[str, int]]:

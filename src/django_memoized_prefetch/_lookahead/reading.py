@@ -9,9 +9,12 @@ from typing import Any
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import F, Model, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Random
+from django.db.models.sql.where import ExtraWhere
 
 from .._memory.table import TableSpec
+from .._queries.eligibility import all_expressions
 from .._queries.sources import unshared
 from .._relations.foreign_key import ForeignKey
 from .._streaming.pages import ordering_of
@@ -93,7 +96,8 @@ class Reader:
                 tuple(getattr(one, name) if id(one) in those else None for name, those in zip(attributes, lacking))
                 for one in chunk
             ]
-            self._levels.ahead.read(keys, at)
+            if told:
+                self._levels.ahead.read(keys, at)
             self.rows += len(chunk)
             self._report(len(chunk))
 
@@ -204,7 +208,13 @@ def bare(queryset: QuerySet[Any]) -> QuerySet[Any]:
 
 def is_random(queryset: QuerySet[Any]) -> bool:
     """Whether the rows come in another order each time."""
-    return any(one == "?" or isinstance(getattr(one, "expression", one), Random) for one in ordering_of(queryset.query))
+    query = queryset.query
+    for one in ordering_of(query):
+        if isinstance(one, str):
+            one = query.annotations.get(one.lstrip("-+"), one)
+        if one == "?" or isinstance(getattr(one, "expression", one), Random):
+            return True
+    return False
 
 
 def why_unread(level: PlannedLevel, rows: QuerySet[Any], linked: QuerySet[Any] | None) -> str | None:
@@ -227,16 +237,31 @@ def why_unread(level: PlannedLevel, rows: QuerySet[Any], linked: QuerySet[Any] |
 def may_join(queryset: QuerySet[Any]) -> bool:
     """Whether joining further tables leaves its rows as they are."""
     query = queryset.query
-    several = any(
+    is_raw = query.extra or query.extra_tables or query.extra_order_by or has_raw_sql(query)
+    is_grouped = query.distinct or query.group_by is not None
+    return not (query.combinator or is_grouped or query.is_sliced or joins_several(query) or is_raw)
+
+
+def has_raw_sql(query: Any) -> bool:
+    """Whether columns of further tables might become ambiguous."""
+    orders = [one for one in query.order_by if hasattr(one, "get_source_expressions")]
+    expressions = all_expressions([*query.annotations.values(), query.where, *orders])
+    return any(isinstance(one, (RawSQL, ExtraWhere)) for one in expressions)
+
+
+def joins_several(query: Any) -> bool:
+    """Whether a join may have several rows for one."""
+    return any(
         query.alias_refcount[alias] and getattr(join, "join_field", None) is not None and not is_to_one(join)
         for alias, join in query.alias_map.items()
     )
-    return not (query.combinator or query.distinct or query.is_sliced or query.group_by is not None or several)
 
 
 def wrapped(queryset: QuerySet[Any]) -> QuerySet[Any] | None:
     """The rows with these primary keys, which can be joined; None if they may be others."""
     query = queryset.query
+    if query.is_sliced and joins_several(query):
+        return None
     is_once = query.distinct and not query.distinct_fields
     if query.combinator or not (query.is_sliced or is_once or query.group_by is not None):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 UNITS = {
     "": 1,
@@ -36,7 +37,8 @@ def parse_bytes(amount: int | str, where: str) -> int:
         if match is None or unit is None:
             msg = f'{where}: memory must be bytes or a text such as "200 MB" or "1.5 GiB", got {amount!r}.'
             raise ValueError(msg)
-        number = round(float(re.sub("[_,]", "", match[1])) * unit)
+        value = float(re.sub("[_,]", "", match[1])) * unit
+        number = round(value) if value < sys.maxsize else sys.maxsize
     assert isinstance(number, int)
     if number <= 0:
         msg = f"{where}: memory must be positive, got {amount!r}."

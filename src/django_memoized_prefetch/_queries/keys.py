@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import CharField, Field, IntegerField, QuerySet
 from django.db.models.fields import AutoFieldMixin
@@ -220,7 +221,10 @@ def batches(keys: Sequence[Any], queryset: QuerySet[Any]) -> Iterator[Sequence[A
 
 def batch_size(limit: int, queryset: QuerySet[Any]) -> int:
     """How many keys fit into one statement with the queryset's own parameters."""
-    own = queryset.query.get_compiler(using=queryset.db).as_sql()[1] if queryset.query.where else ()
+    try:
+        own = queryset.query.get_compiler(using=queryset.db).as_sql()[1] if queryset.query.where else ()
+    except EmptyResultSet:
+        own = ()
     return max(limit - len(own) - 16, 1)
 
 

@@ -67,7 +67,8 @@ class Session:
         listens: bool,
         amount: int | None = None,
     ) -> None:
-        self._size, self._scope, self._listens, self._amount = size, scope, listens, amount
+        self._size: Size = dict(size) if isinstance(size, Mapping) else size
+        self._scope, self._listens, self.amount = scope, listens, amount
         self.own = LookupSet(given)
         self.together: OrderedDict[tuple[Any, ...], LookupSet] = OrderedDict()  # the latest at the end
         self.apart: OrderedDict[tuple[Any, ...], Session] = OrderedDict()
@@ -81,8 +82,8 @@ class Session:
 
     def _forget_all(self) -> None:
         self._pid = os.getpid()
-        self.memory = Memory(self._size, self._amount is not None)
-        self._budget = None if self._amount is None else Budget(self._amount)
+        self.memory = Memory(self._size, self.amount is not None)
+        self._budget = None if self.amount is None else Budget(self.amount)
         self.clock = Clock()
         self.reverse = ReverseCaches()
         self._changes.clear()
@@ -195,7 +196,7 @@ class Session:
         return known
 
     def _apart(self, lookups: tuple[Any, ...]) -> Session:
-        session = Session(lookups, self._size, self._scope, self._listens, self._amount)
+        session = Session(lookups, self._size, self._scope, self._listens, self.amount)
         session.clock = self.clock
         return session
 

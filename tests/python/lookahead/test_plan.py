@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db.models import Count, Prefetch
+from django.db.models.functions import Random
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Plan, Stats, memoized
 from tests.python.bookshop.models import Author, Book, Publisher, Review
@@ -109,16 +110,65 @@ def test_lookups_of_the_queryset_are_told_too() -> None:
     assert_told(plan, alone.stats())
 
 
-def test_lookups_that_are_given_twice_and_apart() -> None:
+def test_lookups_that_are_given_twice() -> None:
     fill_library(12)
-    own = ("book__publisher", "book__author")
-    for lookups in (("book", "book__author"), ("book__author", Prefetch("book__publisher", Publisher.objects.all()))):
-        for size in (3, 20, None):
-            prefetch = MemoizedPrefetch(*own, lru_cache_size=size)
-            rows = Review.objects.prefetch_related(*lookups).order_by("pk")
-            plan = prefetch.plan(rows, 25)
-            assert not plan.untold
-            assert_told(plan, run(prefetch, rows, 25))
+    for size in (3, 20, None):
+        prefetch = MemoizedPrefetch("book__publisher", "book__author", lru_cache_size=size)
+        rows = Review.objects.prefetch_related("book", "book__author").order_by("pk")
+        plan = prefetch.plan(rows, 25)
+        assert not plan.untold
+        assert_told(plan, run(prefetch, rows, 25))
+
+
+def test_lookups_with_a_memory_of_their_own() -> None:
+    fill_library(12)
+    apart = ("publisher", Prefetch("author", Author.objects.filter(name__gt="2")))
+    for size in (3, 20, None):
+        prefetch = MemoizedPrefetch("translator", lru_cache_size=size)
+        rows = Book.objects.prefetch_related(*apart).order_by("pk")
+        plan = prefetch.plan(rows, 25)
+        assert not plan.untold
+        assert_told(plan, run(prefetch, rows, 25))
+    plan = MemoizedPrefetch("author").plan(Book.objects.prefetch_related(*apart))
+    assert plan.untold == {"author": "a lookup of the queryset attaches rows of its own there"}
+
+
+def test_configs_and_lookups_with_one_table_keep_the_larger_number() -> None:
+    fill_library(17)
+    for number in (2, 9):
+        config = MemoizedPrefetchConfig(Author, ["author"], lru_cache_size=number)
+        prefetch = MemoizedPrefetch(config, "translator", lru_cache_size=5)
+        plan = prefetch.plan(Book.objects.all(), 10)
+        assert plan.tables["Author"].kept == max(number, 5)
+        assert_told(plan, run(prefetch, Book.objects.all(), 10))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lookups", "untold"),
+    [
+        (lambda: Book.objects.annotate(r=Random()).order_by("r"), ("author",), {"author"}),
+        (lambda: Author.objects.first().books.all(), ("author", "publisher"), {"author"}),
+        (lambda: list(Review.objects.all()), ("book__author", "book"), {"book__author"}),
+        (lambda: list(Book.objects.all()), ("categories",), {"categories"}),
+        (lambda: Book.objects.filter(categories__pk__gt=0).order_by("pk")[3:40], ("categories",), {"categories"}),
+        (lambda: Book.objects.all(), (Prefetch("categories", to_attr="some"), "categories"), {"categories"}),
+        (
+            lambda: Review.objects.all(),
+            (Prefetch("book", Book.objects.only("title")), "book__author"),
+            {"book__author"},
+        ),
+        (lambda: Book.objects.extra(where=["isbn > '3'"]), ("author", "categories"), {"categories"}),
+        (lambda: Review.objects.all(), (Prefetch("book", Book.objects.none()), "book__author"), set()),
+    ],
+)
+def test_what_is_left_out(rows: Any, lookups: Any, untold: set[str]) -> None:
+    fill_library(18)
+    plan = MemoizedPrefetch(*lookups, lru_cache_size=4).plan(rows(), 10)
+    assert set(plan.untold) == untold
+    prefetch = MemoizedPrefetch(*lookups, lru_cache_size=4)
+    stats = run(prefetch, rows(), 10)
+    for name, table in plan.tables.items():
+        assert table.fetched == (stats.tables[name].misses if name in stats.tables else 0)
 
 
 def test_what_shares_a_table_with_something_untold_is_not_told() -> None:
@@ -310,6 +360,12 @@ def test_the_report(bookshop: Bookshop) -> None:
             "plan: rows must be at least",
         ),
         (lambda: MemoizedPrefetch("author").plan(Book.objects.all(), progress=3), TypeError, "plan: progress must be"),
+        (
+            lambda: MemoizedPrefetch(memory=9).plan(Book.objects.all()),
+            ValueError,
+            "with memory= the run itself chooses",
+        ),
+        (lambda: MemoizedPrefetch().plan(Book.objects.all()).by_chunk_size([0]), ValueError, "must be at least 1"),
         (lambda: MemoizedPrefetch(lru_cache_size={"Author": 0}), ValueError, r"lru_cache_size\['Author'\] must be"),
         (lambda: MemoizedPrefetch(lru_cache_size={Author: 1}), TypeError, "names of tables"),
     ],

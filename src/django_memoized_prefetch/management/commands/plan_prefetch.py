@@ -46,7 +46,7 @@ class Command(BaseCommand):  # type: ignore[misc]
             plan = prefetch.plan(rows, options["chunk_size"], rows=options["rows"], progress=shows or None)
             sizes = plan.sizes(options["memory"]) if options["memory"] is not None else None
             self._tell(plan, sizes, options)
-        except (AttributeError, FieldError, ImportError, TypeError, ValidationError, ValueError) as error:
+        except (AttributeError, FieldError, ImportError, LookupError, TypeError, ValidationError, ValueError) as error:
             message = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
             raise CommandError(message) from error
         except (DatabaseError, OSError) as error:
