@@ -17,7 +17,7 @@ from .._memory.table import TableSpec
 from .._queries.eligibility import all_expressions
 from .._queries.sources import unshared
 from .._relations.foreign_key import ForeignKey
-from .._streaming.pages import ordering_of
+from .._streaming.pages import ordering_of, why_not_in_pages
 from .levels import Levels, PlannedLevel, links_of, stand_in
 
 # As many rows as the driver returns at a time: fewer than the 700 new objects that start the garbage collector.
@@ -46,11 +46,13 @@ class Reader:
 
     def read_queryset(self, queryset: QuerySet[Any]) -> None:
         """Reads the keys that a queryset's rows hold, then those of the rows that these lead to."""
+        # Only in pages are rows without an order read in that of the key.
+        is_ordered = bool(ordering_of(queryset.query)) or why_not_in_pages(queryset) is None
         rows = bare(queryset)
         joins = may_join(rows)
         linked = rows if joins else wrapped(rows)
         for level in self._levels.told:
-            if level.parent is None and (reason := why_unread(level, rows, linked)) is not None:
+            if level.parent is None and (reason := why_unread(level, rows, linked, is_ordered)) is not None:
                 self._levels.leave(level.step, reason)
         self._levels.leave_shared()
         for level in self._levels.told:
@@ -217,13 +219,16 @@ def is_random(queryset: QuerySet[Any]) -> bool:
     return False
 
 
-def why_unread(level: PlannedLevel, rows: QuerySet[Any], linked: QuerySet[Any] | None) -> str | None:
+def why_unread(level: PlannedLevel, rows: QuerySet[Any], linked: QuerySet[Any] | None, is_ordered: bool) -> str | None:
     """
     Why a relation of the run's own rows cannot be read; None if it can.
 
     Args:
         linked: The rows as a queryset that can be joined with links, if there is one.
+        is_ordered: Whether it is known in which order the run reads its rows.
     """
+    if not is_ordered:
+        return "the rows come in no certain order; add order_by()"
     if is_random(rows):
         return "the rows come in random order"
     if level.links is None:

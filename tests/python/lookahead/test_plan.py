@@ -148,6 +148,7 @@ def test_configs_and_lookups_with_one_table_keep_the_larger_number() -> None:
     ("rows", "lookups", "untold"),
     [
         (lambda: Book.objects.annotate(r=Random()).order_by("r"), ("author",), {"author"}),
+        (lambda: Book.objects.distinct(), ("author",), {"author"}),
         (lambda: Author.objects.first().books.all(), ("author", "publisher"), {"author"}),
         (lambda: list(Review.objects.all()), ("book__author", "book"), {"book__author"}),
         (lambda: list(Book.objects.all()), ("categories",), {"categories"}),
@@ -158,7 +159,7 @@ def test_configs_and_lookups_with_one_table_keep_the_larger_number() -> None:
             (Prefetch("book", Book.objects.only("title")), "book__author"),
             {"book__author"},
         ),
-        (lambda: Book.objects.extra(where=["isbn > '3'"]), ("author", "categories"), {"categories"}),
+        (lambda: Book.objects.extra(where=["isbn > '3'"]).order_by("pk"), ("author", "categories"), {"categories"}),
         (lambda: Review.objects.all(), (Prefetch("book", Book.objects.none()), "book__author"), set()),
     ],
 )
@@ -195,7 +196,7 @@ def test_what_is_attached_to_objects_is_not_asked_for() -> None:
 
 def test_links_below_what_no_join_gives() -> None:
     fill_workshop()
-    for rows in (Repair.objects.order_by("pk")[:50], Repair.objects.distinct()):
+    for rows in (Repair.objects.order_by("pk")[:50], Repair.objects.distinct().order_by("pk")):
         prefetch = MemoizedPrefetch("mechanic__skills", "inspector__skills", "parts__supplier", lru_cache_size=3)
         plan = prefetch.plan(rows, 7)
         assert not plan.untold
