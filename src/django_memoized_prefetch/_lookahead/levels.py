@@ -341,7 +341,8 @@ class Levels:
         is_enough = is_link_table_enough(step.relation, source, alias)
         if source.reads_links or not (is_enough or (is_simply_ordered(target) and source.identity == ("base", target))):
             return "its rows have a filter or an order of their own"
-        if not is_enough and not link_fields(step.relation)[2].db_constraint:
+        # The run's query joins the targets for their order. Below a relation, so does that of the plan.
+        if parent is None and not is_enough and not link_fields(step.relation)[2].db_constraint:
             return "its links may lead to rows that are not there"
         if alias != self.alias:
             return f"its links are in another database, {alias}"
