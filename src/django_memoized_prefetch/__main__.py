@@ -16,6 +16,7 @@ def main(argv: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 0 if argv[1:] in ([], ["-h"], ["--help"]) else 2
     import django
+    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management.base import CommandParser, handle_default_options
 
@@ -24,6 +25,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--pythonpath")
     handle_default_options(parser.parse_known_args(argv[2:])[0])
     sys.path.insert(0, "")
+    if {"-h", "--help"} & set(argv[2:]):
+        settings.configure()
     try:
         django.setup()
     except (ImproperlyConfigured, ImportError) as error:

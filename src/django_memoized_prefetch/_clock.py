@@ -53,7 +53,7 @@ _thread = threading.local()
 
 class Clock:
     """
-    Adds up the time of one run: four readings of the system's clock for each chunk, less than 1 us together.
+    Adds up the time of one run. That takes 8 us for each chunk, a thousandth of a chunk of 2,000 rows.
 
     Threads that share it may lose each other's last addition.
     """

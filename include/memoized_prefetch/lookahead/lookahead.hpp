@@ -160,8 +160,8 @@ public:
         return order;
     }
 
-    /// Goes through the first `count` rows in chunks. `wishes`: by table. `batches`: by group. `order`: the numbers of the rows in the
-    /// order of the run; empty for that in which they were told.
+    /// Goes through the first `count` rows in chunks. `wishes`: by table. `batches`: by group. `order`: the numbers of
+    /// the rows in the order of the run; empty for that in which they were told.
     [[nodiscard]] outcome run(std::size_t count, std::size_t chunk_size, std::span<const wish> wishes,
                               std::span<const batch> batches, std::span<const std::uint32_t> order) const {
         outcome result;

@@ -368,7 +368,7 @@ def is_simply_ordered(model: type[Model]) -> bool:
 
 
 def links_of(relation: Any) -> tuple[type[Model], str, str, str]:
-    """The through model, its two columns, and the path from the source to the targets' keys in queries."""
+    """The through model, its two foreign keys, and the path from the source to the targets' keys in queries."""
     through, source_field, target_field = link_fields(relation)
     key = target_field.target_field.name
-    return through, source_field.attname, target_field.attname, f"{relation.cache_name}__{key}"
+    return through, source_field.name, target_field.name, f"{relation.cache_name}__{key}"

@@ -90,15 +90,10 @@ class Plan:
         self, levels: Levels, what: str, chunk_size: int, rows: int, is_part: bool, statements: int, deferred: int
     ) -> None:
         self._levels, self._deferred = levels, deferred
-        self.what, self.chunk_size, self.rows, self.is_part, self.statements = (
-            what,
-            chunk_size,
-            rows,
-            is_part,
-            statements,
-        )
+        self.what, self.chunk_size, self.rows = what, chunk_size, rows
+        self.is_part, self.statements = is_part, statements
         self.untold: Mapping[str, str] = dict(sorted(levels.untold.items()))
-        self._told = [level for level in levels.levels if level.step.lookup.path not in levels.untold]
+        self._told = levels.told
         self._shown: dict[str, list[PlannedTable]] = {}  # two tables of one name count together, as in stats()
         for level in self._told:
             for table in (level.memo, level.links):
@@ -230,17 +225,21 @@ class Plan:
 
     def _counts(self, table: PlannedTable, outcome: Outcome) -> tuple[int, int]:
         """Keys asked for, and fetched."""
-        if any(level.links is table and level.parent is None for level in self._told):
-            return self.rows, self.rows  # links of the run's own rows: each row asks for its own, once
+        if self._is_of_rows(table):
+            return self.rows, self.rows
         asked, fetched, _, _ = outcome.tables[table.number]
         return asked, fetched
+
+    def _is_of_rows(self, table: PlannedTable) -> bool:
+        """Whether it has the links of the run's own rows: each row asks for its own, once."""
+        return any(level.links is table and level.parent is None for level in self._told)
 
     def _optimum(self, tables: Sequence[PlannedTable], sizes: Sequence[int]) -> list[int]:
         outcome = self._run(self.chunk_size, self._kept(), {table.number: sizes for table in tables}, curves=False)
         found = [[0] * len(sizes)]
         for table in tables:
-            own = any(level.links is table and level.parent is None for level in self._told)
-            found.append([self.rows] * len(sizes) if own else outcome.tables[table.number][3])
+            is_of_rows = self._is_of_rows(table)
+            found.append([self.rows] * len(sizes) if is_of_rows else outcome.tables[table.number][3])
         return [sum(keys) for keys in zip(*found)]
 
     def _table(self, label: str, tables: Sequence[PlannedTable], outcome: Outcome) -> TablePlan:

@@ -166,7 +166,7 @@ class Reader:
         through, source, target, _ = links_of(level.step.relation)
         links: QuerySet[Any] = QuerySet(through, using=level.alias)
         links.query.clear_ordering(force=True)
-        if ordering := ordering_through(level, target.removesuffix("_id")):
+        if ordering := ordering_through(level, target):
             links = links.order_by(*ordering)
         for batch in self._tuples(links.filter(**{f"{target}__isnull": False}).values_list(source, target)):
             self._levels.ahead.read_links(batch, level.number)

@@ -68,7 +68,7 @@ class Budget:
 
     As long as they fit, they keep everything. Then each gets the size at which all together find the most keys per
     byte, judging by their miss-ratio curves so far. On the nested workload, at 5, 25 and 60 % of what all rows would
-    take, that fetches 5.6, 1.9 and 2.2 % more rows than the best sizes, which only an exhaustive search finds. To evict
+    take, that fetches 4.8, 1.9 and 2.1 % more rows than the best sizes, which only an exhaustive search finds. To evict
     what any table used longest ago would fetch 31, 13 and 1 % more.
 
     Args:

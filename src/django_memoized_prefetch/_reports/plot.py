@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from .._memory.curve import Curve
@@ -116,8 +117,6 @@ def svg(ax: Any) -> str:
 
 def html(report: str, picture: Callable[[], Any]) -> str:
     """A report for notebooks: the text, and the picture if matplotlib is there."""
-    from html import escape
-
     try:
         drawn = svg(picture())
     except ImportError:

@@ -105,3 +105,18 @@ def test_without_the_app() -> None:
     assert done.returncode == 1
     assert "DJANGO_SETTINGS_MODULE" in done.stderr
     assert run_module("plan", "--settings", "nowhere", "a.B", "c").stderr.startswith("No module named 'nowhere'")
+    done = run_module("plan", "--help")
+    assert done.returncode == 0
+    assert "--chunk-size N" in done.stdout
+
+
+def test_as_an_app(tmp_path: Path) -> None:
+    (tmp_path / "with_app.py").write_text(
+        "from tests.python.settings import *\nINSTALLED_APPS = ['django_memoized_prefetch', *INSTALLED_APPS]\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "with_app", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "django", "plan_prefetch", "bookshop.Book", "auther"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "CommandError" in done.stderr
+    assert "did you mean 'author'" in done.stderr
