@@ -44,7 +44,8 @@ class Times:
         total = self.total
         if not total:
             return "time: none"
-        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self.as_dict().items())
+        # process_chunk() knows nothing of reading and of the loop: what is not measured is not shown as zero.
+        shares = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in self.as_dict().items() if seconds)
         return f"time: {total:.1f} s, {shares}"
 
 

@@ -78,7 +78,7 @@ def test_building(bookshop: Bookshop, read: Any, monkeypatch: pytest.MonkeyPatch
 def test_added_and_shown() -> None:
     times = Times(1, 2, 3, 0, 4) + Times(loop=2.0)
     assert times.total == 12
-    assert str(times) == "time: 12.0 s, reading 8%, building 17%, fetching 25%, attaching 0%, loop 50%"
+    assert str(times) == "time: 12.0 s, reading 8%, building 17%, fetching 25%, loop 50%"
     assert str(Times()) == "time: none"
     stats = Stats({}, {}, time=times) + Stats({}, {}, time=times)
     assert stats.time.loop == 12
