@@ -69,6 +69,9 @@ def start(cache: Path, db: None) -> Any:
     python_path = os.pathsep.join(filter(None, [str(EXAMPLES), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": python_path}
     environment.pop("DATABASE_URL", None)
+    # The matplotlib for Python 3.9 uses old names of pyparsing.
+    ignored = [f"ignore::DeprecationWarning:matplotlib.{name}" for name in ("_fontconfig_pattern", "_mathtext")]
+    environment["PYTHONWARNINGS"] = ",".join(ignored)
     if connection.vendor == "postgresql":
         url = urlsplit(os.environ["DATABASE_URL"])
         environment["DATABASE_URL"] = url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()

@@ -7,9 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django import VERSION
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
-from django.db.models import DateTimeField, DecimalField, DurationField, FloatField, JSONField, Model, QuerySet
+from django.db.models import (
+    DateField,
+    DateTimeField,
+    DecimalField,
+    DurationField,
+    FloatField,
+    JSONField,
+    Model,
+    QuerySet,
+    TimeField,
+)
 from django.db.models.fields.related_descriptors import ManyToManyDescriptor
 
 from .._config import MemoizedPrefetchConfig
@@ -136,6 +147,11 @@ class ManyToMany(ToManyStep):
         return row.__dict__.get(self.relation.key_name) not in kept_links.get(self.links.identity, {})
 
 
+# Before 5.0, Django compares the value that the driver returned for a link with the one that it would send, such as a
+# date with its text.
+_COMPARED_AS_RETURNED = (DateTimeField, DurationField, JSONField, *((DateField, TimeField) if VERSION < (5, 0) else ()))
+
+
 def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, target_key: Any) -> str | None:
     """Why the links of a many-to-many might not be determined by two columns of its through table; None if they are."""
     if len(source_key.related_fields) != 1 or len(target_key.related_fields) != 1:
@@ -147,7 +163,7 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
         or why_not_key(target_key)
         or why_not_many_to_many(field, source_key, target_key)
     )
-    if reason is None and isinstance(value_field(source_field), (DateTimeField, DurationField, JSONField)):
+    if reason is None and isinstance(value_field(source_field), _COMPARED_AS_RETURNED):
         return f"{model.__name__}.{source_field.name}: Django compares its values in the form that the database returns"
     if reason is None and isinstance(value_field(target_field), (FloatField, DecimalField)):
         return f"{target.__name__}.{target_field.name} may be NaN, which equals no key"

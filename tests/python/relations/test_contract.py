@@ -140,6 +140,7 @@ def test_sealed(kind: Kind) -> None:
 
 
 @of_every_kind("unsaved")
+@pytest.mark.filterwarnings("ignore:Passing unsaved model instances:DeprecationWarning")  # an error in Django 5.0
 def test_unsaved(kind: Kind) -> None:
     prefetch = MemoizedPrefetch(*kind.lookups())
     for objects in (lambda: [kind.unsaved()], lambda: [*kind.objects(), kind.unsaved()], kind.objects):

@@ -25,8 +25,8 @@ def test_paths_through_attributes(size: int | None) -> None:
         "chosen_actors__locker",
         lambda: Prefetch("chosen_actors__written", Play.objects.order_by("-pk"), to_attr="chosen_plays"),
         "chosen_actors__chosen_plays__tags",
-        lambda: Prefetch("author", Person.objects.select_related("mentor"), to_attr="writer"),
-        "writer__mentor__friends",
+        lambda: Prefetch("author", Person.objects.select_related("mentor"), to_attr="penned_by"),
+        "penned_by__mentor__friends",
         size=size,
         more_queries=3,
     )
