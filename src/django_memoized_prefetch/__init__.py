@@ -16,6 +16,8 @@ from ._config import MemoizedPrefetchConfig
 from ._lookahead.plan import Plan, TablePlan
 from ._memoized import memoized
 from ._memory.advice import Advice
+from ._partitions.cut import partitions
+from ._partitions.partition import Partition
 from ._prefetch import MemoizedPrefetch
 from ._reports.stats import RelationStats, Stats
 from ._streaming.progress import Progress
@@ -24,6 +26,7 @@ __all__ = [
     "Advice",
     "MemoizedPrefetch",
     "MemoizedPrefetchConfig",
+    "Partition",
     "Plan",
     "Progress",
     "RelationStats",
@@ -31,6 +34,7 @@ __all__ = [
     "TablePlan",
     "Times",
     "memoized",
+    "partitions",
 ]
 
 __version__ = version("django-memoized-prefetch")

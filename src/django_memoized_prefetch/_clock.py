@@ -40,6 +40,11 @@ class Times:
             return NotImplemented
         return Times(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
+    def __sub__(self, other: Times) -> Times:
+        if not isinstance(other, Times):
+            return NotImplemented
+        return Times(*(getattr(self, field.name) - getattr(other, field.name) for field in fields(self)))
+
     def __str__(self) -> str:
         total = self.total
         if not total:

@@ -13,6 +13,8 @@ from ._config import DEFAULT_SIZE, DefaultSize, MemoizedPrefetchConfig, Size, ch
 from ._lookahead.look_ahead import look_ahead
 from ._lookahead.plan import Plan
 from ._memory.amount import parse_bytes
+from ._partitions.partition import Partition
+from ._partitions.runs import RUNS
 from ._reports.report import links_views, rows_views
 from ._reports.stats import Stats
 from ._reports.views import ViewMapping
@@ -96,6 +98,49 @@ class MemoizedPrefetch:
         for config in configs:
             if config.prefetch_all:
                 self._session.load_now(config)
+
+    @classmethod
+    def for_run(cls, run: str | Partition, make: Callable[[], Self]) -> Self:
+        """
+        This process's memory of a run, shared by its threads. The first part that comes makes it.
+
+            def make():
+                return MemoizedPrefetch("author", "publisher")
+
+            prefetch = MemoizedPrefetch.for_run(part, make)
+            for chunk in prefetch.chunks(part.of(Book.objects.all())): ...
+
+        Another run begins with an empty memory, and so does a forked child. A process keeps the memories of the two
+        runs that it used last.
+
+        Args:
+            run: The part. Or the name of the run, which then must not come again as the name of a later one: that would
+                find the rows of the earlier.
+            make: Called without arguments if this process has no memory of the run yet.
+
+        Raises:
+            TypeError: `make` does not return an instance of this class, or `run` is neither a part nor a text.
+        """
+        if isinstance(run, Partition):
+            key: tuple[str, ...] = (run.run, run.cut)
+        elif isinstance(run, str):
+            key = (run,)
+        else:
+            msg = f"for_run: run must be a Partition or the name of a run, got {run!r}."
+            raise TypeError(msg)
+        if not callable(make):
+            msg = f"for_run: make must be a callable without arguments, got {make!r}."
+            raise TypeError(msg)
+
+        def checked() -> Any:
+            made = make()
+            if not isinstance(made, cls):
+                msg = f"for_run: make must return a {cls.__name__}, got {made!r}."
+                raise TypeError(msg)
+            return made
+
+        memory: Self = RUNS.memory_of((cls, *key), checked)
+        return memory
 
     # --- processing chunks
 
@@ -250,6 +295,14 @@ class MemoizedPrefetch:
     def stats(self) -> Stats:
         """A snapshot of what was requested, found in memory and read so far."""
         return self._session.stats()
+
+    def take_stats(self) -> Stats:
+        """
+        What was done since the last call, by all threads together.
+
+        Call it at the end of every part of a run: the sum of what it returns is `stats()`.
+        """
+        return self._session.take_stats()
 
     @property
     def memoized_objects(self) -> ViewMapping[type[Model]]:

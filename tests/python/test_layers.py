@@ -14,7 +14,7 @@ PACKAGE = Path(django_memoized_prefetch.__file__).parent
 LAYERS = [
     *("_clock", "_engine", "_config", "_stock", "_stock_converters", "_private_class", "_relation"),
     *("_hydrating", "_queries", "_lookups", "_memory"),
-    *("_relations", "_planning", "_changes", "_reports", "_running", "_streaming", "_lookahead"),
+    *("_relations", "_planning", "_changes", "_reports", "_running", "_streaming", "_lookahead", "_partitions"),
     *("_prefetch", "_memoized", "management", "__main__", "__init__"),
 ]
 MODULES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .._engine import Links, Memo
@@ -125,6 +125,23 @@ class Advice(Curve):
             bytes=self.bytes + other.bytes,
             exact=self.exact and other.exact,
             found=tuple(sorted(found.items())),
+        )
+
+    def __sub__(self, other: Advice) -> Advice:
+        if not isinstance(other, Advice):
+            return NotImplemented
+        found = dict(self.found)
+        for size, keys in other.found:
+            found[size] = found.get(size, 0) - keys
+        return replace(
+            self,
+            fetched=self.fetched - other.fetched,
+            fetched_again=self.fetched_again - other.fetched_again,
+            fetched_twice=self.fetched_twice - other.fetched_twice,
+            unavoidable=self.unavoidable - other.unavoidable,
+            entries=self.entries - other.entries,
+            bytes=self.bytes - other.bytes,
+            found=tuple(sorted((size, keys) for size, keys in found.items() if keys)),
         )
 
     def __str__(self) -> str:

@@ -42,6 +42,12 @@ class BudgetStats:
             self.memory + other.memory, self.used + other.used, self.fetched + other.fetched, self.double + other.double
         )
 
+    def __sub__(self, other: BudgetStats) -> BudgetStats:
+        """The memory is the same one, so the sum of all differences counts it once."""
+        return BudgetStats(
+            self.memory - other.memory, self.used - other.used, self.fetched - other.fetched, self.double - other.double
+        )
+
     def __str__(self) -> str:
         used, memory, double = (f"{amount / 1e6:,.1f}" for amount in (self.used, self.memory, 2 * self.memory))
         fewer = self.fetched - self.double

@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 
 from .._engine import Links, Memo
 from .._relation import Relation
+from .turn import Turn
 
 # How many contexts are kept. The one that was used longest ago is dropped as a whole.
 MAX_CONTEXTS = 4
@@ -24,6 +25,7 @@ class Context:
     tables: Everything in `memos` and `links`, with its name in reports.
     loaded: (config, memo) pairs whose prefetch_all has been read.
     own_sizes: The ids of tables whose size the user has given, so that no budget changes it.
+    turns: For each table by its id, and for each collection of remembered rows by its path: who fetches for it.
     """
 
     def __init__(self, used: int) -> None:
@@ -33,7 +35,12 @@ class Context:
         self.tables: list[tuple[str, Memo | Links]] = []
         self.loaded: set[Any] = set()
         self.own_sizes: set[int] = set()
+        self.turns: dict[Any, Turn] = {}
         self._queries: dict[Any, Any] = {}  # for managers whose querysets may vary, the first query
+
+    def turn(self, key: Any) -> Turn:
+        """The turn to fetch for a table or a collection."""
+        return self.turns.get(key) or self.turns.setdefault(key, Turn())
 
     def is_same_query(self, key: Any, queryset: QuerySet[Any]) -> bool:
         """Whether a queryset runs the same SQL as the first one with this key. Only then are its rows the same."""

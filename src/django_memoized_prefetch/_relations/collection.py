@@ -64,7 +64,7 @@ class Collection(ToManyStep):
             if self.rereads and level.remembered:
                 level.step.take_off(level.objects)
         for level in levels:
-            with run.pins.collection(level.objects, run.spec(level), level.remembered) as rows:
+            with level.turn_of_rows(run), run.pins.collection(level.objects, run.spec(level), level.remembered) as rows:
                 if instances := rows.collect():
                     load_keys(level, instances, count)
                     rows.collect_loaded()

@@ -79,7 +79,10 @@ class GenericRelation(Collection):
         together = _read_together(levels, count) if len(levels) > 1 else {}
         for level in levels:
             translated: dict[Any, Any] | None = {} if _translates(level.step.relation) else None
-            with run.pins.collection(level.objects, run.spec(level, translated), level.remembered) as rows:
+            with (
+                level.turn_of_rows(run),
+                run.pins.collection(level.objects, run.spec(level, translated), level.remembered) as rows,
+            ):
                 if instances := rows.collect():
                     load_keys(level, instances, count)
                     rows.collect_loaded()

@@ -118,11 +118,13 @@ class ManyToMany(ToManyStep):
             if instances := rows.collect():
                 load_keys(level, instances, count)
                 rows.collect_loaded()
-            if sources := rows.missing_links():
-                rows.admit_links(_fetch_links(level, sources, count))
-            if keys := rows.missing():
-                rows.admit(_fetch_rows(level, keys, count))
-            rows.attach()
+            with level.turn(level.links):
+                if sources := rows.missing_links():
+                    rows.admit_links(_fetch_links(level, sources, count))
+                with level.turn(level.memo):
+                    if keys := rows.missing():
+                        rows.admit(_fetch_rows(level, keys, count))
+                    rows.attach()  # only then do others find the links
 
     def spec(
         self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None

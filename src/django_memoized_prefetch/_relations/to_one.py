@@ -45,9 +45,10 @@ class ToOneStep(Step):
             if instances := rows.collect():
                 _load_keys(levels, instances, count)
                 rows.collect_loaded()
-            if keys := rows.missing():
-                rows.admit(step.fetch(first, keys, count))
-            rows.attach()
+            with first.turn(first.memo):
+                if keys := rows.missing():
+                    rows.admit(step.fetch(first, keys, count))
+                rows.attach()
 
     def fetch(self, level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
         """The rows with these keys."""

@@ -12,6 +12,8 @@ from .plot import draw, html
 
 Added = TypeVar("Added", "RelationStats", Advice)
 
+COUNTED = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
+
 
 @dataclass(frozen=True)
 class RelationStats:
@@ -54,11 +56,19 @@ class RelationStats:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**values, "hit_rate": self.hit_rate}
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RelationStats:
+        return cls(**{name: value for name, value in values.items() if name != "hit_rate"})
+
+    def __sub__(self, other: RelationStats) -> RelationStats:
+        if not isinstance(other, RelationStats):
+            return NotImplemented
+        return replace(self, **{name: getattr(self, name) - getattr(other, name) for name in COUNTED})
+
     def __add__(self, other: RelationStats) -> RelationStats:
         if not isinstance(other, RelationStats):
             return NotImplemented
-        counted = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
-        sums = {name: getattr(self, name) + getattr(other, name) for name in counted}
+        sums = {name: getattr(self, name) + getattr(other, name) for name in COUNTED}
         bound = None if self.bound is None or other.bound is None else max(self.bound, other.bound)
         fallback = self if self.path != "native" else other
         size = max(self.size, other.size)
@@ -78,7 +88,8 @@ class Stats:
     """
     A snapshot of what a MemoizedPrefetch did.
 
-    Print it for a report. `a + b` adds two, for example from two processes; `sum()` adds any number.
+    Print it for a report. `a + b` adds two, for example from two processes; `sum()` adds any number. `a - b` is what
+    was done between two snapshots of one MemoizedPrefetch.
 
     relations: What each relation did, by path, such as `book__author`.
     tables: What all relations to one table did together, by name of the memo's model or of the link table.
@@ -135,6 +146,34 @@ class Stats:
             "time": self.time.as_dict(),
         }
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Stats:
+        """
+        The Stats that `as_dict()` described, for example in the result of a task.
+
+        `advice` is empty, because the dict does not hold what a sum of it would need.
+        """
+        return cls(
+            {name: RelationStats.from_dict(one) for name, one in values["relations"].items()},
+            {name: RelationStats.from_dict(one) for name, one in values["tables"].items()},
+            streams=dict(values["streams"]),
+            built=dict(values["built"]),
+            memory=None if values["memory"] is None else BudgetStats(**values["memory"]),
+            time=Times(**values["time"]),
+        )
+
+    def __sub__(self, other: Stats) -> Stats:
+        if not isinstance(other, Stats):
+            return NotImplemented
+        return replace(
+            self,
+            relations=_subtracted(self.relations, other.relations),
+            tables=_subtracted(self.tables, other.tables),
+            advice=_subtracted(self.advice, other.advice),
+            memory=self.memory - other.memory if self.memory and other.memory else self.memory,
+            time=self.time - other.time,
+        )
+
     def __add__(self, other: Stats) -> Stats:
         if not isinstance(other, Stats):
             return NotImplemented
@@ -188,6 +227,10 @@ def _added(left: dict[str, Added], right: dict[str, Added]) -> dict[str, Added]:
     for name, stats in right.items():
         result[name] = result[name] + stats if name in result else stats
     return result
+
+
+def _subtracted(left: dict[str, Added], right: dict[str, Added]) -> dict[str, Added]:
+    return {name: stats - right[name] if name in right else stats for name, stats in left.items()}
 
 
 def _lines(stats: dict[str, RelationStats]) -> list[tuple[str, ...]]:

@@ -70,6 +70,10 @@ class ChunkRun:
         """The engine's record of a level's relation; a new one if its values are translated for this chunk."""
         return self._lookups.spec(level, level.translated if translated is None else translated)
 
+    def context(self, alias: str) -> Context:
+        """What is remembered for a database."""
+        return self._session.memory.context(alias, self._scope)
+
     # --- levels
 
     def _levels(
@@ -126,18 +130,15 @@ class ChunkRun:
         queryset: QuerySet[Any] | None = None
         if asks_manager(step):
             remembered = lifetime is Lifetime.MEMORY
-            step, queryset = self._lookups.planner.judged(step, objects, remembered, self._context)
+            step, queryset = self._lookups.planner.judged(step, objects, remembered, self.context)
         for part, members, translated in step.split(objects, lifetime is Lifetime.MEMORY, self):
             if part is not step:
                 self._lookups.note(part)
             level = Level(part, members, lifetime, translated, queryset)
             if part.table is not None:
-                level.open_tables(self._session.memory, self._context(level.alias), self.counts(part.lookup))
+                level.open_tables(self._session.memory, self.context(level.alias), self.counts(part.lookup))
             levels.append(level)
         return levels
-
-    def _context(self, alias: str) -> Context:
-        return self._session.memory.context(alias, self._scope)
 
     def _attach(self, group: list[Level]) -> None:
         level = group[0]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import QuerySet
 
@@ -13,9 +14,13 @@ from .._engine import Links, Memo
 from .._memory.context import Context
 from .._memory.memory import Memory
 from .._memory.table import TableSpec
+from .._memory.turn import Turn
 from .._queries.sources import RowSource, unshared
 from .._relation import unknown_attribute
 from .._relations.base import Step, check_to_attr
+
+if TYPE_CHECKING:
+    from .chunk import ChunkRun
 
 
 class Lifetime(Enum):
@@ -36,6 +41,7 @@ class Level:
         queryset: The queryset that a custom manager returned for these objects.
 
     alias: The database that rows are read from.
+    context: What is remembered for this database.
     memo: Where the rows are remembered, if they are.
     links: Where the links of a many-to-many are remembered.
     found: The rows that Django's own prefetch returned.
@@ -52,6 +58,7 @@ class Level:
         self.step, self.objects, self.lifetime = step, objects, lifetime
         self.translated, self._queryset = translated, queryset
         self.alias = step.alias(objects[0]) if queryset is None else queryset.db
+        self.context: Context
         self.memo: Memo
         self.links: Links
         self.found: Sequence[Any] = ()
@@ -61,12 +68,21 @@ class Level:
     def open_tables(self, memory: Memory, context: Context, counts: Any) -> None:
         """Sets `memo` and `links` from the memory, if the step has them."""
         step, lookup = self.step, self.step.lookup
+        self.context = context
         if step.table is None:
             return
         path, config = lookup.path, lookup.config
         self.memo = memory.memo(context, step.table, path, config, self.objects[0], counts.row_counts)
         if step.links is not None:
             self.links = memory.links(context, step.links, path, config, self.memo, self.alias)
+
+    def turn(self, table: Memo | Links) -> Turn:
+        """Taken to find out what is missing in a table and to fetch it."""
+        return self.context.turn(id(table))
+
+    def turn_of_rows(self, run: ChunkRun) -> AbstractContextManager[None]:
+        """Taken to read a collection. Nobody else reads that of a chunk's own objects."""
+        return run.context(self.alias).turn(self.step.lookup.path) if self.remembered else nullcontext()
 
     @property
     def remembered(self) -> bool:

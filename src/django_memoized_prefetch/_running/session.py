@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -89,6 +90,8 @@ class Session:
         self._changes.clear()
         self._running: dict[int, list[Change]] = {}  # by id of a running chunk: the changes that it has not seen
         self._dropped = Stats({}, {})  # what dropped sets of lookups counted
+        self._taken = Stats({}, {})  # what `take_stats()` has told
+        self._take_lock = threading.Lock()
         self._attached_before: dict[Any, Step] = {}  # and their steps
         for lookups in [self.own, *self.together.values()]:
             lookups.reset()
@@ -191,8 +194,8 @@ class Session:
     def _set_apart(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> Session:
         known = _latest(self.apart, key, lambda: self._apart(lookups))
         for old, one in list(self.apart.items())[:-MAX_APART]:
-            if not one._running:
-                self.apart.pop(old, None)
+            if not one._running and self.apart.pop(old, None) is not None:
+                self._dropped += replace(one.stats(), advice={}, memory=None)
         return known
 
     def _apart(self, lookups: tuple[Any, ...]) -> Session:
@@ -251,6 +254,14 @@ class Session:
         stats = sum([*together, *apart], own + rest + self._dropped)
         memory = None if self._budget is None else self._budget.stats(self._memories())
         return replace(stats, time=self.clock.times(), memory=memory)
+
+    def take_stats(self) -> Stats:
+        """What was done since the last call."""
+        self.check_process()
+        with self._take_lock:
+            stats, before = self.stats(), self._taken
+            self._taken = stats
+        return stats - before
 
 
 def _latest(known: OrderedDict[Any, Value], key: Any, make: Callable[[], Value]) -> Value:

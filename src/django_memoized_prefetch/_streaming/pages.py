@@ -29,18 +29,20 @@ class Pages:
 
     Args:
         queryset: A queryset that nobody else holds and that `why_not_in_pages` accepts.
+        where: The function whose errors these are, and what it advises.
     """
 
-    def __init__(self, queryset: QuerySet[Any]) -> None:
+    def __init__(self, queryset: QuerySet[Any], where: str = "chunks", advice: str = '; use mode="cursor"') -> None:
         model: Any = queryset.model
         pk: Any = model._meta.pk
         self._queryset, self._name, self._attname = queryset, model.__name__, pk.attname
+        self._where, self._advice = where, advice
         query = queryset.query
         # Change the query itself: a queryset class may override filter() and order_by().
         [order] = ordering_of(query) or [pk.attname]
         query.clear_ordering(force=True)
         query.add_ordering(order)
-        self._descending = (key_order(order, model) == "-") == query.standard_ordering
+        self.descending = (key_order(order, model) == "-") == query.standard_ordering
         # Such rows load values for all their peers, so the extra row must not be read together with them.
         self._has_peers = getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False)
         self._may_have_nulls = not model._meta.managed and pk.get_lookup("isnull") is not None
@@ -58,11 +60,8 @@ class Pages:
         """The next `count` rows, fewer at the end. Raises ValueError if the keys do not allow pages."""
         if self._is_over:
             return []
-        if self._may_have_nulls:
-            self._refuse_nulls()
-        page = self._queryset._chain()
-        if self._last is not None:
-            page.query.add_filter(f"{self._attname}__{'lt' if self._descending else 'gt'}", self._last)
+        self.refuse_nulls()
+        page = self.behind(self._queryset._chain(), self._last)
         limit = count if self._has_peers else count + 1
         page.query.set_limits(high=limit)
         with closing_readers():
@@ -80,10 +79,51 @@ class Pages:
 
     def first_key(self, backwards: bool = False) -> Any:
         """The first key, or the last one if `backwards`; None if there are no rows."""
-        keys = self._keys()
+        keys = self.keys()
         if backwards:
             keys.query.standard_ordering = not keys.query.standard_ordering
         return next(self._some(keys, 1), None)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        count: int = self._queryset.query.get_count(using=self._queryset.db)
+        return count
+
+    def keys(self) -> Any:
+        """A queryset of the keys alone, in their order."""
+        return self._queryset.values_list(self._attname, flat=True)
+
+    def behind(self, queryset: QuerySet[Any], key: Any) -> QuerySet[Any]:
+        """Leaves only the rows behind this key, in the order of the pages; None for all. It changes the queryset."""
+        if key is not None:
+            queryset.query.add_filter(f"{self._attname}__{'lt' if self.descending else 'gt'}", key)
+        return queryset
+
+    def upto(self, queryset: QuerySet[Any], key: Any) -> QuerySet[Any]:
+        """Leaves only the rows up to this key and the one with it; None for all. It changes the queryset."""
+        if key is not None:
+            queryset.query.add_filter(f"{self._attname}__{'gte' if self.descending else 'lte'}", key)
+        return queryset
+
+    def key_at(self, count: int, after: Any) -> Any:
+        """The key of the row that lies `count` rows behind this key; None if there are fewer."""
+        return next(iter(self.keys_at(count, after)), None)
+
+    def keys_at(self, count: int, after: Any) -> Any:
+        """A queryset of that key. Its last condition is the one on the key."""
+        keys = self.behind(self.keys(), after)
+        keys.query.set_limits(low=count - 1, high=count)
+        return keys
+
+    def refuse_nulls(self) -> None:
+        """Raises ValueError if a row has no key: no condition on the key finds it, wherever the database sorts it."""
+        if not self._may_have_nulls:
+            return
+        self._may_have_nulls = False
+        keys = self.keys()
+        keys.query.add_filter(f"{self._attname}__isnull", True)
+        for _ in self._some(keys, 1):
+            self._refuse("a row without a key")
 
     # --- keys that do not allow pages
 
@@ -103,16 +143,15 @@ class Pages:
         if self._behind is None or self._behind in keys:
             return
         # That row may be gone, or further back after inserts. Otherwise the database does not sort it after the last.
-        passed = self._keys()
+        passed = self.upto(self.keys(), self._last)
         passed.query.add_filter(f"{self._attname}__exact", self._behind)
-        passed.query.add_filter(f"{self._attname}__{'gte' if self._descending else 'lte'}", self._last)
         for _ in self._some(passed, 1):
             self._refuse(f"two rows whose keys it considers equal, {self._last!r} and {self._behind!r}")
 
     def _key_behind(self) -> Any:
         """The key of the row after the last one; None if there is none."""
-        keys = self._keys()
-        keys.query.add_filter(f"{self._attname}__{'lte' if self._descending else 'gte'}", self._last)
+        keys = self.keys()
+        keys.query.add_filter(f"{self._attname}__{'lte' if self.descending else 'gte'}", self._last)
         last, *behind = [*self._some(keys, 2), None]
         if last != self._last:
             return last  # the last row has been deleted since
@@ -120,20 +159,9 @@ class Pages:
             self._refuse(f"several rows with the key {self._last!r}")
         return behind[0]
 
-    def _refuse_nulls(self) -> None:
-        """Raises ValueError if a row has no key: no condition on the key finds it, wherever the database sorts it."""
-        self._may_have_nulls = False
-        keys = self._keys()
-        keys.query.add_filter(f"{self._attname}__isnull", True)
-        for _ in self._some(keys, 1):
-            self._refuse("a row without a key")
-
     def _refuse(self, wrong: str) -> NoReturn:
-        msg = f'chunks: {self._name} cannot be read in pages, the database returned {wrong}; use mode="cursor".'
+        msg = f"{self._where}: {self._name} cannot be read in pages, the database returned {wrong}{self._advice}."
         raise ValueError(msg)
-
-    def _keys(self) -> Any:
-        return self._queryset.values_list(self._attname, flat=True)
 
     def _some(self, keys: Any, count: int) -> Iterator[Any]:
         keys.query.set_limits(high=count)
@@ -223,12 +251,13 @@ def order_name(order: Any) -> str:
     return order.name if isinstance(order, F) else str(order)
 
 
-def key_value(model: type[Model], after: Any) -> Any:
+def key_value(model: type[Model], after: Any, what: str = "chunks: after") -> Any:
     """
     The primary key as rows hold it.
 
     Args:
         after: It may come from a checkpoint file: as text, and as a list for a key of several columns.
+        what: The argument, for the error.
 
     Raises:
         ValueError: It is not a primary key of the model.
@@ -245,5 +274,5 @@ def key_value(model: type[Model], after: Any) -> Any:
         return tuple(column.to_python(value) for column, value in zip(columns, after))
     except (TypeError, ValidationError) as error:
         names = ", ".join(column.name for column in columns)
-        msg = f"chunks: after must be a primary key of {model.__name__} ({names}), got {after!r}."
+        msg = f"{what} must be a primary key of {model.__name__} ({names}), got {after!r}."
         raise ValueError(msg) from error
