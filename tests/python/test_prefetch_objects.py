@@ -53,7 +53,7 @@ def test_rows_of_another_database() -> None:
 @pytest.mark.parametrize(
     ("path", "attribute"),
     [
-        ("author", "writer"),
+        ("author", "penned_by"),
         ("cast", "unordered_actors"),
         ("genres", "chosen_genres"),
         ("roles", "unordered_roles"),
@@ -77,7 +77,7 @@ def test_one_relation_under_several_attributes(size: int | None) -> None:
         lambda: Prefetch("cast", Person.objects.filter(rank=1).order_by("pk"), to_attr="chosen_1"),
         "cast",
         "author",
-        lambda: Prefetch("author", Person.objects.filter(rank=1), to_attr="writer"),
+        lambda: Prefetch("author", Person.objects.filter(rank=1), to_attr="penned_by"),
         size=size,
         more_queries=3,
     )
