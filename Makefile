@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties faults test-mariadb matrix django-suites third-party third-party-suites sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -44,6 +44,10 @@ django-suites: ## Django's own tests through this package, every Django (ARGS="6
 third-party: ## Beside packages that change querysets, managers and rows, all compared with Django (ARGS="4.2 django-taggit")
 	script/bootstrap --test
 	.venv/bin/python -m tests.third_party $(ARGS)
+
+scale-out: ## The recipes of docs/scale-out.md on the real task queues, a worker of each killed (ARGS="celery dask")
+	script/bootstrap --scale-out
+	.venv/bin/python -m tests.scale_out $(ARGS)
 
 third-party-suites: ## Other projects' tests through this package, half an hour (ARGS="django-taggit fresh", ARGS=--self-check)
 	script/bootstrap --test
