@@ -113,7 +113,9 @@ class Partition:
             name: None if values[name] is None else key_value(model, values[name], f"{where}: {name}")
             for name in ("after", "upto")
         }
-        return cls(**{**values, **keys})
+        # A memoryview, which a BinaryField makes, cannot be pickled.
+        plain = {name: bytes(key) if isinstance(key, memoryview) else key for name, key in keys.items()}
+        return cls(**{**values, **plain})
 
     def _as_json(self, key: Any) -> Any:
         columns = pk_fields(apps.get_model(self.model))

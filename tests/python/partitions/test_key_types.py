@@ -64,5 +64,5 @@ def test_keys_of_every_type(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             "django_memoized_prefetch._partitions.partition.apps", SimpleNamespace(get_model=lambda _: Keyed)
         )
         messages = json.loads(json.dumps([part.as_dict() for part in parts]))
-        assert [Partition.from_dict(message) for message in messages] == parts
-        assert pickle.loads(pickle.dumps(parts)) == parts
+        again = [Partition.from_dict(message) for message in messages]
+        assert again == pickle.loads(pickle.dumps(parts)) == pickle.loads(pickle.dumps(again)) == parts
