@@ -60,7 +60,11 @@ def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
 
 def install(builder: Path, wheel: Path, python_version: str, django: str) -> Path:
     """Installs the wheel into the cell's own environment; returns the Python there."""
-    home = MATRIX / f"{python_version}-{django}"
+    return install_into(MATRIX / f"{python_version}-{django}", builder, wheel, f"django=={django}.*", "--group", "test")
+
+
+def install_into(home: Path, builder: Path, wheel: Path, *wanted: str) -> Path:
+    """Installs the wheel and what else is wanted into an environment below `home`; returns the Python there."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "log"
     log.write_text("")
@@ -68,7 +72,7 @@ def install(builder: Path, wheel: Path, python_version: str, django: str) -> Pat
     if not python.exists():
         logged(log, builder, "-m", "venv", "--without-pip", home / "venv")
     pip = [builder, "-m", "pip", "--python", python, "install"]
-    logged(log, *pip, f"django=={django}.*", "--group", "test")
+    logged(log, *pip, *wanted)
     logged(log, *pip, "--force-reinstall", "--no-deps", wheel)
     return python
 

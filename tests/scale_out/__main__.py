@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.matrix import build_wheel, interpreters, logged
+from tests.matrix import build_wheel, install_into, interpreters
 from tests.run import ROOT, SIGNALS, heading, interrupt
 from tests.scale_out.check import check
 from tests.scale_out.engines import ENGINES
@@ -32,16 +32,7 @@ def environment() -> Path:
         raise SystemExit(f"make scale-out needs Python {' or '.join(PYTHONS)}; script/bootstrap --pythons lists yours.")
     heading(f"Building for Python {version}")
     builder, wheel = build_wheel(version, here[version])
-    HOME.mkdir(parents=True, exist_ok=True)
-    log = HOME / "log"
-    log.write_text("")
-    python = HOME / "venv" / "bin" / "python"
-    if not python.exists():
-        logged(log, builder, "-m", "venv", "--without-pip", HOME / "venv")
-    pip = [builder, "-m", "pip", "--python", python, "install", "--quiet"]
-    logged(log, *pip, "django>=6.0", "--group", "scale-out")
-    logged(log, *pip, "--force-reinstall", "--no-deps", wheel)
-    return python
+    return install_into(HOME, builder, wheel, "django>=6.0", "--group", "scale-out")
 
 
 def main() -> int:

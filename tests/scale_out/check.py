@@ -39,6 +39,9 @@ def killed_run(engine: Engine, project: Project) -> str:
     begun = project.wait("parts begun", lambda: len(found := project.begun(run)) >= KILLED_AT and found)
     process = begun[-1][0]
     os.kill(process, signal.SIGKILL)
+    for worker in engine.workers:
+        if worker.pid == process:
+            worker.wait()
     interrupted = {name for one, name in project.begun(run) if one == process} - names_of(project, run)
     assert interrupted, "the part was complete already"
     if engine.repeats:

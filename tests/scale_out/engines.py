@@ -48,12 +48,15 @@ class Engine(ABC):
     heading: Of the recipe.
     processes: How many processes work, so how many memories there are.
     repeats: Whether the engine itself repeats the part of a process that was killed. If not, the run is started again.
-    ends_with_driver: Whether the workers are those of the program that starts the run.
+    worker: The command that starts a worker; () if the program that starts a run starts its own.
+    workers_wanted: How many of them.
     """
 
     heading: str
     processes = 2
     repeats = True
+    worker: tuple[str, ...] = ()
+    workers_wanted = 0
 
     def __init__(self, python: str) -> None:
         self.python = python
@@ -78,8 +81,10 @@ class Engine(ABC):
         self.replaced = {}
 
     def start_workers(self, project: Project) -> None:
-        """Starts as many workers as there should be, if they are not part of the program that starts a run."""
-        self.workers = []
+        """Starts as many workers as there should be, in place of those that have ended."""
+        self.workers = [one for one in self.workers if one.poll() is None]
+        while len(self.workers) < self.workers_wanted:
+            self.workers.append(project.start(*self.worker))
 
     def stop_workers(self) -> None:
         for worker in self.workers:
@@ -106,11 +111,8 @@ class WithRedis(Engine):
 
 class Celery(WithRedis):
     heading = "Celery"
-    options: tuple[str, ...] = ("--concurrency", "2")
-
-    def start_workers(self, project: Project) -> None:
-        common = ("--app", "shop.celery", "worker", "--loglevel", "WARNING")
-        self.workers = [project.start("celery", *common, *self.options)]
+    worker = ("celery", "--app", "shop.celery", "worker", "--loglevel", "WARNING", "--concurrency", "2")
+    workers_wanted = 1
 
     def driver(self, run: str) -> str:
         return (
@@ -122,7 +124,7 @@ class Celery(WithRedis):
 
 
 class CeleryThreads(Celery):
-    options = ("--concurrency", "8", "--pool", "threads")
+    worker = (*Celery.worker[:-1], "8", "--pool", "threads")
     processes = 1
     repeats = False
 
@@ -130,12 +132,8 @@ class CeleryThreads(Celery):
 class DjangoTasks(Engine):
     heading = "django.tasks"
     repeats = False
-
-    def start_workers(self, project: Project) -> None:
-        self.workers = [one for one in self.workers if one.poll() is None]
-        while len(self.workers) < self.processes:
-            # --startup-delay: both would ask for the first task at the same time, which SQLite refuses.
-            self.workers.append(project.start("python", "-m", "django", "db_worker", "--interval", "0.05"))
+    worker = ("python", "-m", "django", "db_worker", "--interval", "0.05")
+    workers_wanted = 2
 
     def driver(self, run: str) -> str:
         return (
@@ -153,12 +151,12 @@ class DjangoTasks(Engine):
 class RQ(WithRedis):
     heading = "RQ"
     repeats = False
+    workers_wanted = 2
 
-    def start_workers(self, project: Project) -> None:
-        self.workers = [one for one in self.workers if one.poll() is None]
-        while len(self.workers) < self.processes:
-            options = ("--worker-class", "rq.worker.SimpleWorker", "--url", self.url, "--quiet", "exports")
-            self.workers.append(project.start("rq", "worker", *options))
+    def prepare(self, stack: ExitStack) -> None:
+        super().prepare(stack)
+        options = ("--worker-class", "rq.worker.SimpleWorker", "--url", self.url, "--quiet")
+        self.worker = ("rq", "worker", *options, "exports")
 
     def driver(self, run: str) -> str:
         return (

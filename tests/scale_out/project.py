@@ -61,7 +61,6 @@ class Project:
                 text = text.replace(here, there)
             file = self.directory / name
             file.write_text(f"{file.read_text()}\n\n{text}" if file.exists() else text)
-        self.run("import django; django.setup(); from django.core.management import call_command")
         self.run(
             "import django; django.setup()\n"
             "from django.core.management import call_command\n"
@@ -100,29 +99,21 @@ class Project:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Starts a program of the project's environment in the project, with its output in a file."""
-        program = Path(self.python).with_name(command[0])
-        with (self.directory / "output").open("a") as output:
-            return subprocess.Popen(
-                [str(program), *command[1:]],
-                cwd=self.directory,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                text=True,
-                start_new_session=True,
-            )
+        return self._start([str(Path(self.python).with_name(command[0])), *command[1:]], None)
 
     def driver(self, code: str) -> subprocess.Popen[str]:
         """Starts Python code in the project. What it prints is for the caller."""
-        with (self.directory / "output").open("a") as errors:
+        return self._start([self.python, "-c", code], subprocess.PIPE)
+
+    def _start(self, command: list[str], stdout: int | None) -> subprocess.Popen[str]:
+        with (self.directory / "output").open("a") as output:
             return subprocess.Popen(
-                [self.python, "-c", code],
+                command,
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
+                stdout=output if stdout is None else stdout,
+                stderr=output,
                 text=True,
                 start_new_session=True,
             )

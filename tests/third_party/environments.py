@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.matrix import MATRIX, build_wheel, logged
+from tests.matrix import MATRIX, build_wheel, install_into, logged
 from tests.run import ROOT, heading
 from tests.third_party.listed import PACKAGES
 
@@ -51,17 +51,7 @@ def make_base(django: str, interpreter: str) -> Base:
     """Installs Django and a wheel of the current sources."""
     heading(f"Building for Python {PYTHONS[django]}, Django {django}")
     builder, wheel = build_wheel(PYTHONS[django], interpreter)
-    home = HOME / django
-    home.mkdir(parents=True, exist_ok=True)
-    log = home / "log"
-    log.write_text("")
-    python = home / "venv" / "bin" / "python"
-    if not python.exists():
-        logged(log, builder, "-m", "venv", "--without-pip", home / "venv")
-    pip = [builder, "-m", "pip", "--python", python, "install", "--quiet"]
-    logged(log, *pip, f"django=={django}.*")
-    logged(log, *pip, "--force-reinstall", "--no-deps", wheel)
-    return Base(django, builder, python)
+    return Base(django, builder, install_into(HOME / django, builder, wheel, f"django=={django}.*"))
 
 
 def install(base: Base, name: str) -> Path | None:

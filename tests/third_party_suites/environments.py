@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.django_suites.source import tree_of
-from tests.matrix import SUPPORTED, build_wheel, interpreters, logged
+from tests.matrix import SUPPORTED, build_wheel, install_into, interpreters
 from tests.run import ROOT, heading
 from tests.third_party_suites.projects import Project
 
@@ -41,17 +41,8 @@ def environment(project: Project) -> str:
     """The interpreter of the project's environment. It has the project, the needs of its tests, and this package."""
     assert PYTHON in SUPPORTED[project.django]
     builder, package = wheel()
-    home = HOME / project.name
-    home.mkdir(parents=True, exist_ok=True)
-    log = home / "log"
-    log.write_text("")
-    python = home / "venv" / "bin" / "python"
-    if not python.exists():
-        logged(log, builder, "-m", "venv", "--without-pip", home / "venv")
-    pip = [builder, "-m", "pip", "--python", python, "install"]
-    logged(log, *pip, f"django=={project.django}.*", f"{project.name}=={project.version}", *project.needs)
-    logged(log, *pip, "--force-reinstall", "--no-deps", package)
-    return str(python)
+    wanted = [f"django=={project.django}.*", f"{project.name}=={project.version}", *project.needs]
+    return str(install_into(HOME / project.name, builder, package, *wanted))
 
 
 def tree(project: Project) -> Path:

@@ -66,7 +66,7 @@ class Partition:
 
         Args:
             queryset: Made as the one that was cut: the same model, conditions and order. Its lookups to prefetch, its
-                columns, `select_related()` and the database may differ.
+                columns, `select_related()` and the database's alias may differ.
 
         Raises:
             ValueError: It chooses other rows, or cannot be read in pages.

@@ -99,6 +99,8 @@ class Hops:
         compiler = keys.query.get_compiler(using=keys.db)
         sql, parameters = compiler.as_sql()
         condition = keys.query.where.children[-1]
+        while isinstance(condition, WhereNode):  # beside conditions that are alternatives it has a node of its own
+            condition = condition.children[-1]
         own = compiler.compile(condition)[1]
         return compiler, sql, tuple(parameters[: len(parameters) - len(own)]), condition
 

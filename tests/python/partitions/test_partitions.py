@@ -213,6 +213,25 @@ def test_another_queryset_is_refused(bookshop: Bookshop, theirs: Any, said: str)
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda one, other: one | other,
+        lambda one, other: one & other,
+        lambda one, other: other.exclude(pk__in=[FIRST_KEY + 3, FIRST_KEY]),
+        lambda one, other: (one | other).exclude(title="") & Book.objects.filter(pk__gt=0),
+    ],
+)
+def test_combined_conditions(bookshop: Bookshop, combine: Any) -> None:
+    def rows() -> Any:
+        return combine(Book.objects.filter(pk__gt=FIRST_KEY + 4), Book.objects.filter(pk__lt=FIRST_KEY + 8))
+
+    expected = list(rows().order_by("pk").values_list("pk", flat=True))
+    parts = partitions(rows(), 5)
+    assert read(parts, rows()) == expected
+    assert [part.rows for part in parts] == [part.of(rows()).count() for part in parts]
+
+
 def test_a_value_that_changes_with_time(bookshop: Bookshop) -> None:
     part, *_ = partitions(Scan.objects.filter(pk=uuid.UUID(int=4)), 3)
     part.of(Scan.objects.filter(pk=uuid.UUID(int=4)))

@@ -18,6 +18,7 @@ from django_memoized_prefetch._partitions.runs import RUNS
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.databases import on_one_database
+from tests.python.documents import sections
 from tests.python.isolated import isolated
 from tests.python.queries import captured_queries
 from tests.python.test_concurrency import each_ends_well
@@ -111,6 +112,14 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ZeroDivisionError):
         MemoizedPrefetch.for_run("nightly", lambda: 1 / 0)  # type: ignore[arg-type,return-value]
     assert MemoizedPrefetch.for_run("nightly", make).stats().queries == 0
+
+
+def test_the_pages_example(bookshop: Bookshop) -> None:
+    [example] = sections("docs/scale-out.md")["Cutting a table"]
+    names: dict[str, Any] = {"Book": Book}
+    exec(compile(example.replace("price__gt", "pk__gt"), "example", "exec"), names)
+    assert names["chunk"] == list(Book.objects.order_by("pk"))[:1]  # 12 books are in 12 parts
+    assert names["stats"].tables["Author"].requests == 1
 
 
 @on_one_database
