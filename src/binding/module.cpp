@@ -37,7 +37,8 @@ NB_MODULE(engine_of_nanobind, module) {
 /// even after the first one has ended. So the module's definition is nanobind's with a guard before it, which refuses
 /// before any code of nanobind has run. The guard must be in the module's execution: from Python 3.13 on, PyInit runs
 /// in the main interpreter for any other. The definition admits interpreters with a GIL of their own as far as the
-/// guard, because CPython would refuse them without saying what to do.
+/// guard, because CPython would refuse them without saying what to do. On Python 3.12 CPython refuses them all the same:
+/// there they have no datetime in C, which the engine needs.
 namespace {
 
 constexpr std::int64_t nobody = -1;
@@ -99,7 +100,7 @@ extern "C" NB_EXPORT PyObject* PyInit__engine(); // NOLINT(*-reserved-identifier
 extern "C" PyObject* PyInit__engine() { // NOLINT(*-reserved-identifier,cert-dcl*,*-identifier-naming): Python's name
     static std::array<PyModuleDef_Slot, 3> slots{{
         {Py_mod_exec, reinterpret_cast<void*>(execute)},
-#if PY_VERSION_HEX >= 0x030C0000
+#if PY_VERSION_HEX >= 0x030D0000
         {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
         {0, nullptr},

@@ -67,12 +67,12 @@ def refused(interpreter, code):
         raise AssertionError("was imported")
 """
 
+# Python 3.12 lets no interpreter with a GIL of its own import the engine, and before it there is one GIL.
 kinds = pytest.mark.parametrize(
     "isolated",
-    # Before Python 3.12 there is one GIL.
     [
         pytest.param(isolated, id="own GIL" if isolated else "shared GIL")
-        for isolated in ([False, True] if sys.version_info >= (3, 12) else [False])
+        for isolated in ([False, True] if sys.version_info >= (3, 13) else [False])
     ],
 )
 
@@ -133,6 +133,22 @@ def test_what_was_first_may_be_any_interpreter(isolated: bool) -> None:
         interpreters.destroy(first)
         refused(second, ALONE)
         """)
+
+
+if sys.version_info[:2] == (3, 12):
+
+    def test_an_interpreter_with_its_own_gil_leaves_the_engine_to_others() -> None:
+        run("""
+            first = create(True)
+            for attempt in range(2):
+                try:
+                    run(first, ALONE)
+                except interpreters.RunFailedError as error:
+                    assert "does not support loading in subinterpreters" in str(error), error
+                else:
+                    raise AssertionError("was imported")
+            exec(PACKAGE)
+            """)
 
 
 def test_imported_again_by_the_same_interpreter_it_has_the_same_classes() -> None:
