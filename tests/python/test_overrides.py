@@ -17,6 +17,7 @@ import pytest
 from django import VERSION
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.db.utils import load_backend
 from pytest_django.plugin import blocking_manager_key
@@ -52,12 +53,12 @@ def private_database() -> Iterator[None]:
     settings = {**connections["default"].settings_dict, "ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     settings["OPTIONS"] = {}
     before = connections["default"]
-    connections["default"] = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "default")
+    connections["default"] = private = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "default")
     try:
         yield
     finally:
-        connections["default"].close()
         connections["default"] = before
+        BaseDatabaseWrapper.close(private)  # its own close() keeps databases in memory open
 
 
 def shapes_of(kind: str) -> tuple[str, ...]:

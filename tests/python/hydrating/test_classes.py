@@ -208,7 +208,8 @@ def test_receivers_that_change_while_rows_are_read(change: str) -> None:
         try:
             list(built(Room.objects.order_by("pk")))
         finally:
-            post_init.receivers = before
+            if change == "is muted":  # otherwise a dead receiver would come back
+                post_init.receivers = before
             post_init.disconnect(receiver, sender=Room)
             for other in others:
                 post_init.disconnect(other.receive, sender=Room)
