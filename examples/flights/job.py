@@ -47,6 +47,16 @@ class Job:
                 for other in dest.served_by:
                     rivals.add(other.carrier)
 
+    def merge(self, other: Job) -> None:
+        """Add what another process has seen of other flights."""
+        for carrier, theirs in other.airlines.items():
+            airline = self.airlines.setdefault(carrier, Airline(theirs.name))
+            airline.miles += theirs.miles
+            airline.built.update(theirs.built)
+            for name, flights in theirs.origins.items():
+                airline.origins[name] += flights
+            airline.rivals |= theirs.rivals
+
     def result(self) -> list[dict[str, Any]]:
         """Plain values, so that the results of the processes can be compared."""
         return [_line(carrier, airline) for carrier, airline in sorted(self.airlines.items())]

@@ -119,6 +119,26 @@ def test_demo_compares_the_contenders(start: Any) -> None:
         assert own_schemas() == 0
 
 
+def test_demo_compares_workers_with_one_process(start: Any, cache: Path) -> None:
+    process = start("--scale", "40", "--workers", "2")
+    output, errors = process.communicate()
+
+    assert (process.returncode, errors) == (0, "")
+    assert "Both computed the same:" in output
+    assert "AA American                     120       1      10.0       1,200  1" in output
+    table = {line[:24].strip(): line[24:].split() for line in output.splitlines()}
+    assert table["one process, all"][:2] == ["1", "160"]
+    assert table["2 workers"][:2] == ["64", "160"]
+    workers = [numbers for name, numbers in table.items() if name.startswith("worker ")]
+    assert sum(int(parts) for parts, *_ in workers) == 64
+    assert sum(int(flights) for _, flights, *_ in workers) == 160
+    # Each worker reads 2 airports, 2 planes, 2 airlines and 2 pairs at most.
+    assert all(int(rows) <= 8 for *_, rows in workers)
+    assert output.splitlines()[-1] == "Which worker did which part when: workers.svg"
+    assert "one box each" in (cache / "workers.svg").read_text()
+    assert own_schemas() == 0
+
+
 def test_stopped_demo_cleans_up(start: Any) -> None:
     process = start()
     for line in process.stdout:

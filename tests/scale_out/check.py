@@ -59,7 +59,8 @@ def start_again(
     """Starts the run again when the other workers have done the rest. Returns the parts that were interrupted."""
     if engine.workers:
         engine.start_workers(project)
-        project.wait("the rest", lambda: len(project.complete(run)) >= PARTS - len(interrupted))
+        # What a killed worker had been given but not begun is lost too.
+        project.wait_for_idleness(run, PARTS - len(interrupted))
         driver.kill()
     driver.communicate(timeout=SECONDS)
     left = {name for _, name in project.begun(run)} - names_of(project, run)

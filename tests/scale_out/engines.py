@@ -129,11 +129,21 @@ class CeleryThreads(Celery):
     repeats = False
 
 
+class CeleryGevent(CeleryThreads):
+    worker = (*CeleryThreads.worker[:-1], "gevent")
+
+
 class DjangoTasks(Engine):
     heading = "django.tasks"
     repeats = False
     worker = ("python", "-m", "django", "db_worker", "--interval", "0.05")
     workers_wanted = 2
+
+    def prepare(self, stack: ExitStack) -> None:
+        super().prepare(stack)
+        has_own = [self.python, "-c", "import django.tasks"]
+        if subprocess.run(has_own, stderr=subprocess.DEVNULL, check=False).returncode:
+            self.replaced["from django.tasks "] = "from django_tasks "  # as the page says of Django 5.2
 
     def driver(self, run: str) -> str:
         return (
@@ -215,6 +225,7 @@ class Pool(Engine):
 ENGINES: dict[str, type[Engine]] = {
     "celery": Celery,
     "celery-threads": CeleryThreads,
+    "celery-gevent": CeleryGevent,
     "django-tasks": DjangoTasks,
     "rq": RQ,
     "dask": Dask,

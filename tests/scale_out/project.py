@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -152,17 +153,34 @@ class Project:
             time.sleep(0.005)
         return found
 
+    def wait_for_idleness(self, run: str, expected: int) -> None:
+        """Waits until so many parts are complete, or none has become so for ten seconds."""
+        number, since = len(self.complete(run)), time.monotonic()
+        while number < expected and time.monotonic() < since + 10:
+            time.sleep(0.02)
+            if (now := len(self.complete(run))) != number:
+                number, since = now, time.monotonic()
+
     def check_output(self, run: str) -> None:
-        """Every book is in the files of the run once, in the order of the keys."""
+        """The files of the run have the rows that Django gives, each once, in the order of the keys."""
         files = self.complete(run)
         assert len(files) == PARTS, f"{len(files)} of {PARTS} parts\n{self.said()}"
-        expected = [
-            [str(key), title, f"author {author}", f"publisher {publisher}"]
-            for key, title, price, author, publisher in books()
-            if price > 0
-        ]
         rows = [row for file in files for row in csv.reader(file.open(newline=""))]
-        assert rows == expected
+        assert rows == self.djangos_output
+
+    @cached_property
+    def djangos_output(self) -> list[list[str]]:
+        """The rows of the whole table as Django alone reads them."""
+        output = self.run(
+            "import django, json; django.setup()\n"
+            "from shop.models import Book\n"
+            "books = Book.objects.filter(price__gt=0).order_by('pk').prefetch_related('author', 'publisher')\n"
+            "print(json.dumps([[str(book.pk), book.title, book.author.name, book.publisher.name]"
+            " for book in books.iterator(chunk_size=500)]))"
+        )
+        rows: list[list[str]] = json.loads(output)
+        assert len(rows) == sum(price > 0 for _, _, price, _, _ in books())
+        return rows
 
     def check_begun(self, run: str, again: set[str]) -> None:
         """Every part was begun once, but for these, which were interrupted."""

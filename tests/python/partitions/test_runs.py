@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -10,10 +11,11 @@ import weakref
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection, connections
 from django.db.models import Prefetch
 
-from django_memoized_prefetch import MemoizedPrefetch, Stats, memoized, partitions
+from django_memoized_prefetch import MemoizedPrefetch, Partition, Stats, memoized, partitions
 from django_memoized_prefetch._partitions.runs import RUNS
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
@@ -142,6 +144,26 @@ def test_threads_make_one() -> None:
     assert len(made) == 1
     assert len(found) == 8
     assert len(set(map(id, found))) == 1
+
+
+def test_coroutines_share_a_memory(bookshop: Bookshop) -> None:
+    parts = partitions(Book.objects, 6)
+
+    async def read(some: list[Partition]) -> list[int]:
+        keys = []
+        for part in some:
+            async for chunk in MemoizedPrefetch.for_run(part, make).achunks(part.of(Book.objects)):
+                keys += [book.pk for book in chunk if book.author.name and book.publisher.name]
+        return keys
+
+    async def together() -> list[list[int]]:
+        return await asyncio.gather(read(parts[::2]), read(parts[1::2]))
+
+    keys = async_to_sync(together)()
+    assert sorted(keys[0] + keys[1]) == [book.pk for book in Book.objects.order_by("pk")]
+    assert MemoizedPrefetch.for_run(parts[0], make).stats().tables["Author"].fetched == len(
+        {book.author_id for book in Book.objects.all()}
+    )
 
 
 @isolated(in_file=True)
