@@ -102,13 +102,14 @@ def run_on_workers(workers: int, years: int, embedded: bool) -> None:
         except BrokenProcessPool:
             msg = "A worker ended before its part was done; its own message, if any, is above."
             raise DemoError(msg) from None
-        print(f"  {f'{workers} workers':<14}{time.monotonic() - started:8.1f} s")
+        name = "1 worker" if workers == 1 else f"{workers} workers"
+        print(f"  {name:<14}{time.monotonic() - started:8.1f} s")
         compared = several.result(done)
-        check("one process", alone["result"], f"{workers} workers", compared)
-        show("Both computed the same:", report.result(compared))
+        check("one process", alone["result"], name, compared)
+        show(f"One process and {name} computed the same:", report.result(compared))
         show(f"What it took, {alone['versions']}:", several.table(done, alone))
         show(
-            "What the workers' memories say together, print(sum(stats)):",
+            "What the workers' memories say together, print(stats):",
             str(sum(each.stats for each in done)).splitlines(),
         )
         file = CACHE / "workers.svg"

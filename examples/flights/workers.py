@@ -79,7 +79,7 @@ def run(workers: int) -> list[Done]:
     done: list[Done] = []
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
     try:
-        with progress_bar(f"{workers} workers", total) as advance:
+        with progress_bar("all workers", total) as advance:
             for future in as_completed([pool.submit(work, part) for part in parts]):
                 done.append(future.result())
                 advance(done[-1].flights)
@@ -124,9 +124,13 @@ def table(done: list[Done], alone: dict[str, Any]) -> Iterator[str]:
     for number, parts in enumerate(by_process(done).values(), 1):
         yield _line(f"worker {number}", len(parts), *_sums(parts))
     flights, _, rows = _sums(done)
-    yield _line(f"{len(by_process(done))} workers", len(done), flights, seconds(done), rows)
+    yield _line("all workers", len(done), flights, seconds(done), rows)
     yield ""
-    yield f"{seconds_alone / seconds(done):.1f} times as fast as one process, from the first part to the last."
+    times = seconds_alone / seconds(done)
+    if times >= 1:
+        yield f"{times:.1f} times as fast as one process, from the first part to the last."
+    else:
+        yield f"{1 / times:.1f} times as long as one process. Is a core free for each worker?"
 
 
 def _sums(done: list[Done]) -> tuple[int, float, int]:

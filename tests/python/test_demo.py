@@ -124,11 +124,11 @@ def test_demo_compares_workers_with_one_process(start: Any, cache: Path) -> None
     output, errors = process.communicate()
 
     assert (process.returncode, errors) == (0, "")
-    assert "Both computed the same:" in output
+    assert "One process and 2 workers computed the same:" in output
     assert "AA American                     120       1      10.0       1,200  1" in output
     table = {line[:24].strip(): line[24:].split() for line in output.splitlines()}
     assert table["one process, all"][:2] == ["1", "160"]
-    assert table["2 workers"][:2] == ["64", "160"]
+    assert table["all workers"][:2] == ["64", "160"]
     workers = [numbers for name, numbers in table.items() if name.startswith("worker ")]
     assert sum(int(parts) for parts, *_ in workers) == 64
     assert sum(int(flights) for _, flights, *_ in workers) == 160

@@ -117,7 +117,6 @@ class Celery(WithRedis):
     def driver(self, run: str) -> str:
         return (
             "import django; django.setup()\n"
-            "import shop.celery\n"
             "from shop.tasks import start, total\n"
             f"stats = total(start({run!r})); {as_json('stats')}"
         )
@@ -147,14 +146,9 @@ class DjangoTasks(Engine):
 
     def driver(self, run: str) -> str:
         return (
-            "import django, time; django.setup()\n"
+            "import django; django.setup()\n"
             "from shop.tasks import start, total\n"
-            f"results = start({run!r})\n"
-            "from django_tasks_db.models import DBTaskResult\n"
-            "while DBTaskResult.objects.exclude(status__in=['SUCCESSFUL', 'FAILED']).filter(\n"
-            "    id__in=[result.id for result in results]).exists():\n"
-            "    time.sleep(0.1)\n"
-            f"stats = total(results); {as_json('stats')} if stats else print('{{}}')"
+            f"stats = total(start({run!r})); {as_json('stats')} if stats else print('{{}}')"
         )
 
 
@@ -170,12 +164,8 @@ class RQ(WithRedis):
 
     def driver(self, run: str) -> str:
         return (
-            "import time\n"
             "from shop.on_rq import start, total\n"
-            f"jobs = start({run!r})\n"
-            "while any(job.get_status(refresh=True) not in ('finished', 'failed') for job in jobs):\n"
-            "    time.sleep(0.1)\n"
-            f"stats = total(jobs); {as_json('stats')} if stats else print('{{}}')"
+            f"stats = total(start({run!r})); {as_json('stats')} if stats else print('{{}}')"
         )
 
 

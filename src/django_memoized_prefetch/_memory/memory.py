@@ -114,8 +114,10 @@ class Memory:
                 context.own_sizes.add(id(memo))
         if config is not None:
             if config.prefetch_all and (id(config), identity) not in context.loaded:
-                memo.load(self._all_rows(context, config, table, instance, counters))
-                context.loaded.add((id(config), identity))
+                with context.turn((id(config), identity)):
+                    if (id(config), identity) not in context.loaded:  # otherwise another thread was first
+                        memo.load(self._all_rows(context, config, table, instance, counters))
+                        context.loaded.add((id(config), identity))
             self._latest_memo[id(config)] = memo
         self._latest[path] = (memo, None)
         return memo

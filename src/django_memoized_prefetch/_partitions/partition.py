@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -52,12 +53,13 @@ class Partition:
         """
         A name for a file of its own, such as "nightly-007-of-064-1f0c9a3b5d7e". Parts with other keys have other names.
 
-        Names of a run sort like its parts. Characters of the run's name that may not stand in a file name become "_".
+        Names of a run sort like its parts. Characters of the run's name that no file name may have become "_", and only
+        the first hundred are used. Other runs have other names all the same.
         """
         width = len(str(self.count))
-        keys = f"{self.model} {self.rows_of} {self._as_json(self.after)!r} {self._as_json(self.upto)!r}"
+        keys = f"{self.run} {self.model} {self.rows_of} {self._as_json(self.after)!r} {self._as_json(self.upto)!r}"
         digest = hashlib.blake2b(keys.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-        run = re.sub(r"[^\w.=@+-]", "_", self.run)
+        run = re.sub(r"[^\w.=@+-]", "_", self.run)[:100]
         return f"{run}-{self.index + 1:0{width}}-of-{self.count}-{digest}"
 
     def of(self, queryset: QuerySet[Row] | Manager[Row]) -> QuerySet[Row]:
@@ -106,16 +108,18 @@ class Partition:
             raise ValueError(msg)
         try:
             model = apps.get_model(values["model"])
-        except (LookupError, ValueError) as error:
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
             msg = f"{where}: there is no model {values['model']!r}."
             raise ValueError(msg) from error
+        for name, kind in (("run", str), ("index", int), ("count", int), ("rows", int), ("rows_of", str), ("cut", str)):
+            if not isinstance(values[name], kind):
+                msg = f"{where}: {name} must be of type {kind.__name__}, got {values[name]!r}."
+                raise ValueError(msg)
         keys = {
             name: None if values[name] is None else key_value(model, values[name], f"{where}: {name}")
             for name in ("after", "upto")
         }
-        # A memoryview, which a BinaryField makes, cannot be pickled.
-        plain = {name: bytes(key) if isinstance(key, memoryview) else key for name, key in keys.items()}
-        return cls(**{**values, **plain})
+        return cls(**{**values, **{name: _plain(key) for name, key in keys.items()}})
 
     def _as_json(self, key: Any) -> Any:
         columns = pk_fields(apps.get_model(self.model))
@@ -124,8 +128,15 @@ class Partition:
         return _as_json(columns[0], key)
 
 
+def _plain(key: Any) -> Any:
+    """A memoryview, which a BinaryField makes, cannot be pickled."""
+    if isinstance(key, tuple):
+        return tuple(map(_plain, key))
+    return bytes(key) if isinstance(key, memoryview) else key
+
+
 def _as_json(column: Any, value: Any) -> Any:
-    if type(value) in _PLAIN and value == value:  # JSON has no NaN
+    if type(value) in _PLAIN and not (isinstance(value, float) and not isfinite(value)):  # JSON has no NaN
         return value
     column = value_field(column)
     return column.value_to_string(SimpleNamespace(**{column.attname: value}))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime, timezone
+from decimal import Context, Decimal
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -79,8 +81,9 @@ class Hops:
 
     def key_at(self, rows: int, after: Any) -> Any:
         """The key of the row that lies `rows` rows behind this key; None if there are fewer."""
-        if after is None:
-            return self._pages.key_at(rows, None)
+        if after is None or isinstance(after, tuple):
+            # Where a database cannot compare tuples, the SQL depends on the values: Django writes booleans into it.
+            return self._pages.key_at(rows, after)
         if rows not in self._compiled:
             self._compiled[rows] = self._compile(rows, after)
         compiler, sql, before, condition = self._compiled[rows]
@@ -91,7 +94,7 @@ class Hops:
         if found is None:
             return None
         [[key]] = compiler.results_iter([[found]], tuple_expected=True)
-        return key
+        return self._pages.usable(key)
 
     def _compile(self, rows: int, after: Any) -> tuple[Any, str, tuple[Any, ...], Any]:
         """The compiler, its SQL, the parameters before those of the condition `key > after`, and that condition."""
@@ -120,7 +123,7 @@ def hash_of_rows(pages: Pages) -> str:
     except EmptyResultSet:
         sql, parameters = "", ()
     order = "descending" if pages.descending else "ascending"
-    return f"{_hash(f'{sql} {order}')}-{_hash(repr([_text_of(one) for one in parameters]))}"
+    return f"{_hash(f'{sql} {order}')}-{_hash(repr([text_of(one) for one in parameters]))}"
 
 
 def same_rows(pages: Pages, expected: str) -> str | None:
@@ -131,9 +134,15 @@ def same_rows(pages: Pages, expected: str) -> str | None:
     if found.partition("-")[0] == expected.partition("-")[0]:
         return (
             "a parameter of its conditions has another value. If the value changes with time, such as now(), "
-            "send it along with the part"
+            "send it along with the part. If it is a set, give a sorted list, because a set of texts has another order "
+            "in each process. If the code was changed, restart the workers and begin a new run"
         )
-    return f"its conditions or its order differ. Its SQL: {pages.keys().query}"
+    keys = pages.keys()
+    try:
+        sql, parameters = keys.query.get_compiler(using=keys.db).as_sql()
+    except EmptyResultSet:
+        return "its conditions differ: the queryset given here has no rows"
+    return f"its conditions or its order differ. The SQL of the queryset given here: {sql % parameters}"
 
 
 def _sort_alternatives(where: Any) -> None:
@@ -142,13 +151,26 @@ def _sort_alternatives(where: Any) -> None:
             _sort_alternatives(condition)
         elif isinstance(condition, In) and isinstance(condition.rhs, (list, tuple)):
             sorted_one = where.children[at] = condition.copy()
-            sorted_one.rhs = sorted(condition.rhs, key=lambda value: (type(value).__name__, _text_of(value)))
+            sorted_one.rhs = sorted(condition.rhs, key=lambda value: (type(value).__name__, text_of(value)))
 
 
-def _text_of(value: Any) -> str:
-    """A text that equal parameters have in every process. An address would not be one."""
+def text_of(value: Any) -> str:
+    """A text that equal parameters have in every process, and other parameters have not."""
+    for wrapped in ("obj", "adapted"):  # JSON and bytes in psycopg's wrappers, whose own texts are cut short
+        if type(value).__module__.partition(".")[0] in ("psycopg", "psycopg2") and hasattr(value, wrapped):
+            return f"{type(value).__name__} {text_of(getattr(value, wrapped))}"
     if isinstance(value, (memoryview, bytearray)):
         value = bytes(value)
+    if isinstance(value, dict):
+        return f"{{{', '.join(sorted(f'{text_of(key)}: {text_of(item)}' for key, item in value.items()))}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(text_of, value))}]"
+    if isinstance(value, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(text_of, value)))}}}"
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return repr(value.astimezone(timezone.utc))
+    if isinstance(value, Decimal) and value.is_finite():
+        return repr(value.normalize(Context(prec=max(1, len(value.as_tuple().digits)))))
     cls: Any = type(value)
     if cls.__repr__ != object.__repr__:
         return repr(value)

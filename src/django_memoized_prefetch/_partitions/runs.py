@@ -11,12 +11,23 @@ from typing import Any, Callable
 MAX_RUNS = 2
 
 
-class Runs:
+class Run:
     """
-    The memories of this process, by run. A forked child begins without any.
+    The memory of one run.
 
-    Its lock is held while a memory is made, so that the threads of a process make one.
+    lock: Held while it is made, so that the threads of a process make one. Other runs do not wait for it.
+    memory: None before it is made.
     """
+
+    __slots__ = ("lock", "memory")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # make() may ask for its own run
+        self.memory: Any = None
+
+
+class Runs:
+    """The memories of this process, by run. A forked child begins without any."""
 
     def __init__(self) -> None:
         self._forget()
@@ -25,18 +36,22 @@ class Runs:
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
-        self._lock = threading.RLock()  # make() may ask for the memory of another run
-        self._made: OrderedDict[Any, Any] = OrderedDict()  # the one used last at the end
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[Any, Run] = OrderedDict()  # the one used last at the end
 
-    def memory_of(self, run: Any, make: Callable[[], Any]) -> Any:
-        """What `make()` returned when this process first asked for the run."""
+    def memory_of(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What `make()` returned when this process first asked for the run of this name."""
         with self._lock:
-            if run not in self._made:
-                self._made[run] = make()
-            self._made.move_to_end(run)
-            while len(self._made) > MAX_RUNS:
-                self._made.popitem(last=False)
-            return self._made[run]
+            run = self._runs.setdefault(name, Run())
+            self._runs.move_to_end(name)
+            while len(self._runs) > MAX_RUNS:
+                self._runs.popitem(last=False)
+        with run.lock:
+            if run.memory is None:
+                made = make()
+                if run.memory is None:  # otherwise make() has asked for its own run
+                    run.memory = made
+            return run.memory
 
 
 RUNS = Runs()

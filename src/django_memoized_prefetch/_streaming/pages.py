@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
-from django.db.models import F, IntegerField, Model, QuerySet
+from django.db import connections
+from django.db.models import F, IntegerField, Model, QuerySet, lookups
 from django.db.models.expressions import OrderBy, RawSQL
 from django.db.models.fields.related import ForeignObject
 from django.db.models.sql.datastructures import BaseTable
@@ -17,6 +18,9 @@ from .._queries.eligibility import all_expressions
 from .._relation import pk_fields
 from .._stock import is_own_class, why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
 from .closing import closing_readers
+
+# Django 4.2 compares with any number.
+IntegerFieldOverflow: Any = getattr(lookups, "IntegerFieldOverflow", ())
 
 
 class Pages:
@@ -36,6 +40,7 @@ class Pages:
         model: Any = queryset.model
         pk: Any = model._meta.pk
         self._queryset, self._name, self._attname = queryset, model.__name__, pk.attname
+        self._columns = [column.attname for column in pk_fields(model)]
         self._where, self._advice = where, advice
         query = queryset.query
         # Change the query itself: a queryset class may override filter() and order_by().
@@ -46,6 +51,7 @@ class Pages:
         # Such rows load values for all their peers, so the extra row must not be read together with them.
         self._has_peers = getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False)
         self._may_have_nulls = not model._meta.managed and pk.get_lookup("isnull") is not None
+        self._least, self._most = range_of(pk, connections[queryset.db])
         while pk.is_relation:
             pk = pk.target_field
         self.has_integer_keys = isinstance(pk, IntegerField)
@@ -91,6 +97,8 @@ class Pages:
 
     def keys(self) -> Any:
         """A queryset of the keys alone, in their order."""
+        if len(self._columns) > 1:
+            return self._queryset.values_list(*self._columns)  # of "pk", Django does not convert foreign keys
         return self._queryset.values_list(self._attname, flat=True)
 
     def behind(self, queryset: QuerySet[Any], key: Any) -> QuerySet[Any]:
@@ -107,7 +115,7 @@ class Pages:
 
     def key_at(self, count: int, after: Any) -> Any:
         """The key of the row that lies `count` rows behind this key; None if there are fewer."""
-        return next(iter(self.keys_at(count, after)), None)
+        return self.usable(next(iter(self.keys_at(count, after)), None))
 
     def keys_at(self, count: int, after: Any) -> Any:
         """A queryset of that key. Its last condition is the one on the key."""
@@ -127,8 +135,24 @@ class Pages:
 
     # --- keys that do not allow pages
 
+    def usable(self, key: Any) -> Any:
+        """
+        The key. Raises ValueError if it lies outside of the range of its field, as in a table that Django did not make.
+
+        From such a key on, Django takes a condition such as `key > last` for always or never true.
+        """
+        if isinstance(key, int) and (
+            (self._least is not None and key < self._least) or (self._most is not None and key > self._most)
+        ):
+            kind = type(self._queryset.model._meta.pk).__name__
+            self._refuse(f"the key {key}, which is outside of the range of a {kind}")
+        return key
+
     def _check(self, rows: list[Any]) -> None:
         """Raises ValueError if no page can end after these rows, or could not before them."""
+        if rows and self.has_integer_keys:
+            self.usable(getattr(rows[0], self._attname))
+            self.usable(getattr(rows[-1], self._attname))
         if not rows:
             keys: Sequence[Any] = ()
         elif (key := repeated_neighbour(rows, self._attname, self._last)) is not None:
@@ -200,7 +224,8 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
             return f"it joins {join.table_name}, which may have several rows per object"
     order = ordering_of(query)
     if len(order) > 1 or any(key_order(one, queryset.model) is None for one in order):
-        return f"it is ordered by {', '.join(order_name(one) for one in order)}"
+        by_model = " (Meta.ordering)" if query.default_ordering and not (query.order_by or query.extra_order_by) else ""
+        return f"it is ordered by {', '.join(order_name(one) for one in order)}{by_model}"
     pk: Any = queryset.model._meta.pk
     if "pk" in query.annotations:
         return "an annotation is called pk"
@@ -223,6 +248,15 @@ def _has_one_row_for_one(join: Any) -> bool:
         return isinstance(join, BaseTable)
     is_forward = isinstance(field, ForeignObject) and field.requires_unique_target
     return is_forward or bool(getattr(field, "one_to_one", False))
+
+
+def range_of(key: Any, connection: Any) -> tuple[int | None, int | None]:
+    """The least and the largest value that Django compares a key with; None where there is no limit."""
+    compares = key.get_lookup("gt")
+    if not (isinstance(compares, type) and issubclass(compares, IntegerFieldOverflow)):
+        return None, None
+    least, most = connection.ops.integer_field_range(key.get_internal_type())
+    return least, most
 
 
 def ordering_of(query: Any) -> Sequence[Any]:
@@ -272,7 +306,7 @@ def key_value(model: type[Model], after: Any, what: str = "chunks: after") -> An
         if isinstance(after, str) or len(after) != len(columns):
             raise TypeError
         return tuple(column.to_python(value) for column, value in zip(columns, after))
-    except (TypeError, ValidationError) as error:
+    except (TypeError, OverflowError, ValidationError) as error:
         names = ", ".join(column.name for column in columns)
         msg = f"{what} must be a primary key of {model.__name__} ({names}), got {after!r}."
         raise ValueError(msg) from error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import pickle
+import re
 import uuid
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from django.test import override_settings
 from django.utils import timezone
 
 from django_memoized_prefetch import MemoizedPrefetch, Partition, memoized, partitions
+from django_memoized_prefetch._partitions.ranges import text_of
 from tests.python.archive.models import Box, Seal
 from tests.python.bookshop.models import Author, Book, Review
 from tests.python.catalogue.models import Country, Scan, Shelf
@@ -192,7 +196,7 @@ def test_other_columns_are_no_matter(bookshop: Bookshop, theirs: Any) -> None:
     ("theirs", "said"),
     [
         (Author.objects.all, "expected a queryset of bookshop.Book, got one of bookshop.Author"),
-        (Book.objects.all, "its conditions or its order differ. Its SQL: SELECT"),
+        (Book.objects.all, "its conditions or its order differ. The SQL of the queryset given here: SELECT"),
         (lambda: mine().order_by("-pk"), "its conditions or its order differ"),
         (lambda: mine().filter(pk__gt=3), "its conditions or its order differ"),
         (
@@ -279,6 +283,13 @@ def test_wrong_arguments(bookshop: Bookshop) -> None:
         Partition.from_dict({**part.as_dict(), "model": "shop.Book"})
     with pytest.raises(ValueError, match=r"^Partition.from_dict: upto must be a primary key of Book \(id\), got 'x'"):
         Partition.from_dict({**part.as_dict(), "upto": "x"})
+    for name, wrong in (("index", "a"), ("rows", None), ("run", 5), ("rows_of", 7), ("cut", None), ("model", 5)):
+        with pytest.raises(ValueError, match=rf"^Partition.from_dict: .*{name}.* {wrong!r}"):
+            Partition.from_dict({**part.as_dict(), name: wrong})
+    with pytest.raises(ValueError, match=r"^Partition.from_dict: model must be|there is no model None"):
+        Partition.from_dict({**part.as_dict(), "model": None})
+    with pytest.raises(ValueError, match=r"^Partition.from_dict: upto must be a primary key of Book \(id\), got inf"):
+        Partition.from_dict({**part.as_dict(), "upto": float("inf")})
 
 
 def test_a_table_without_a_unique_key(db: None) -> None:
@@ -315,6 +326,74 @@ def test_rows_that_go_while_it_cuts(bookshop: Bookshop) -> None:
     assert len(parts) < 4
     assert {part.count for part in parts} == {len(parts)}
     assert read(parts, Book.objects.all()) == list(Book.objects.order_by("pk").values_list("pk", flat=True))
+
+
+@pytest.mark.since("5.0")
+def test_keys_that_their_field_cannot_have(db: None) -> None:
+    """Django drops the condition on such a key, so the first page would come again for ever."""
+
+    class Line(models.Model):
+        number = models.PositiveIntegerField(primary_key=True)
+
+        class Meta:
+            apps = Apps()
+            app_label = "keyed"
+            db_table = "keyed_line"
+            managed = False
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE keyed_line (number integer)")
+        cursor.execute("INSERT INTO keyed_line VALUES (-3), (-2), (-1), (0), (1), (2)")
+    lines = Line._default_manager.all()
+    wrong = r"Line cannot be read in pages, the database returned the key -\d, .* range of a PositiveIntegerField"
+    with pytest.raises(ValueError, match=rf"^chunks: {wrong}; use mode=\"cursor\"\.$"):
+        list(MemoizedPrefetch().chunks(lines, 2))
+    with pytest.raises(ValueError, match=rf"^partitions: {wrong}\.$"):
+        partitions(lines, 3)
+    assert [len(chunk) for chunk in MemoizedPrefetch().chunks(lines, 2, mode="cursor")] == [2, 2, 2]
+
+
+PARAMETERS: dict[str, tuple[Any, Any, bool]] = {
+    "moments": (
+        datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone.utc),
+        datetime.datetime(2024, 5, 1, 14, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+        True,
+    ),
+    "other moments": (
+        datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone.utc),
+        datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
+        False,
+    ),
+    "decimals": (Decimal("1.0"), Decimal("1.00"), True),
+    "other decimals": (Decimal(f"1.{'0' * 40}1"), Decimal(f"1.{'0' * 40}2"), False),
+    "bytes": (b"\x00" * 40 + b"a", memoryview(b"\x00" * 40 + b"a"), True),
+    "other bytes": (b"\x00" * 40 + b"a", b"\x00" * 40 + b"b", False),
+    "dicts": ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}, True),
+    "other dicts": ({"type": "a" * 40, "state": "open"}, {"type": "a" * 40, "state": "paid"}, False),
+    "lists": ([1, Decimal("2.0")], [1, Decimal(2)], True),
+    "other lists": ([1, 2], [2, 1], False),
+    "sets": ({"a", "b", "c"}, {"c", "b", "a"}, True),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_compared_by_value(name: str) -> None:
+    one, other, are_equal = PARAMETERS[name]
+    assert (text_of(one) == text_of(other)) == are_equal
+    if connection.vendor == "postgresql":
+        from psycopg import Binary
+        from psycopg.types.json import Jsonb
+
+        wrap = Jsonb if "dicts" in name else Binary if "bytes" in name else None
+        if wrap is not None:
+            assert (text_of(wrap(one)) == text_of(wrap(other))) == are_equal
+
+
+def test_a_queryset_without_rows_is_refused(bookshop: Bookshop) -> None:
+    part = partitions(Book.objects, 2)[1]
+    for none in (Book.objects.none(), Book.objects.filter(pk__in=[])):
+        with pytest.raises(ValueError, match="its conditions differ: the queryset given here has no rows"):
+            part.of(none)
 
 
 def test_another_database() -> None:
@@ -376,7 +455,7 @@ def test_a_file_keeps_the_parts(bookshop: Bookshop, tmp_path: Path) -> None:
     Review.objects.all().delete()
     Book.objects.filter(pk__gte=FIRST_KEY + 6).delete()
     with no_queries():
-        again = partitions(Book.objects, 7, file=str(file))
+        again = partitions(Book.objects, 4, file=str(file))
     assert again == parts
     assert again[0].cut != parts[0].cut
     assert partitions(Book.objects, 4, run=parts[0].run, file=file) == parts
@@ -386,7 +465,26 @@ def test_a_file_keeps_the_parts(bookshop: Bookshop, tmp_path: Path) -> None:
         partitions(Book.objects.filter(pk__gt=3), 4, file=file)
     with pytest.raises(ValueError, match=r"another queryset: they are of bookshop.Book, not of bookshop.Author"):
         partitions(Author.objects, 4, file=file)
-    for text in ("", "[]", "{}", "[5]", '[{"run": "nightly"}]'):
+    missing = tmp_path / "missing"
+    with no_queries(), pytest.raises(FileNotFoundError, match=re.escape(f"there is no directory {missing}.")):
+        partitions(Book.objects, 4, file=missing / "parts.json")
+    with pytest.raises(ValueError, match=r"parts.json was made with count 4, not 7. To cut anew, give another file"):
+        partitions(Book.objects, 7, file=file)
+    kept = json.loads(file.read_text())
+    first, second, *others = kept["parts"]
+    for changed in ([first, *others], [first, second, *others, first], [{**first, "upto": None}, second, *others], []):
+        file.write_text(json.dumps({**kept, "parts": changed}))
+        with pytest.raises(ValueError, match=r"parts.json does not hold parts: "):
+            partitions(Book.objects, 4, file=file)
+    for text in (
+        "",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        "[5]",
+        '{"count": 4, "parts": []}',
+        '{"count": 4, "parts": [{"run": "nightly"}]}',
+    ):
         file.write_text(text)
         with pytest.raises(ValueError, match=r"parts.json does not hold parts: "):
             partitions(Book.objects, 4, file=file)
@@ -399,7 +497,7 @@ def test_two_processes_cut_at_the_same_time(bookshop: Bookshop, tmp_path: Path) 
     def first(execute: Any, sql: str, *arguments: Any) -> Any:
         if "COUNT" in sql and not others:
             others.append(Partition("", 0, 0, None, None, 0, "", "", ""))
-            others[:] = partitions(Book.objects, 3, file=file)
+            others[:] = partitions(Book.objects, 5, file=file)
         return execute(sql, *arguments)
 
     with connection.execute_wrapper(first):
@@ -413,6 +511,15 @@ def test_a_file_system_without_links(bookshop: Bookshop, tmp_path: Path, monkeyp
         raise PermissionError
 
     monkeypatch.setattr("os.link", refuse)
-    parts = partitions(Book.objects, 4, file=tmp_path / "parts.json")
-    assert partitions(Book.objects, 4, file=tmp_path / "parts.json") == parts
-    assert [one.name for one in tmp_path.iterdir()] == ["parts.json"]
+    test_two_processes_cut_at_the_same_time(bookshop, tmp_path)
+
+
+def test_a_full_disk(bookshop: Bookshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(path: Path, *_: Any, **__: Any) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill)
+    with pytest.raises(OSError, match="No space left on device"):
+        partitions(Book.objects, 4, file=tmp_path / "parts.json")
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from django.db import connection, connections
 from django.db.models import Prefetch
 
-from django_memoized_prefetch import MemoizedPrefetch, Partition, Stats, memoized, partitions
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Partition, Stats, memoized, partitions
 from django_memoized_prefetch._partitions.runs import RUNS
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
@@ -164,6 +164,47 @@ def test_coroutines_share_a_memory(bookshop: Bookshop) -> None:
     assert MemoizedPrefetch.for_run(parts[0], make).stats().tables["Author"].fetched == len(
         {book.author_id for book in Book.objects.all()}
     )
+
+
+@on_one_database
+def test_a_run_does_not_wait_for_another() -> None:
+    found: list[Any] = []
+
+    def slowly() -> MemoizedPrefetch:
+        each_ends_well([lambda: found.append(MemoizedPrefetch.for_run("other", make))])
+        return make()
+
+    MemoizedPrefetch.for_run("first", slowly)
+    assert found == [MemoizedPrefetch.for_run("other", make)]
+
+
+def test_make_that_asks_for_its_own_run() -> None:
+    inner: list[MemoizedPrefetch] = []
+
+    def ask() -> MemoizedPrefetch:
+        inner.append(MemoizedPrefetch.for_run("nightly", make))
+        return make()
+
+    assert [MemoizedPrefetch.for_run("nightly", ask)] == inner
+
+
+@isolated(in_file=True)
+def test_eight_threads_read_all_rows_once() -> None:
+    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Customer, ["customer"], prefetch_all=True))
+    prefetch.clear()
+    asked: list[str] = []
+
+    def watch(execute: Any, sql: str, *arguments: Any) -> Any:
+        if 'FROM "workshop_customer"' in sql:
+            asked.append(sql)
+        return execute(sql, *arguments)
+
+    def work() -> None:
+        with connection.execute_wrapper(watch):
+            prefetch.process_chunk(repairs(0, 3))
+
+    each_ends_well([work] * 8)
+    assert len(asked) == 1, asked
 
 
 @isolated(in_file=True)

@@ -139,7 +139,7 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
     "by an expression": (lambda: Book.objects.order_by(Lower("title").desc()), "it is ordered by Lower(F(title))"),
     "by a related column": (lambda: Book.objects.order_by("author__name", "pk"), "it is ordered by author__name, pk"),
     "by key and more": (lambda: Book.objects.order_by("pk", "title"), "it is ordered by pk, title"),
-    "model's ordering": (lambda: Genre.objects.all(), "it is ordered by rank, -name"),
+    "model's ordering": (lambda: Genre.objects.all(), "it is ordered by rank, -name (Meta.ordering)"),
     "by a relation that is the key": (lambda: Seal.objects.order_by("box"), "it is ordered by box"),
     "slice": (lambda: Book.objects.order_by("pk")[2:10], "it is sliced"),
     "limit": (lambda: Book.objects.order_by("pk")[:7], "it is sliced"),
