@@ -145,7 +145,7 @@ class Pages:
             (self._least is not None and key < self._least) or (self._most is not None and key > self._most)
         ):
             kind = type(self._queryset.model._meta.pk).__name__
-            self._refuse(f"the key {key}, which is outside of the range of a {kind}")
+            self._refuse(f"the key {key}, which is outside of the range of its {kind}")
         return key
 
     def _check(self, rows: list[Any]) -> None:

@@ -345,7 +345,7 @@ def test_keys_that_their_field_cannot_have(db: None) -> None:
         cursor.execute("CREATE TABLE keyed_line (number integer)")
         cursor.execute("INSERT INTO keyed_line VALUES (-3), (-2), (-1), (0), (1), (2)")
     lines = Line._default_manager.all()
-    wrong = r"Line cannot be read in pages, the database returned the key -\d, .* range of a PositiveIntegerField"
+    wrong = r"Line cannot be read in pages, the database returned the key -\d, .* range of its PositiveIntegerField"
     with pytest.raises(ValueError, match=rf"^chunks: {wrong}; use mode=\"cursor\"\.$"):
         list(MemoizedPrefetch().chunks(lines, 2))
     with pytest.raises(ValueError, match=rf"^partitions: {wrong}\.$"):
