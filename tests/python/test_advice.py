@@ -13,6 +13,7 @@ import pytest
 from django.db import connections
 
 from django_memoized_prefetch import Advice, MemoizedPrefetch, MemoizedPrefetchConfig, Stats, memoized
+from django_memoized_prefetch._memory.curve import packed
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
@@ -303,10 +304,15 @@ def test_printed_it_has_a_line_per_table() -> None:
 
 def test_estimates_are_printed_as_such() -> None:
     advice = Advice(
-        kept=10_000, fetched=50_000, fetched_again=20_000, fetched_twice=18_400, exact=False, found=((24_961, 20_000),)
+        kept=10_000,
+        fetched=50_000,
+        fetched_again=20_000,
+        fetched_twice=18_400,
+        exact=False,
+        packed=packed([(24_961, 20_000)]),
     )
     assert str(advice) == "10,000 kept; 18,400 rows were read twice or more; about 25,000 would avoid it"
     assert re.fullmatch(
         r"10,000 kept, about 3,210 would have done",
-        str(Advice(10_000, 5, exact=False, largest=9_000, found=((3_201, 9),))),
+        str(Advice(10_000, 5, exact=False, largest=9_000, packed=packed([(3_201, 9)]))),
     )

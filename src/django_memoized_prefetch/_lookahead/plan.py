@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .._memory.amount import parse_bytes
-from .._memory.curve import Curve, best_sizes
+from .._memory.curve import Curve, best_sizes, packed
 from .._reports.plot import draw, html
 from .._streaming.stream import check_count
 from .weights import bytes_of_rows
@@ -253,7 +253,7 @@ class Plan:
             fetched=sum(fetched for _, fetched in counts),
             unavoidable=distinct,
             largest=distinct,
-            found=tuple(found),
+            packed=packed(found),
             name=label,
             asked=asked,
             depends=any(table.depends for table in tables),

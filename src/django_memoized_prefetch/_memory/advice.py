@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .._engine import Links, Memo
-from .curve import Curve, needed
+from .._engine import Links, Memo, added_uses
+from .curve import Curve, needed, unpacked
 from .weights import bytes_of_one
 
 
@@ -31,7 +31,6 @@ class Advice(Curve):
     largest: The most entries kept after any chunk.
     entries, bytes: Current entries, and roughly the bytes that they take with their values but without attached rows.
     exact: Whether the figures are exact, not estimates.
-    found: ((size, keys), ...): how many more keys a memo of that size would have found than the next smaller size.
     """
 
     fetched_again: int = 0
@@ -44,7 +43,7 @@ class Advice(Curve):
         """The advice for one table, from its usage so far."""
         fetched, again, twice, largest, exact, own_bytes, found = table.usage()
         kept = table.bound
-        avoidable = 0 if kept is None else sum(keys for size, keys in found if size > kept)
+        avoidable = sum(keys for size, keys in unpacked(found) if size > kept) if kept is not None and again else 0
         again = min(again, fetched)
         return cls(
             kept=kept,
@@ -56,7 +55,7 @@ class Advice(Curve):
             entries=len(table),
             bytes=own_bytes + len(table) * bytes_of_one(table),
             exact=exact,
-            found=tuple(found),
+            packed=found,
         )
 
     @property
@@ -111,9 +110,6 @@ class Advice(Curve):
     def __add__(self, other: Advice) -> Advice:
         if not isinstance(other, Advice):
             return NotImplemented
-        found = dict(self.found)
-        for size, keys in other.found:
-            found[size] = found.get(size, 0) + keys
         return Advice(
             kept=None if self.kept is None or other.kept is None else max(self.kept, other.kept),
             fetched=self.fetched + other.fetched,
@@ -124,15 +120,12 @@ class Advice(Curve):
             entries=self.entries + other.entries,
             bytes=self.bytes + other.bytes,
             exact=self.exact and other.exact,
-            found=tuple(sorted(found.items())),
+            packed=added_uses(self.packed, other.packed),
         )
 
     def __sub__(self, other: Advice) -> Advice:
         if not isinstance(other, Advice):
             return NotImplemented
-        found = dict(self.found)
-        for size, keys in other.found:
-            found[size] = found.get(size, 0) - keys
         return replace(
             self,
             fetched=self.fetched - other.fetched,
@@ -141,7 +134,7 @@ class Advice(Curve):
             unavoidable=self.unavoidable - other.unavoidable,
             entries=self.entries - other.entries,
             bytes=self.bytes - other.bytes,
-            found=tuple(sorted((size, keys) for size, keys in found.items() if keys)),
+            packed=added_uses(self.packed, other.packed, -1),
         )
 
     def __str__(self) -> str:

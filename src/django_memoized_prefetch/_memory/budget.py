@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from .._engine import Links, Memo
-from .curve import best_sizes
+from .curve import best_sizes, unpacked
 from .memory import Memory
 from .weights import Weighing
 
@@ -118,7 +117,7 @@ class Budget:
         fetched = sum(usage[0] for usage in usages)
         double = fetched
         if self._is_full:
-            curves = [usage[6] for usage in usages]
+            curves = [unpacked(usage[6]) for usage in usages]
             sizes = best_sizes(curves, [one.weight for one in tables], max(2 * self.memory - others, 0))
             for one, curve, size in zip(tables, curves, sizes):
                 kept = one.table.bound
@@ -155,7 +154,7 @@ class Budget:
         return sum(len(one.table) * one.weight for one in tables)
 
     def _divide(self, tables: Sequence[Shared], budget: float) -> None:
-        curves: list[Any] = [one.table.usage()[6] for one in tables]
+        curves = [unpacked(one.table.usage()[6]) for one in tables]
         sizes = best_sizes(curves, [one.weight for one in tables], budget)
         for one, size in zip(tables, sizes):
             one.table.bound = size

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 
 # The share of the keys found that may be ignored in an estimate.
 NEGLIGIBLE = 0.001
+
+
+Found = tuple[tuple[int, int], ...]
+
+
+def packed(found: Sequence[tuple[int, int]]) -> bytes:
+    """Pairs as the engine packs them."""
+    return struct.pack(f"{2 * len(found)}q", *chain.from_iterable(found))
+
+
+def unpacked(found: bytes) -> Found:
+    return tuple(struct.iter_unpack("qq", found))
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,6 @@ class Curve:
     unavoidable: Keys that a memo of any size would have fetched.
     largest: The most entries kept after any chunk.
     exact: Whether the figures are exact, not estimates.
-    found: ((size, keys), ...): how many more keys a memo of that size would have found than the next smaller size.
     """
 
     kept: int | None = None
@@ -30,7 +42,12 @@ class Curve:
     unavoidable: int = 0
     largest: int = 0
     exact: bool = True
-    found: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    packed: bytes = field(default=b"", repr=False)
+
+    @cached_property
+    def found(self) -> Found:
+        """((size, keys), ...): how many more keys a memo of that size would have found than the next smaller size."""
+        return unpacked(self.packed)
 
     @cached_property
     def _sizes(self) -> list[int]:

@@ -160,7 +160,7 @@ class Pages:
             self._refuse(f"row {key!r} after itself" if is_same else f"several rows with the key {key!r}")
         elif getattr(rows[-1], self._attname) is None:
             self._refuse("a row without a key")
-        elif getattr(rows[0], self._attname) == self._behind:
+        elif self._behind is None or getattr(rows[0], self._attname) == self._behind:
             return
         else:
             keys = [getattr(row, self._attname) for row in rows]
