@@ -111,7 +111,8 @@ def package_of(attribute: Any) -> str:
 
 def is_own(attribute: Any) -> bool:
     """Whether the attribute runs only code of Django and the interpreter."""
-    return package_of(attribute) in ("", *OWN)
+    package = package_of(attribute)
+    return package in OWN or not package
 
 
 def static_attribute(cls: type, name: str) -> Any:

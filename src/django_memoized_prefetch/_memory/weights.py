@@ -32,15 +32,18 @@ def bytes_of_one(table: Memo | Links) -> int:
 
 def bytes_of_row(row: Any) -> int:
     """Bytes of an instance and its values. Attached rows have entries of their own, and small integers are shared."""
-    state = row.__dict__.get("_state")
-    total = getsizeof(row) + getsizeof(row.__dict__)
+    values = row.__dict__
+    state = values.get("_state")
+    total = getsizeof(row) + getsizeof(values)
     if state is not None:
         total += getsizeof(state) + getsizeof(state.__dict__) + getsizeof(state.__dict__.get("fields_cache"))
-    for queryset in row.__dict__.get("_prefetched_objects_cache", {}).values():
+    for queryset in values.get("_prefetched_objects_cache", {}).values():
         total += getsizeof(queryset) + getsizeof(queryset.__dict__) + getsizeof(queryset._result_cache)
-    for value in row.__dict__.values():
-        shared = value is None or value is state or isinstance(value, (bool, Model, QuerySet))
-        if not shared and not (type(value) is int and -5 <= value <= 256):
+    for value in values.values():
+        kind = type(value)
+        if kind is int:
+            total += 0 if -5 <= value <= 256 else getsizeof(value)
+        elif kind is str or not (value is None or value is state or isinstance(value, (bool, Model, QuerySet))):
             total += getsizeof(value)
     return total
 
