@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 namespace memoized_prefetch::binding {
 
@@ -227,7 +226,10 @@ void discard(Table& self, nb::handle keys) {
 
 /// (size, uses) in order of size, as bytes: hundreds of tuples would set off Python's garbage collector, which visits all
 /// remembered rows. With them, a run in 64 parts took a tenth longer.
-using uses_of_size = std::pair<std::int64_t, std::int64_t>;
+struct uses_of_size {
+    std::int64_t size;
+    std::int64_t uses;
+};
 
 nb::bytes packed(const py_vector<uses_of_size>& uses) {
     return nb::bytes(reinterpret_cast<const char*>(uses.data()), uses.size() * sizeof(uses_of_size));
@@ -235,7 +237,9 @@ nb::bytes packed(const py_vector<uses_of_size>& uses) {
 
 py_vector<uses_of_size> unpacked(const nb::bytes& packed) {
     py_vector<uses_of_size> uses(packed.size() / sizeof(uses_of_size));
-    std::memcpy(uses.data(), packed.c_str(), uses.size() * sizeof(uses_of_size));
+    if (!uses.empty()) { // memcpy takes no null pointer, even for no bytes
+        std::memcpy(uses.data(), packed.c_str(), uses.size() * sizeof(uses_of_size));
+    }
     return uses;
 }
 
@@ -245,7 +249,7 @@ nb::tuple usage(const Table& self) {
     const auto& distances = table.distances();
     py_vector<uses_of_size> found;
     distances.visit([&](std::uint64_t size, std::uint64_t uses) {
-        found.emplace_back(static_cast<std::int64_t>(size), static_cast<std::int64_t>(uses));
+        found.push_back({static_cast<std::int64_t>(size), static_cast<std::int64_t>(uses)});
     });
     return nb::make_tuple(table.fetched(), distances.fetched_again(), distances.fetched_twice(), table.largest(),
                           distances.exact(), table.bytes(), packed(found));
@@ -255,21 +259,21 @@ nb::bytes added_uses(const nb::bytes& left, const nb::bytes& right, std::int64_t
     py_vector<uses_of_size> sums;
     const auto append = [&](std::int64_t size, std::int64_t uses) {
         if (uses != 0) {
-            sums.emplace_back(size, uses);
+            sums.push_back({size, uses});
         }
     };
     const auto others = unpacked(right);
     auto other = others.begin();
     for (const auto& [size, uses] : unpacked(left)) {
-        for (; other != others.end() && other->first < size; ++other) {
-            append(other->first, factor * other->second);
+        for (; other != others.end() && other->size < size; ++other) {
+            append(other->size, factor * other->uses);
         }
-        const bool is_in_both = other != others.end() && other->first == size;
-        append(size, is_in_both ? uses + factor * other->second : uses);
+        const bool is_in_both = other != others.end() && other->size == size;
+        append(size, is_in_both ? uses + factor * other->uses : uses);
         other += is_in_both ? 1 : 0;
     }
     for (; other != others.end(); ++other) {
-        append(other->first, factor * other->second);
+        append(other->size, factor * other->uses);
     }
     return packed(sums);
 }
