@@ -55,8 +55,9 @@ def test_reading_and_fetching(bookshop: Bookshop, read: Any) -> None:
     times, queries = prefetch.stats().time, prefetch.stats().relations["author"].queries
     assert times.fetching >= queries * NAP
     assert times.reading >= 3 * NAP
-    assert times.attaching < NAP
-    assert times.building < NAP
+    # As long as what was slept would be there, if it were counted there; a pause of a busy machine is shorter.
+    assert times.attaching < queries * NAP
+    assert times.building < 3 * NAP
 
 
 def test_building(bookshop: Bookshop, read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +71,7 @@ def test_building(bookshop: Bookshop, read: Any, monkeypatch: pytest.MonkeyPatch
         prefetch = MemoizedPrefetch("author")
         list(read(prefetch))
         assert prefetch.stats().time.fetching >= 5 * NAP  # related rows are built while they are fetched
-        assert prefetch.stats().time.building < NAP
+        assert prefetch.stats().time.building < 5 * NAP
     finally:
         post_init.disconnect(nap, sender=Author)
 
