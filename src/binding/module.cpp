@@ -97,7 +97,7 @@ void end(void* module) {
 } // namespace
 
 extern "C" NB_EXPORT PyObject* PyInit__engine(); // NOLINT(*-reserved-identifier,*-identifier-naming)
-extern "C" PyObject* PyInit__engine() { // NOLINT(*-reserved-identifier,*-identifier-naming): Python's name
+extern "C" PyObject* PyInit__engine() {          // NOLINT(*-reserved-identifier,*-identifier-naming): Python's name
     static std::array<PyModuleDef_Slot, 3> slots{{
         {Py_mod_exec, reinterpret_cast<void*>(execute)},
 #if PY_VERSION_HEX >= 0x030D0000
