@@ -448,6 +448,13 @@ def test_names_for_files(bookshop: Bookshop) -> None:
     assert not set(names[:-1]) & set(others)
 
 
+def test_two_runs_have_no_file_in_common(bookshop: Bookshop) -> None:
+    runs = ["a/b", "a:b", "a b", "a_b", "x" * 300, "x" * 300 + "y"]
+    names = {part.name for run in runs for part in partitions(Book.objects, 3, run=run)}
+    assert len(names) == 3 * len(runs)
+    assert max(map(len, names)) < 200
+
+
 def test_a_file_keeps_the_parts(bookshop: Bookshop, tmp_path: Path) -> None:
     file = tmp_path / "parts.json"
     parts = partitions(Book.objects, 4, file=file)
