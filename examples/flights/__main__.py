@@ -86,10 +86,11 @@ def run(years: int, embedded: bool) -> None:
 
 def run_on_workers(workers: int, years: int, embedded: bool) -> None:
     """Run the job in one process, then on several; compare, and draw who did what when."""
+    name = "1 worker" if workers == 1 else f"{workers} workers"
     memoized = SECONDS_TO_STREAM["memoized"] * years
     jobs = [
         ("stream them with memoized(queryset) in one process", memoized),
-        (f"stream them in 64 parts on {workers} processes, and compare", SECONDS_TO_START_WORKERS + memoized / workers),
+        (f"stream them in 64 parts with {name}, and compare", SECONDS_TO_START_WORKERS + memoized / workers),
     ]
     with loaded_database(years, embedded, jobs):
         from flights import report
@@ -102,7 +103,6 @@ def run_on_workers(workers: int, years: int, embedded: bool) -> None:
         except BrokenProcessPool:
             msg = "A worker ended before its part was done; its own message, if any, is above."
             raise DemoError(msg) from None
-        name = "1 worker" if workers == 1 else f"{workers} workers"
         print(f"  {name:<14}{time.monotonic() - started:8.1f} s")
         compared = several.result(done)
         check("one process", alone["result"], name, compared)

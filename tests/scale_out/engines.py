@@ -9,7 +9,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -41,7 +40,7 @@ def redis() -> Iterator[int]:
             server.wait()
 
 
-class Engine(ABC):
+class Engine:
     """
     One way to run the page's recipe.
 
@@ -50,9 +49,11 @@ class Engine(ABC):
     repeats: Whether the engine itself repeats the part of a process that was killed. If not, the run is started again.
     worker: The command that starts a worker; () if the program that starts a run starts its own.
     workers_wanted: How many of them.
+    module: Where the recipe's `start()` and `total()` are.
     """
 
     heading: str
+    module = "shop.tasks"
     processes = 2
     repeats = True
     worker: tuple[str, ...] = ()
@@ -91,9 +92,13 @@ class Engine(ABC):
             kill_all_of(worker)
         self.workers = []
 
-    @abstractmethod
     def driver(self, run: str) -> str:
         """Python code that starts a run, waits for its end, and prints its stats."""
+        return (
+            "import django; django.setup()\n"
+            f"from {self.module} import start, total\n"
+            f"stats = total(start({run!r})); {as_json('stats')} if stats else print('{{}}')"
+        )
 
 
 def kill_all_of(worker: subprocess.Popen[str]) -> None:
@@ -113,13 +118,6 @@ class Celery(WithRedis):
     heading = "Celery"
     worker = ("celery", "--app", "shop.celery", "worker", "--loglevel", "WARNING", "--concurrency", "2")
     workers_wanted = 1
-
-    def driver(self, run: str) -> str:
-        return (
-            "import django; django.setup()\n"
-            "from shop.tasks import start, total\n"
-            f"stats = total(start({run!r})); {as_json('stats')}"
-        )
 
 
 class CeleryThreads(Celery):
@@ -144,16 +142,10 @@ class DjangoTasks(Engine):
         if subprocess.run(has_own, stderr=subprocess.DEVNULL, check=False).returncode:
             self.replaced["from django.tasks "] = "from django_tasks "  # as the page says of Django 5.2
 
-    def driver(self, run: str) -> str:
-        return (
-            "import django; django.setup()\n"
-            "from shop.tasks import start, total\n"
-            f"stats = total(start({run!r})); {as_json('stats')} if stats else print('{{}}')"
-        )
-
 
 class RQ(WithRedis):
     heading = "RQ"
+    module = "shop.on_rq"
     repeats = False
     workers_wanted = 2
 
@@ -161,12 +153,6 @@ class RQ(WithRedis):
         super().prepare(stack)
         options = ("--worker-class", "rq.worker.SimpleWorker", "--url", self.url, "--quiet")
         self.worker = ("rq", "worker", *options, "exports")
-
-    def driver(self, run: str) -> str:
-        return (
-            "from shop.on_rq import start, total\n"
-            f"stats = total(start({run!r})); {as_json('stats')} if stats else print('{{}}')"
-        )
 
 
 class Dask(Engine):

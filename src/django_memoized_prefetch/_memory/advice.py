@@ -43,6 +43,7 @@ class Advice(Curve):
         """The advice for one table, from its usage so far."""
         fetched, again, twice, largest, exact, own_bytes, found = table.usage()
         kept = table.bound
+        # A larger memo finds more only if this one has fetched keys again.
         avoidable = sum(keys for size, keys in unpacked(found) if size > kept) if kept is not None and again else 0
         again = min(again, fetched)
         return cls(

@@ -156,9 +156,10 @@ def _sort_alternatives(where: Any) -> None:
 
 def text_of(value: Any) -> str:
     """A text that equal parameters have in every process, and other parameters have not."""
-    for wrapped in ("obj", "adapted"):  # JSON and bytes in psycopg's wrappers, whose own texts are cut short
-        if type(value).__module__.partition(".")[0] in ("psycopg", "psycopg2") and hasattr(value, wrapped):
-            return f"{type(value).__name__} {text_of(getattr(value, wrapped))}"
+    if type(value).__module__.partition(".")[0] in ("psycopg", "psycopg2"):
+        for wrapped in ("obj", "adapted"):  # JSON and bytes in wrappers, whose own texts are cut short
+            if hasattr(value, wrapped):
+                return f"{type(value).__name__} {text_of(getattr(value, wrapped))}"
     if isinstance(value, (memoryview, bytearray)):
         value = bytes(value)
     if isinstance(value, dict):

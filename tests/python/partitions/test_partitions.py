@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import errno
 import json
 import pickle
-import re
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import django
@@ -292,9 +289,11 @@ def test_wrong_arguments(bookshop: Bookshop) -> None:
         Partition.from_dict({**part.as_dict(), "upto": float("inf")})
 
 
-def test_a_table_without_a_unique_key(db: None) -> None:
+def line_model(field: type[models.Field[Any, Any]]) -> Any:
+    """A model of a table that Django did not make."""
+
     class Line(models.Model):
-        order_no = models.IntegerField(primary_key=True)
+        number = field(primary_key=True)
 
         class Meta:
             apps = Apps()
@@ -302,8 +301,13 @@ def test_a_table_without_a_unique_key(db: None) -> None:
             db_table = "keyed_line"
             managed = False
 
+    return Line
+
+
+def test_a_table_without_a_unique_key(db: None) -> None:
+    Line = line_model(models.IntegerField)  # noqa: N806
     with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE keyed_line (order_no integer)")
+        cursor.execute("CREATE TABLE keyed_line (number integer)")
         cursor.execute("INSERT INTO keyed_line VALUES (1), (2), (2), (2), (2), (3), (3)")
     parts = partitions(Line.objects.all(), 3)
     assert [part.of(Line.objects.all()).count() for part in parts] == [5, 2, 0]
@@ -331,16 +335,7 @@ def test_rows_that_go_while_it_cuts(bookshop: Bookshop) -> None:
 @pytest.mark.since("5.0")
 def test_keys_that_their_field_cannot_have(db: None) -> None:
     """Django drops the condition on such a key, so the first page would come again for ever."""
-
-    class Line(models.Model):
-        number = models.PositiveIntegerField(primary_key=True)
-
-        class Meta:
-            apps = Apps()
-            app_label = "keyed"
-            db_table = "keyed_line"
-            managed = False
-
+    Line = line_model(models.PositiveIntegerField)  # noqa: N806
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE keyed_line (number integer)")
         cursor.execute("INSERT INTO keyed_line VALUES (-3), (-2), (-1), (0), (1), (2)")
@@ -433,100 +428,3 @@ def test_the_run(bookshop: Bookshop) -> None:
     assert {part.cut for part in first} != {part.cut for part in again}
     one, other = partitions(Book.objects, 4), partitions(Book.objects, 4)
     assert one[0].run != other[0].run
-
-
-def test_names_for_files(bookshop: Bookshop) -> None:
-    parts = partitions(Book.objects, 12, run="nightly/2024 é")
-    names = [part.name for part in parts]
-    assert names == sorted(names)
-    assert names == [part.name for part in partitions(Book.objects, 12, run="nightly/2024 é")]
-    assert all(name.startswith("nightly_2024_é-") for name in names)
-    assert "-01-of-12-" in names[0]
-    Book.objects.order_by("pk")[0].reviews.all().delete()
-    Book.objects.order_by("pk")[0].delete()
-    others = [part.name for part in partitions(Book.objects, 12, run="nightly/2024 é")]
-    assert not set(names[:-1]) & set(others)
-
-
-def test_two_runs_have_no_file_in_common(bookshop: Bookshop) -> None:
-    runs = ["a/b", "a:b", "a b", "a_b", "x" * 300, "x" * 300 + "y"]
-    names = {part.name for run in runs for part in partitions(Book.objects, 3, run=run)}
-    assert len(names) == 3 * len(runs)
-    assert max(map(len, names)) < 200
-
-
-def test_a_file_keeps_the_parts(bookshop: Bookshop, tmp_path: Path) -> None:
-    file = tmp_path / "parts.json"
-    parts = partitions(Book.objects, 4, file=file)
-    assert [one.name for one in tmp_path.iterdir()] == ["parts.json"]
-    Review.objects.all().delete()
-    Book.objects.filter(pk__gte=FIRST_KEY + 6).delete()
-    with no_queries():
-        again = partitions(Book.objects, 4, file=str(file))
-    assert again == parts
-    assert again[0].cut != parts[0].cut
-    assert partitions(Book.objects, 4, run=parts[0].run, file=file) == parts
-    with pytest.raises(ValueError, match=r"parts.json holds the parts of run '.*', not of 'nightly'"):
-        partitions(Book.objects, 4, run="nightly", file=file)
-    with pytest.raises(ValueError, match=r"parts.json holds the parts of another queryset: its conditions"):
-        partitions(Book.objects.filter(pk__gt=3), 4, file=file)
-    with pytest.raises(ValueError, match=r"another queryset: they are of bookshop.Book, not of bookshop.Author"):
-        partitions(Author.objects, 4, file=file)
-    missing = tmp_path / "missing"
-    with no_queries(), pytest.raises(FileNotFoundError, match=re.escape(f"there is no directory {missing}.")):
-        partitions(Book.objects, 4, file=missing / "parts.json")
-    with pytest.raises(ValueError, match=r"parts.json was made with count 4, not 7. To cut anew, give another file"):
-        partitions(Book.objects, 7, file=file)
-    kept = json.loads(file.read_text())
-    first, second, *others = kept["parts"]
-    for changed in ([first, *others], [first, second, *others, first], [{**first, "upto": None}, second, *others], []):
-        file.write_text(json.dumps({**kept, "parts": changed}))
-        with pytest.raises(ValueError, match=r"parts.json does not hold parts: "):
-            partitions(Book.objects, 4, file=file)
-    for text in (
-        "",
-        "[" * 100_000,
-        "[]",
-        "{}",
-        "[5]",
-        '{"count": 4, "parts": []}',
-        '{"count": 4, "parts": [{"run": "nightly"}]}',
-    ):
-        file.write_text(text)
-        with pytest.raises(ValueError, match=r"parts.json does not hold parts: "):
-            partitions(Book.objects, 4, file=file)
-
-
-def test_two_processes_cut_at_the_same_time(bookshop: Bookshop, tmp_path: Path) -> None:
-    file = tmp_path / "parts.json"
-    others: list[Partition] = []
-
-    def first(execute: Any, sql: str, *arguments: Any) -> Any:
-        if "COUNT" in sql and not others:
-            others.append(Partition("", 0, 0, None, None, 0, "", "", ""))
-            others[:] = partitions(Book.objects, 5, file=file)
-        return execute(sql, *arguments)
-
-    with connection.execute_wrapper(first):
-        parts = partitions(Book.objects, 5, file=file)
-    assert parts == others
-    assert [one.name for one in tmp_path.iterdir()] == ["parts.json"]
-
-
-def test_a_file_system_without_links(bookshop: Bookshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr("os.link", refuse)
-    test_two_processes_cut_at_the_same_time(bookshop, tmp_path)
-
-
-def test_a_full_disk(bookshop: Bookshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(path: Path, *_: Any, **__: Any) -> None:
-        path.touch()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", fill)
-    with pytest.raises(OSError, match="No space left on device"):
-        partitions(Book.objects, 4, file=tmp_path / "parts.json")
-    assert list(tmp_path.iterdir()) == []
