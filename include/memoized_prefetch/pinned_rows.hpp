@@ -40,8 +40,20 @@ public:
 private:
     friend Memo;
     template <class Keys>
+    [[nodiscard]] static std::size_t count_of(Keys& keys) {
+        if constexpr (std::ranges::sized_range<Keys>) {
+            return static_cast<std::size_t>(std::ranges::size(keys));
+        } else { // not std::ranges::distance, which libc++ 14 lacks
+            std::size_t count = 0;
+            for (auto at = std::ranges::begin(keys); at != std::ranges::end(keys); ++at) {
+                ++count;
+            }
+            return count;
+        }
+    }
+    template <class Keys>
     pinned_rows(Memo& memo, Keys& keys) : m_memo(memo), m_pass(detail::memo_access::table(memo)) {
-        keys_of<Keys> objects{std::ranges::begin(keys), static_cast<std::size_t>(std::ranges::distance(keys))};
+        keys_of<Keys> objects{std::ranges::begin(keys), count_of(keys)};
         auto source = detail::memo_access::source(memo);
         m_pass.collect(objects);
         m_pass.resolve(source);

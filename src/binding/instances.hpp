@@ -4,6 +4,8 @@
 #include "object_ref.hpp"
 #include "py_key.hpp"
 
+#include <memoized_prefetch/detail/compiler.hpp>
+
 namespace memoized_prefetch::binding {
 
 /// Attribute names used on every object, interned once per process, and the empty tuple.
@@ -28,19 +30,19 @@ void intern_names();
 /// third of the time of a warm chunk. Where CPython keeps attributes is not part of its API, but a wrong guess is
 /// harmless: the hint then has no effect.
 inline void prefetch_object(const PyObject* object) noexcept {
-    __builtin_prefetch(object, 1);
-    __builtin_prefetch(reinterpret_cast<const char*>(object) - 32); // 3.11, 3.12: pointers before the object
-    __builtin_prefetch(reinterpret_cast<const char*>(object) + 64); // 3.13: values behind it
+    detail::prefetch_to_write(object);
+    detail::prefetch_to_read(reinterpret_cast<const char*>(object) - 32); // 3.11, 3.12: pointers before the object
+    detail::prefetch_to_read(reinterpret_cast<const char*>(object) + 64); // 3.13: values behind it
 }
 inline void prefetch_attributes([[maybe_unused]] const PyObject* object) noexcept {
 #if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030D0000
     constexpr std::ptrdiff_t values = PY_VERSION_HEX < 0x030C0000 ? -4 : -3;
     if ((Py_TYPE(object)->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0) {
-        __builtin_prefetch(reinterpret_cast<const char* const*>(object)[values]); // 3.12 marks it by a low bit
+        detail::prefetch_to_read(reinterpret_cast<const char* const*>(object)[values]); // 3.12 marks it by a low bit
     }
 #elif PY_VERSION_HEX < 0x030B0000
     if (const Py_ssize_t offset = Py_TYPE(object)->tp_dictoffset; offset > 0) {
-        __builtin_prefetch(*reinterpret_cast<const char* const*>(reinterpret_cast<const char*>(object) + offset));
+        detail::prefetch_to_read(*reinterpret_cast<const char* const*>(reinterpret_cast<const char*>(object) + offset));
     }
 #endif
 }
@@ -48,8 +50,8 @@ inline void prefetch_attributes([[maybe_unused]] const PyObject* object) noexcep
 /// The same for the items of a dict that has been loaded.
 inline void prefetch_items(PyObject* dict) noexcept {
     const auto* items = reinterpret_cast<const PyDictObject*>(dict);
-    __builtin_prefetch(items->ma_values == nullptr ? static_cast<const void*>(items->ma_keys)
-                                                   : static_cast<const void*>(items->ma_values));
+    detail::prefetch_to_read(items->ma_values == nullptr ? static_cast<const void*>(items->ma_keys)
+                                                         : static_cast<const void*>(items->ma_values));
 }
 
 /// The object's dict, borrowed; null if there is none yet, or if that cannot be told. CPython 3.11 and later create the

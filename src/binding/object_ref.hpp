@@ -3,6 +3,7 @@
 #pragma once
 
 #include <Python.h>
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <nanobind/nanobind.h>
 
 #include <utility>
@@ -45,7 +46,7 @@ private:
 };
 
 /// Throws the Python error that is set. Not inlined, to keep this cold code out of the callers' loops.
-[[noreturn, gnu::cold, gnu::noinline]] inline void throw_python_error() { throw nb::python_error(); }
+[[noreturn]] MEMOIZED_PREFETCH_COLD inline void throw_python_error() { throw nb::python_error(); }
 
 /// A new reference from the C API, or the error that it set.
 inline object_ref checked(PyObject* new_reference) {

@@ -17,6 +17,7 @@
 #include "to_many.hpp"
 #include "to_one.hpp"
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/passes/collection_pass.hpp>
 
 #include <cstdint>
@@ -37,7 +38,7 @@ public:
         }
         if (step == 0) {
             prefetch_object(row.get());
-            __builtin_prefetch(key.object.get(), 1); // as a rule the very object that the row has as its key
+            detail::prefetch_to_write(key.object.get()); // as a rule the very object that the row has as its key
         } else {
             prefetch_attributes(row.get());
         }

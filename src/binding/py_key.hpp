@@ -3,6 +3,8 @@
 
 #include "object_ref.hpp"
 
+#include <memoized_prefetch/detail/compiler.hpp>
+
 #if PY_VERSION_HEX < 0x030C0000
 #include <structmember.h>
 #endif
@@ -54,7 +56,7 @@ struct py_key {
     }
 
 private:
-    [[gnu::noinline]] static py_key of_any(object_ref object) {
+    MEMOIZED_PREFETCH_NOINLINE static py_key of_any(object_ref object) {
         PyObject* number = uuids.number_of(object.get());
         const Py_hash_t hash = PyObject_Hash(number == nullptr ? object.get() : number);
         if (hash == -1) {
@@ -89,7 +91,7 @@ struct py_key_traits {
     }
 
 private:
-    [[gnu::noinline]] static bool equal_by_python(PyObject* left, PyObject* right) {
+    MEMOIZED_PREFETCH_NOINLINE static bool equal_by_python(PyObject* left, PyObject* right) {
         PyObject* left_number = uuids.number_of(left);
         PyObject* right_number = uuids.number_of(right);
         if (left_number != nullptr && right_number != nullptr) {

@@ -2,6 +2,8 @@
 /// prints the message and ends the process.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
+
 #include <cstdio>
 #include <cstdlib>
 #include <stdexcept>
@@ -9,12 +11,12 @@
 namespace memoized_prefetch::detail {
 
 /// Ends the process where nothing may be thrown: in a destructor after which freed memory would be read.
-[[noreturn, gnu::cold, gnu::noinline]] inline void fatal(const char* what) noexcept {
+[[noreturn]] MEMOIZED_PREFETCH_COLD inline void fatal(const char* what) noexcept {
     static_cast<void>(std::fprintf(stderr, "%s\n", what)); // a failure to print changes nothing: abort follows
     std::abort();
 }
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void logic_violation(const char* what) {
+[[noreturn]] MEMOIZED_PREFETCH_COLD inline void logic_violation(const char* what) {
 #if defined(__cpp_exceptions)
     throw std::logic_error(what);
 #else

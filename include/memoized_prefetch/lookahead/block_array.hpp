@@ -12,7 +12,8 @@ class block_array {
 public:
     void push_back(T value) {
         if (m_size == m_blocks.size() * block_size) {
-            m_blocks.push_back(std::make_unique_for_overwrite<T[]>(block_size)); // NOLINT(*-avoid-c-arrays)
+            m_blocks.push_back(
+                std::unique_ptr<T[]>(new T[block_size])); // NOLINT(*-avoid-c-arrays): left as it is, not zeroed
         }
         m_blocks[m_size / block_size][m_size % block_size] = value;
         ++m_size;

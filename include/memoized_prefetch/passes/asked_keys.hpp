@@ -4,6 +4,7 @@
 /// are the keys to fetch. key_resolution finds rows for all of them.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/passes/key_counts.hpp>
 #include <memoized_prefetch/tables/key_set.hpp>
 #include <memoized_prefetch/tables/memo_table.hpp>
@@ -135,7 +136,7 @@ protected:
     }
     /// Looks up all keys again, because other code has run since the first was asked for: entries may have left the
     /// memo, and others may have come.
-    [[gnu::noinline]] void look_again() {
+    MEMOIZED_PREFETCH_NOINLINE void look_again() {
         for (slot_id position = 0; position < size(); ++position) {
             const key_place place = m_at.places[position];
             if (!place.is_missed()) {
@@ -184,7 +185,7 @@ private:
         m_at.handles.added(added);
     }
     /// The same, if another pass uses the numbers in the table's entries.
-    [[gnu::noinline]] void number_in_set(std::span<const slot_id> slots, std::span<slot_id* const> positions) {
+    MEMOIZED_PREFETCH_NOINLINE void number_in_set(std::span<const slot_id> slots, std::span<slot_id* const> positions) {
         for (std::size_t at = 0; at < slots.size(); ++at) {
             const slot_id slot = slots[at];
             if (slot == no_slot) {

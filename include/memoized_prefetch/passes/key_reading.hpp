@@ -17,6 +17,7 @@
 /// keys to fetch, `take` takes each fetched row, and `admit` ends the fetch.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/detail/logic_violation.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 
@@ -95,8 +96,8 @@ struct all_of {
 /// `which`: the numbers of these objects.
 /// `deferred`: gets the numbers of objects with a key that is not loaded. Null: such a key is an error.
 template <class Key, class Allocator, class Objects, class Numbers, class Deferred, class Take>
-[[gnu::always_inline]] inline void read_keys(Objects& objects, std::size_t width, const Numbers& which,
-                                             Deferred* deferred, Take&& take) {
+MEMOIZED_PREFETCH_ALWAYS_INLINE void read_keys(Objects& objects, std::size_t width, const Numbers& which,
+                                               Deferred* deferred, Take&& take) {
     using reading = key_reading<Key>;
     std::array<reading, 8> few_readings; // the usual widths, without an allocation
     std::vector<reading, typename std::allocator_traits<Allocator>::template rebind_alloc<reading>> many_readings(

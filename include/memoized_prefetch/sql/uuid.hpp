@@ -52,7 +52,14 @@ struct uuid {
         return result;
     }
 
-    friend auto operator<=>(const uuid&, const uuid&) noexcept = default;
+    friend constexpr bool operator==(const uuid&, const uuid&) noexcept = default;
+    // Not defaulted: libc++ 14 has no `<=>` for arrays.
+    friend constexpr std::strong_ordering operator<=>(const uuid& left, const uuid& right) noexcept {
+        if (left.bytes == right.bytes) {
+            return std::strong_ordering::equal;
+        }
+        return left.bytes < right.bytes ? std::strong_ordering::less : std::strong_ordering::greater;
+    }
 };
 
 template <>

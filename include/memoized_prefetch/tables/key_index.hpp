@@ -16,6 +16,8 @@
 /// `crowded` detects this, so that a table can drop the entries it added there when the chunk ends.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
+
 #include <algorithm>
 #include <bit>
 #include <cassert>
@@ -83,7 +85,7 @@ public:
     /// The cell where the search for a tag begins. Starts to load it. Valid until the index changes.
     [[nodiscard]] std::size_t prefetch(std::uint32_t tag) const noexcept {
         const std::size_t home = home_of(tag) & m_mask; // masked for an index without cells
-        __builtin_prefetch(m_cells.data() + home);
+        detail::prefetch_to_read(m_cells.data() + home);
         return home;
     }
     /// The first id under `tag`. It is nearly always the one that `find` returns: one in four billion pairs of keys
@@ -180,7 +182,7 @@ private:
     [[nodiscard]] std::size_t next(std::size_t at) const noexcept { return (at + 1) & m_mask; }
 
     /// Counts the cells of the tag among the `cells` first ones from its home on.
-    [[nodiscard, gnu::noinline]] std::size_t alike(std::uint32_t tag, std::size_t cells) const noexcept {
+    [[nodiscard]] MEMOIZED_PREFETCH_NOINLINE std::size_t alike(std::uint32_t tag, std::size_t cells) const noexcept {
         std::size_t count = 0;
         for (std::size_t at = home_of(tag); cells > 0; --cells, at = next(at)) {
             count += m_cells[at].tag == tag ? 1U : 0U;

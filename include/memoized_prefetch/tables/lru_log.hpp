@@ -19,6 +19,7 @@
 /// a key took 250 ns with the log and 320 to 410 with the list. Elsewhere there was no difference beyond noise.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/tables/bit_words.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 
@@ -133,7 +134,7 @@ private:
     /// Sweeps one word. Looping over its set bits avoids an unpredictable branch per place: with such branches,
     /// resolving a key took half as long again.
     template <class Entries>
-    [[gnu::noinline]] void sweep(Entries& entries) noexcept {
+    MEMOIZED_PREFETCH_NOINLINE void sweep(Entries& entries) noexcept {
         if (!m_sweep) {
             m_sweep = sweep_state{.from = m_oldest / word_bits, .end = 0};
         }

@@ -23,6 +23,7 @@
 /// destroys it.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 #include <memoized_prefetch/tables/key_traits.hpp>
 #include <memoized_prefetch/tables/lru_log.hpp>
@@ -364,7 +365,7 @@ private:
     friend class pinned;
     using slot_array = roomy_array<slot_id, Allocator>;
 
-    [[gnu::noinline]] void move_to_less_room() {
+    MEMOIZED_PREFETCH_NOINLINE void move_to_less_room() {
         key_index<Allocator> index;
         lru_log<Allocator> order;
         node_store<Key, Payload, Allocator> nodes;
@@ -395,7 +396,9 @@ private:
         void move(slot_id, std::uint32_t) const noexcept {}
     };
 
-    [[gnu::noinline]] void let_go(slot_id slot) noexcept { is_living(slot) ? erase(slot) : m_nodes.retire(slot); }
+    MEMOIZED_PREFETCH_NOINLINE void let_go(slot_id slot) noexcept {
+        is_living(slot) ? erase(slot) : m_nodes.retire(slot);
+    }
     [[nodiscard]] bool is_entry(slot_id slot) const noexcept { return slot < m_nodes.size() && is_living(slot); }
     void measure(slot_id slot) noexcept {
         if (is_entry(slot) && m_distances.takes(m_nodes[slot].tag)) {
@@ -409,7 +412,7 @@ private:
     /// The nodes as the LRU log sees them.
     struct ordered {
         recency_table& table;
-        void load(slot_id slot) const noexcept { __builtin_prefetch(&table.m_nodes[slot].place, 1); }
+        void load(slot_id slot) const noexcept { detail::prefetch_to_write(&table.m_nodes[slot].place); }
         void move(slot_id slot, std::uint32_t place) const noexcept { table.m_nodes[slot].place = place; }
     };
 

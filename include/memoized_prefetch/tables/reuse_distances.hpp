@@ -26,6 +26,7 @@
 /// fails because of this.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/tables/bit_words.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 
@@ -282,7 +283,7 @@ private:
         }
     }
 
-    [[gnu::noinline]] void begin_now() noexcept {
+    MEMOIZED_PREFETCH_NOINLINE void begin_now() noexcept {
         if (m_next > places() / 2) {
             number_anew();
         }
@@ -351,7 +352,7 @@ private:
     }
 
     /// Halves the sample: from now on every key in it stands for twice as many keys as before.
-    [[gnu::noinline]] void take_fewer() noexcept {
+    MEMOIZED_PREFETCH_NOINLINE void take_fewer() noexcept {
         ++m_shift;
         m_mask = ~(~0U >> m_shift);
         const auto drop = [&](std::uint32_t place) {
@@ -395,7 +396,7 @@ private:
     }
 
     /// Makes room for twice as many records. If an allocation fails, the next attempt uses what was allocated before.
-    [[gnu::noinline]] bool make_room() noexcept {
+    MEMOIZED_PREFETCH_NOINLINE bool make_room() noexcept {
         const std::size_t capacity = m_capacity == 0 ? 32 : 2 * m_capacity;
 #if defined(__cpp_exceptions)
         try {

@@ -4,6 +4,7 @@
 /// quarter of a look-up; loading ahead in the same way for recency_table::use gained nothing.
 #pragma once
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/tables/key_index.hpp>
 #include <memoized_prefetch/tables/node_store.hpp>
 
@@ -19,14 +20,14 @@ namespace memoized_prefetch::detail {
 
 template <class Key, class Payload>
 void prefetch_node(const table_node<Key, Payload>* at) noexcept {
-    __builtin_prefetch(at); // it may lie on two cache lines
-    __builtin_prefetch(&at->tag);
+    prefetch_to_read(at); // it may lie on two cache lines
+    prefetch_to_read(&at->tag);
 }
 
 /// `tags`: the keys' `tag_of`. Calls `found(first, slots, nodes)` per batch: `slots[i]` is the entry of `keys[first +
 /// i]`, or `no_slot`, and then `nodes[i]` is any node. `found` must not change the index; comparing keys may.
 template <class Traits, class Allocator, class Key, class Payload, class Found>
-[[gnu::always_inline]] inline void
+MEMOIZED_PREFETCH_ALWAYS_INLINE void
 search_in_batches(const key_index<Allocator>& index, node_store<Key, Payload, Allocator>& store,
                   std::span<const Key> keys, std::span<const std::uint32_t> tags, Found& found) {
     using node = table_node<Key, Payload>;
