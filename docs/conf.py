@@ -1,0 +1,101 @@
+"""Sphinx's settings: `make docs` builds build/docs. The pages are Markdown, read by MyST."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from pygments.lexers.special import TextLexer
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
+
+# The package reads Django's settings when it is imported.
+settings.configure()
+
+import django_memoized_prefetch  # noqa: E402
+
+project = "django-memoized-prefetch"
+author = "The django-memoized-prefetch developers"
+release = version = metadata.version(project)
+
+extensions = ["breathe", "myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["Doxyfile"]
+
+# --- pages
+
+myst_heading_anchors = 3
+# Docstrings write names in single backquotes.
+default_role = "code"
+smartquotes = False
+
+html_theme = "furo"
+html_title = f"{project} {release}"
+html_static_path = ["static"]
+html_css_files = ["pictures.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_copyright = False
+
+# --- the Python reference
+
+# Users import every public name from the package, so it is documented there.
+for name in django_memoized_prefetch.__all__:
+    getattr(django_memoized_prefetch, name).__module__ = "django_memoized_prefetch"
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+# --- the C++ reference
+
+breathe_projects = {"memoized_prefetch": str(ROOT / "build" / "doxygen" / "xml")}
+breathe_default_project = "memoized_prefetch"
+breathe_default_members = ("members",)
+
+# `-n` warns of every name without a page. There is none for names of Python, Django and C++, because a build without
+# a network cannot read the lists of names that those publish.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(collections|django|os|types|typing|typing_extensions|matplotlib)\..*"),
+    (r"py:.*", r"[a-zA-Z]+"),
+    (r"cpp:.*", r".*"),
+]
+
+
+def run_doxygen(_: Any) -> None:
+    """Doxygen turns the headers' comments into XML, which Breathe reads."""
+    (ROOT / "build" / "doxygen").mkdir(parents=True, exist_ok=True)
+    subprocess.run(["doxygen", str(HERE / "Doxyfile")], cwd=ROOT, check=True)
+
+
+def link_pages(text: str) -> str:
+    """The repository's files link to each other by path. Those that are pages here are linked as pages."""
+    text = re.sub(r"\]\((?:\.\./)?CHANGELOG\.md", "](changelog.md", text)
+    text = re.sub(r"\]\((?:\.\./)?CONTRIBUTING\.md", "](contributing.md", text)
+    text = re.sub(r"\]\(\.\./README\.md", "](index.md", text)
+    return re.sub(r"\]\(docs/", "](", text)
+
+
+def on_include(_: Any, path: Any, document: str, content: list[str]) -> None:
+    content[0] = link_pages(content[0])
+
+
+def on_source(_: Any, document: str, content: list[str]) -> None:
+    content[0] = link_pages(content[0])
+
+
+def setup(app: Any) -> None:
+    # The pages show it as text, as GitHub alone draws it.
+    app.add_lexer("mermaid", TextLexer)
+    app.connect("builder-inited", run_doxygen)
+    app.connect("include-read", on_include)
+    app.connect("source-read", on_source)
