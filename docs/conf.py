@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import re
 import subprocess
 import sys
@@ -35,6 +36,8 @@ myst_heading_anchors = 3
 default_role = "code"
 smartquotes = False
 
+toc_object_entries_show_parents = "hide"
+
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_static_path = ["static"]
@@ -49,6 +52,7 @@ html_show_copyright = False
 for name in django_memoized_prefetch.__all__:
     getattr(django_memoized_prefetch, name).__module__ = "django_memoized_prefetch"
 
+add_module_names = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
@@ -65,9 +69,12 @@ breathe_default_members = ("members",)
 # `-n` warns of every name without a page. There is none for names of Python, Django and C++, because a build without
 # a network cannot read the lists of names that those publish.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections|django|os|types|typing|typing_extensions|matplotlib)\..*"),
-    (r"py:.*", r"[a-zA-Z]+"),
+    (r"py:.*", r"(collections|django|models|os|typing)\..*"),
+    (r"py:(class|exc)", "|".join(dir(builtins))),
+    (r"py:class", r"Manager|Model|Prefetch|QuerySet|RawQuerySet"),
+    (r"py:class", r"(django_memoized_prefetch\._prefetch\.)?Row|Size|.*\.ViewMapping"),
     (r"cpp:.*", r".*"),
+    (r"std:ref", r".*_8hpp"),  # the headers that declare concepts
 ]
 
 

@@ -58,7 +58,7 @@ def memoized(
     memory: int | str | None = None,
 ) -> Any:
     """
-    Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks.
+    Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks::
 
         for book in memoized(Book.objects.prefetch_related("author")).iterator(chunk_size=2000):
             ...
@@ -80,7 +80,11 @@ def memoized(
         A new queryset, which passes for one of the same class.
 
     Raises:
-        TypeError, ValueError: An argument is not as described above.
+        TypeError: An argument is not as described above.
+        ValueError: A size is not positive, `memory` is given beside a size or `prefetch`, or the queryset's class
+            attaches rows in its own way, so that they would bypass `prefetch`.
+
+    .. versionadded:: 1.0
     """
     if isinstance(queryset, BaseManager):
         queryset = queryset.all()
