@@ -167,10 +167,10 @@ def document(report: Report) -> str:
         "`make bench` measures them again. A figure is that of the best round, the spread how much slower the worst"
     ]
     lines += ["was. The checksum of what was read is the same for all contenders.", ""]
-    lines += ["![The seconds of every contender as bars, for each workload and database](benchmarks.svg)", ""]
     for database in report.runs:
         if set(SHOWN) & set(report.runs[database]):
             lines += [*summary(report, database), ""]
+    lines += ["![The seconds of every contender as bars, for each workload and database](benchmarks.svg)", ""]
     for database, results in report.runs.items():
         lines += [f"## {DATABASES[database]}", ""]
         for workload, measured in results.items():
@@ -194,7 +194,7 @@ def picture(report: Report) -> str:
             ]
             if bars:
                 panels.append((f"{WORKLOADS[workload].name}, {DATABASES[database]}: seconds", bars))
-    return bar_panels(panels, columns=len(report.runs))
+    return bar_panels(panels)
 
 
 def write(report: Report, docs: Path) -> None:

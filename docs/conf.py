@@ -35,6 +35,7 @@ myst_heading_anchors = 3
 # Docstrings write names in single backquotes.
 default_role = "code"
 smartquotes = False
+highlight_language = "none"
 
 toc_object_entries_show_parents = "hide"
 
@@ -48,17 +49,11 @@ html_show_copyright = False
 
 # --- the Python reference
 
-# Users import every public name from the package, so it is documented there.
-for name in django_memoized_prefetch.__all__:
-    getattr(django_memoized_prefetch, name).__module__ = "django_memoized_prefetch"
-
 add_module_names = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_use_rtype = False
 
 # --- the C++ reference
 
@@ -72,10 +67,19 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(collections|django|models|os|typing)\..*"),
     (r"py:(class|exc)", "|".join(dir(builtins))),
     (r"py:class", r"Manager|Model|Prefetch|QuerySet|RawQuerySet"),
-    (r"py:class", r"(django_memoized_prefetch\._prefetch\.)?Row|Size|.*\.ViewMapping"),
+    (r"py:class", r"(django_memoized_prefetch\._(prefetch|memoized)\.)?Rows?|Size|.*\.ViewMapping"),
     (r"cpp:.*", r".*"),
     (r"std:ref", r".*_8hpp"),  # the headers that declare concepts
 ]
+
+
+def resolve_public(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """A type in a signature is named after its private module. Every public name is documented as the package's."""
+    module, _, name = node.get("reftarget", "").rpartition(".")
+    if not module.startswith("django_memoized_prefetch._") or name not in django_memoized_prefetch.__all__:
+        return None
+    domain, target = env.get_domain("py"), f"django_memoized_prefetch.{name}"
+    return domain.resolve_xref(env, node["refdoc"], app.builder, "class", target, node, content)
 
 
 def run_doxygen(_: Any) -> None:
@@ -103,6 +107,7 @@ def on_source(_: Any, document: str, content: list[str]) -> None:
 def setup(app: Any) -> None:
     # The pages show it as text, as GitHub alone draws it.
     app.add_lexer("mermaid", TextLexer)
+    app.connect("missing-reference", resolve_public)
     app.connect("builder-inited", run_doxygen)
     app.connect("include-read", on_include)
     app.connect("source-read", on_source)

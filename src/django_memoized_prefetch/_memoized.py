@@ -69,7 +69,7 @@ def memoized(
     ordinary queryset.
 
     Args:
-        queryset: A queryset, which is not changed, or a manager, for all its rows.
+        queryset (QuerySet | Manager): A queryset, which is not changed, or a manager, for all its rows.
         prefetch: Its lookups are added to those of the queryset. It remembers the rows of both, and its `stats()`
             counts both.
         lru_cache_size: How many rows of each table to keep between chunks, as for MemoizedPrefetch; None keeps all.
@@ -77,7 +77,7 @@ def memoized(
         memory: In place of `lru_cache_size`: how much memory all tables together may take, as for MemoizedPrefetch.
 
     Returns:
-        A new queryset, which passes for one of the same class.
+        QuerySet: A new queryset, which passes for one of the same class.
 
     Raises:
         TypeError: An argument is not as described above.

@@ -41,10 +41,10 @@ class MemoizedPrefetch:
         lookups: Whatever `prefetch_related` takes (lookup strings such as `"author"` or `"book__author"`, Prefetch and
             GenericPrefetch objects), and MemoizedPrefetchConfig objects.
         model: The model of the chunks. If given, all lookups are checked now instead of at the first chunk.
-        lru_cache_size: How many rows of each table to keep between chunks, for lookups without a config; None keeps
-            all. Memory is bounded by this number times the size of a row with all that is attached to it, summed over
-            the tables. A dict gives each table its own number, by its name in `stats().tables`, and the others 10,000;
-            `plan().sizes()` makes one.
+        lru_cache_size (int | None | dict): How many rows of each table to keep between chunks, for lookups without a
+            config; None keeps all. Memory is bounded by this number times the size of a row with all that is attached
+            to it, summed over the tables. A dict gives each table its own number, by its name in `stats().tables`, and
+            the others 10,000; `plan().sizes()` makes one.
         scope: A callable without arguments, called once per chunk. Chunks for which it returns different values share
             nothing. Use it for tenants that the connection does not reveal.
         invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, and the links

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import os
 import subprocess
@@ -51,11 +52,15 @@ def in_file(*paths: Path) -> list[list[str]]:
     return found
 
 
+def statements(source: str) -> set[tuple[str, str]]:
+    """The fields of each model."""
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    return {(node.name, ast.unparse(field)) for node in classes for field in node.body}
+
+
 def test_the_models_are_those_of_the_tests() -> None:
     (example,) = HEADINGS["models"]
-    source = Path(models.__file__).read_text()
-    for line in filter(None, example.splitlines()):
-        assert line in source.splitlines(), line
+    assert statements(example) < statements(Path(models.__file__).read_text())
 
 
 def test_from_the_job_to_a_hundred_workers(bookshop: Bookshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
