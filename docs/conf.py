@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -12,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from pygments.lexers.special import TextLexer
+from sphinx.errors import ConfigError
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -40,6 +42,8 @@ highlight_language = "none"
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
 html_title = f"{project} {release}"
 html_static_path = ["static"]
 html_css_files = ["pictures.css"]
@@ -68,7 +72,7 @@ nitpick_ignore_regex = [
     (r"py:(class|exc)", "|".join(dir(builtins))),
     (r"py:class", r"Manager|Model|Prefetch|QuerySet|RawQuerySet"),
     (r"py:class", r"(django_memoized_prefetch\._(prefetch|memoized)\.)?Rows?|Size|.*\.ViewMapping"),
-    (r"cpp:.*", r".*"),
+    (r"cpp:.*", r"(SQLite|detail|memoized_prefetch)\b.*|PGconn|handle_type|row_type"),
     (r"std:ref", r".*_8hpp"),  # the headers that declare concepts
 ]
 
@@ -84,6 +88,8 @@ def resolve_public(app: Any, env: Any, node: Any, content: Any) -> Any:
 
 def run_doxygen(_: Any) -> None:
     """Doxygen turns the headers' comments into XML, which Breathe reads."""
+    if shutil.which("doxygen") is None:
+        raise ConfigError("doxygen is not installed: script/bootstrap --docs installs it, or says how")
     (ROOT / "build" / "doxygen").mkdir(parents=True, exist_ok=True)
     subprocess.run(["doxygen", str(HERE / "Doxyfile")], cwd=ROOT, check=True)
 
