@@ -24,7 +24,7 @@ class RelationStats:
         requests: Keys that objects asked for, without null keys and relations that were attached before.
         hits: Distinct keys per chunk that were in memory, known absences included.
         misses: Distinct keys per chunk that were not in memory.
-        fetched: Fetched keys that had a row; of a many-to-many, its links.
+        fetched: Fetched keys that had a row. In a table of links, the links.
         missing: Fetched keys that had no row.
         evicted: Entries evicted at the end of a chunk of this relation.
         queries: SQL statements run for it.
