@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph docs dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -89,6 +89,11 @@ bench-cpp-sql: ## The same with SQLite and PostgreSQL: memo against joins, IN an
 memory-graph: ## Stream ten million rows and draw the memory: docs/memory.svg (ARGS="--rows 1000000")
 	script/bootstrap
 	.venv/bin/python -m benchmarks.memory_graph $(ARGS)
+
+docs: ## Build the documentation in build/docs, with every warning an error, and check its links
+	script/bootstrap --docs
+	.venv/bin/python -m sphinx -W -n --keep-going -b html -d build/doctrees docs build/docs
+	.venv/bin/python docs/check_links.py build/docs
 
 dist: ## Build wheel and sdist into dist/, and try both
 	script/dist

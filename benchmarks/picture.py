@@ -50,36 +50,35 @@ def line_chart(title: str, x_label: str, y_label: str, series: Mapping[str, Poin
     return document(WIDTH, HEIGHT, parts)
 
 
-def bar_panels(panels: Sequence[tuple[str, Bars]], columns: int) -> str:
+def bar_panels(panels: Sequence[tuple[str, Bars]]) -> str:
     """
-    Panels of horizontal bars side by side, each with its own title and scale.
+    Panels of horizontal bars, each with its own title and scale.
 
-    A bar that is far longer than the others is cut, and marked so.
+    They are one below the other, so that the texts stay legible in the column of a page. A bar that is far longer than
+    the others is cut, and marked so.
     """
-    rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
     parts: list[str] = []
     top = 0.0
-    for row in rows:
-        for column, (title, bars) in enumerate(row):
-            parts += bar_panel(column * PANEL, top, title, bars)
-        top += 44 + max(len(bars) for _, bars in row) * (BAR + GAP)
-    return document(PANEL * columns, top + 10, parts)
+    for title, bars in panels:
+        parts += bar_panel(top, title, bars)
+        top += 44 + len(bars) * (BAR + GAP)
+    return document(PANEL, top + 10, parts)
 
 
-def bar_panel(left: float, top: float, title: str, bars: Bars) -> list[str]:
+def bar_panel(top: float, title: str, bars: Bars) -> list[str]:
     values = sorted(value for _, value, _ in bars)
     longest = min(values[-1], 4 * values[len(values) // 2])
-    parts = [text(left + LABEL, top + 26, title, size=14, anchor="start")]
+    parts = [text(LABEL, top + 26, title, size=14, anchor="start")]
     for index, (label, value, emphasised) in enumerate(bars):
         y = top + 38 + index * (BAR + GAP)
         width = (PANEL - LABEL - 70) * min(value, longest) / longest
         colour = COLOURS[0] if emphasised else "#9aa5b1"
-        parts.append(text(left + LABEL - 8, y + BAR - 3, label, anchor="end"))
-        parts.append(f'<rect x="{left + LABEL:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>')
+        parts.append(text(LABEL - 8, y + BAR - 3, label, anchor="end"))
+        parts.append(f'<rect x="{LABEL:.1f}" y="{y:.1f}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>')
         if value > longest:
-            cut = left + LABEL + width - 24
+            cut = LABEL + width - 24
             parts.append(line([(cut, y + BAR + 2), (cut + 8, y - 2)], "white", 4))
-        parts.append(text(left + LABEL + width + 6, y + BAR - 3, f"{value:.3g}", anchor="start"))
+        parts.append(text(LABEL + width + 6, y + BAR - 3, f"{value:.3g}", anchor="start"))
     return parts
 
 

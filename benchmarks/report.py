@@ -8,7 +8,7 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +23,8 @@ PACKAGES = ("Django", "django-chunkator", "django-auto-prefetch", "SQLAlchemy", 
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 # The workloads that the picture and the README show.
 SHOWN = ("fk", "m2m", "nested", "wide")
+# The contenders that the README shows.
+IN_README = ("raw", "django", "original", "this", "memoized")
 BEGIN, END = "<!-- from docs/benchmarks.md -->\n", "<!-- end -->\n"
 
 
@@ -140,16 +142,16 @@ def markdown(rows: list[list[str]], names: int) -> list[str]:
     ]
 
 
-def summary(report: Report, database: str) -> list[str]:
+def summary(report: Report, database: str, contenders: Iterable[str] = CONTENDERS) -> list[str]:
     """Seconds by contender and workload, and queries and memory of the first workload."""
     results = {workload: report.runs[database][workload] for workload in SHOWN if workload in report.runs[database]}
     heads = [WORKLOADS[workload].name for workload in results]
     first = next(iter(results))
     rows = [[f"seconds, {DATABASES[database]}", *heads, f"queries, {heads[0]}", f"peak MiB, {heads[0]}"]]
-    for contender, title in CONTENDERS.items():
+    for contender in contenders:
         if not any(contender in measured for measured in results.values()):
             continue
-        row = [title]
+        row = [CONTENDERS[contender]]
         for measured in results.values():
             seconds = number(measured[contender].best()) if contender in measured else "-"
             row.append(f"**{seconds}**" if contender == "memoized" else seconds)
@@ -164,10 +166,11 @@ def document(report: Report) -> str:
     lines += [
         "`make bench` measures them again. A figure is that of the best round, the spread how much slower the worst"
     ]
-    lines += ["was. The checksum of what was read is the same for all contenders. ![](benchmarks.svg)", ""]
+    lines += ["was. The checksum of what was read is the same for all contenders.", ""]
     for database in report.runs:
         if set(SHOWN) & set(report.runs[database]):
             lines += [*summary(report, database), ""]
+    lines += ["![The seconds of every contender as bars, for each workload and database](benchmarks.svg)", ""]
     for database, results in report.runs.items():
         lines += [f"## {DATABASES[database]}", ""]
         for workload, measured in results.items():
@@ -191,7 +194,7 @@ def picture(report: Report) -> str:
             ]
             if bars:
                 panels.append((f"{WORKLOADS[workload].name}, {DATABASES[database]}: seconds", bars))
-    return bar_panels(panels, columns=len(report.runs))
+    return bar_panels(panels)
 
 
 def write(report: Report, docs: Path) -> None:
@@ -201,12 +204,13 @@ def write(report: Report, docs: Path) -> None:
 
 
 def quote(report: Report, readme: Path) -> None:
-    """Puts the table of the first database between its two comments in the README."""
+    """Puts a part of the table of the first database between its two comments in the README."""
     before, begin, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         sys.exit(f"{readme} has no place for the table: {BEGIN.strip()} and {END.strip()} are missing")
-    readme.write_text(f"{before}{BEGIN}" + "\n".join(summary(report, next(iter(report.runs)))) + f"\n{END}{after}")
+    lines = "\n".join(summary(report, next(iter(report.runs)), IN_README))
+    readme.write_text(f"{before}{BEGIN}{lines}\n{END}{after}")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
+/// \file
 /// links: which rows of a memo belong to a source, such as the categories of a book.
 ///
-///   source keys -> [ memory | one call of the fetch callback ] -> target keys in order -> rows of the memo
+///     source keys -> [ memory | one call of the fetch callback ] -> target keys in order -> rows of the memo
 ///
 /// A source without links is remembered too. The memo must outlive its links. Links cannot be copied or moved.
 #pragma once
@@ -12,6 +13,7 @@ namespace memoized_prefetch {
 
 /// How many sources are kept between chunks; `unbounded` for no limit.
 struct links_size {
+    /// Sources, also those without links.
     std::size_t entries = default_entries;
 };
 
@@ -66,8 +68,8 @@ struct element_of_span<std::span<Element, Extent>> {
 
 } // namespace detail
 
-/// `Source` is deduced from the callback's argument, a `std::span<const Source>`, unless the callback is generic.
-/// `Memo`: the memo of the targets.
+/// The links from sources to rows of a memo. `Source` is deduced from the callback's argument, a
+/// `std::span<const Source>`, unless the callback is generic. `Memo`: the memo of the targets.
 template <class Source, class Memo, class Traits = key_traits<Source>>
 class links {
     static_assert(
@@ -101,6 +103,7 @@ public:
         }
     }
 
+    /// The memo of the targets.
     [[nodiscard]] Memo& targets() const noexcept { return m_targets; }
 
     /// Forgets the source's links, or that it has none. O(its links).

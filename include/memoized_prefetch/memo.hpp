@@ -1,6 +1,7 @@
+/// \file
 /// memo: remembers rows of one table by key, up to a bound. Your callback fetches the others.
 ///
-///   keys -> [ memory | one call of the fetch callback ] -> std::shared_ptr<const Row> per key, null: no such row
+///     keys -> [ memory | one call of the fetch callback ] -> std::shared_ptr<const Row> per key, null: no such row
 ///
 /// Rows are const and shared. A handle keeps its row alive, even after eviction. Keys without a row are remembered too.
 /// A memo cannot be copied or moved. It must outlive the links and prefetchers that refer to it, and the results of
@@ -41,7 +42,8 @@ void add_table(memo_stats& stats, const Table& table) noexcept {
 }
 } // namespace detail
 
-/// `Row` and `Key` are deduced if the first argument is a member pointer or a callable that is not generic.
+/// Rows of one table by key. `Row` and `Key` are deduced if the first argument is a member pointer or a callable that
+/// is not generic.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class memo {
     static_assert(!std::same_as<Row, detail::undeduced>,
@@ -124,6 +126,7 @@ public:
         m_table.clear();
     }
 
+    /// What the memo did so far. O(1).
     [[nodiscard]] memo_stats stats() const noexcept {
         memo_stats result{m_count};
         detail::add_table(result, m_table);

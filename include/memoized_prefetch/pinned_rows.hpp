@@ -28,7 +28,9 @@ public:
         detail::memo_access::count(m_memo, count);
     }
 
+    /// How many keys there were.
     [[nodiscard]] std::size_t size() const noexcept { return m_handles.size(); }
+    /// The row of the key at this place, or null.
     [[nodiscard]] const row_type* operator[](std::size_t at) const noexcept { return row_of{}(m_handles[at]); }
     /// A handle to the same row, which keeps it for longer.
     [[nodiscard]] handle_type handle(std::size_t at) const noexcept {

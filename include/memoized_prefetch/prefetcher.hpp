@@ -1,8 +1,9 @@
+/// \file
 /// prefetcher: attaches related rows to the objects of a chunk.
 ///
-///   prefetcher<Book> books{to_one(authors, &Book::author_id, &Book::author),
-///                          to_many(book_categories, &Book::id, &Book::categories)};
-///   books.process_chunk(chunk);
+///     prefetcher<Book> books{to_one(authors, &Book::author_id, &Book::author),
+///                            to_many(book_categories, &Book::id, &Book::categories)};
+///     books.process_chunk(chunk);
 ///
 /// Per chunk, all to-one relations to one memo cost one call of its fetch callback. A to-many relation costs one call
 /// of the links' callback and one of their memo's. Nothing is called if all is remembered. Everything is fetched before
@@ -46,7 +47,7 @@ private:
     open_passes m_passes;
 };
 
-/// `Object`: any struct or class. `Handles`: `shared_handles` or `raw_pointers`.
+/// Attaches rows to objects. `Object`: any struct or class. `Handles`: `shared_handles` or `raw_pointers`.
 template <class Object, class Handles>
 class prefetcher final : public detail::row_preparer<Object> {
     static_assert(std::same_as<Handles, shared_handles> || std::same_as<Handles, raw_pointers>);

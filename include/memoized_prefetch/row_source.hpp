@@ -37,6 +37,7 @@ struct memo_size {
     /// Returns the bytes of a row and of what it owns. Called once per row, when it is remembered.
     std::function<std::size_t(const Row&)> size_of = {};
 };
+/// How many entries are kept if nothing is said.
 inline constexpr std::size_t default_entries = 10'000;
 
 /// A callable that returns a row's key, such as a member pointer.

@@ -15,11 +15,14 @@ class Times:
     """
     Where the time of a run went, in seconds.
 
-    reading: Waiting for the rows of the run; also building them, where Django does that.
-    building: Making instances of these rows.
-    fetching: Waiting for related rows and building these.
-    attaching: The rest of the work on related rows.
-    loop: The user's own loop, between two chunks of `chunks()` or rows of `memoized()`.
+    Attributes:
+        reading: Waiting for the rows of the run; also building them, where Django does that.
+        building: Making instances of these rows.
+        fetching: Waiting for related rows and building these.
+        attaching: The rest of the work on related rows.
+        loop: The user's own loop, between two chunks of `chunks()` or rows of `memoized()`.
+
+    .. versionadded:: 1.0
     """
 
     reading: float = 0.0
@@ -30,9 +33,11 @@ class Times:
 
     @property
     def total(self) -> float:
+        """The sum of all five."""
         return sum(self.as_dict().values())
 
     def as_dict(self) -> dict[str, float]:
+        """The seconds by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __add__(self, other: Times) -> Times:

@@ -42,7 +42,12 @@ class MemoizedPrefetchConfig:
         target_field: The field or column of `through_model` that holds the key of `model`.
 
     Raises:
-        TypeError, ValueError: An argument is not as described above.
+        TypeError: An argument has another type than described above.
+        ValueError: A size is not positive, the queryset does not fit `model`, or only some of the last four arguments
+            are given.
+
+    .. versionchanged:: 1.0
+        A many-to-many needs only `model` and `attributes`. `lru_cache_size=None` keeps all.
     """
 
     model: type[models.Model]

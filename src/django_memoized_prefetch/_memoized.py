@@ -58,7 +58,7 @@ def memoized(
     memory: int | str | None = None,
 ) -> Any:
     """
-    Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks.
+    Makes a queryset faster: its rows are built natively, and related rows are read once for all chunks::
 
         for book in memoized(Book.objects.prefetch_related("author")).iterator(chunk_size=2000):
             ...
@@ -69,7 +69,7 @@ def memoized(
     ordinary queryset.
 
     Args:
-        queryset: A queryset, which is not changed, or a manager, for all its rows.
+        queryset (QuerySet | Manager): A queryset, which is not changed, or a manager, for all its rows.
         prefetch: Its lookups are added to those of the queryset. It remembers the rows of both, and its `stats()`
             counts both.
         lru_cache_size: How many rows of each table to keep between chunks, as for MemoizedPrefetch; None keeps all.
@@ -77,10 +77,14 @@ def memoized(
         memory: In place of `lru_cache_size`: how much memory all tables together may take, as for MemoizedPrefetch.
 
     Returns:
-        A new queryset, which passes for one of the same class.
+        QuerySet: A new queryset, which passes for one of the same class.
 
     Raises:
-        TypeError, ValueError: An argument is not as described above.
+        TypeError: An argument is not as described above.
+        ValueError: A size is not positive, `memory` is given beside a size or `prefetch`, or the queryset's class
+            attaches rows in its own way, so that they would bypass `prefetch`.
+
+    .. versionadded:: 1.0
     """
     if isinstance(queryset, BaseManager):
         queryset = queryset.all()

@@ -41,10 +41,10 @@ class MemoizedPrefetch:
         lookups: Whatever `prefetch_related` takes (lookup strings such as `"author"` or `"book__author"`, Prefetch and
             GenericPrefetch objects), and MemoizedPrefetchConfig objects.
         model: The model of the chunks. If given, all lookups are checked now instead of at the first chunk.
-        lru_cache_size: How many rows of each table to keep between chunks, for lookups without a config; None keeps
-            all. Memory is bounded by this number times the size of a row with all that is attached to it, summed over
-            the tables. A dict gives each table its own number, by its name in `stats().tables`, and the others 10,000;
-            `plan().sizes()` makes one.
+        lru_cache_size (int | None | dict): How many rows of each table to keep between chunks, for lookups without a
+            config; None keeps all. Memory is bounded by this number times the size of a row with all that is attached
+            to it, summed over the tables. A dict gives each table its own number, by its name in `stats().tables`, and
+            the others 10,000; `plan().sizes()` makes one.
         scope: A callable without arguments, called once per chunk. Chunks for which it returns different values share
             nothing. Use it for tenants that the connection does not reveal.
         invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, and the links
@@ -56,9 +56,15 @@ class MemoizedPrefetch:
             what hangs on them.
 
     Raises:
-        AttributeError, TypeError, ValueError: A lookup does not fit. The message says what was expected.
+        AttributeError: With `model`: a lookup names no relation of it.
+        TypeError: A lookup or an argument has another type than described above.
+        ValueError: A lookup leads to another model than its config says, a size or an amount is not positive, both
+            `memory` and `lru_cache_size` are given, or two configs remember the same rows.
 
     The constructor may run queries: those of configs with `prefetch_all=True`.
+
+    .. versionchanged:: 1.0
+        Takes lookups besides configs, and keyword arguments. All methods but `process_chunk` are new.
     """
 
     def __init__(
@@ -102,7 +108,7 @@ class MemoizedPrefetch:
     @classmethod
     def for_run(cls, run: str | Partition, make: Callable[[], Self]) -> Self:
         """
-        This process's memory of a run, shared by its threads. The first part that comes makes it.
+        This process's memory of a run, shared by its threads. The first part that comes makes it::
 
             def make():
                 return MemoizedPrefetch("author", "publisher")
@@ -164,7 +170,10 @@ class MemoizedPrefetch:
             TypeError: One of the objects is not a model instance.
             AttributeError: A lookup names no relation of these objects.
             ValueError: A lookup leads to another model than its config says, or an unsaved object has a many-to-many.
-            Any error of a query. The memory is then as before, and you can process the chunk again.
+            Exception: Any error of a query. The memory is then as before, and you can process the chunk again.
+
+        .. versionchanged:: 1.0
+            Returns the objects, and takes any iterable.
         """
         rows = rows_of(objects)
         self._session.process(rows)
@@ -187,7 +196,7 @@ class MemoizedPrefetch:
         mode: Literal["pages", "cursor"] | None = None,
     ) -> Iterator[list[Row]]:
         """
-        Yields the rows of a queryset in lists, with related rows attached. Only one list is in memory at a time.
+        Yields the rows of a queryset in lists, with related rows attached. Only one list is in memory at a time::
 
             for chunk in prefetch.chunks(Book.objects.prefetch_related("author")):
                 for book in chunk: ...
@@ -245,7 +254,7 @@ class MemoizedPrefetch:
         progress: bool | Callable[[Progress], Any] | None = None,
     ) -> Plan:
         """
-        Tells what a run over a queryset would fetch, at any size, from the keys of its rows alone.
+        Tells what a run over a queryset would fetch, at any size, from the keys of its rows alone::
 
             print(MemoizedPrefetch("author", "publisher").plan(Book.objects.all()))
 
@@ -261,7 +270,10 @@ class MemoizedPrefetch:
             progress: True draws a bar with tqdm. A callable receives a Progress for every batch of rows that was read.
 
         Raises:
-            AttributeError, TypeError, ValueError: A lookup or an argument does not fit, as in `chunks`.
+            AttributeError: A lookup names no relation of these rows.
+            TypeError: `queryset` is not what `chunks` takes.
+            ValueError: A lookup leads to another model than its config says, or a number is not positive.
+            ImportError: `progress=True` without tqdm.
         """
         with reporting(progress, "plan") as report:
             return look_ahead(self._session, queryset, chunk_size, rows, report)
@@ -312,7 +324,7 @@ class MemoizedPrefetch:
 
     @property
     def through_model_source_target_cache(self) -> ViewMapping[str]:
-        """The remembered links: for each through model and its two fields, the targets of each source."""
+        """The remembered links, by `"<through model>_<source field>_<target field>"`: the targets of each source."""
         self._session.check_process()
         return links_views(self._session)
 

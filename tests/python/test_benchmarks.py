@@ -24,7 +24,7 @@ def test_workloads_run_and_are_reported(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(README)
     options = ["--scale", "0.001", "--rounds", "1", "--database", "sqlite"]
-    options += ["--workload", "fk", "m2m", "bytes", "chunk-m2m", "--contender", "django", "memoized", "this"]
+    options += ["--workload", "fk", "m2m", "bytes", "chunk-m2m", "--contender", "django", "memoized", "this", "chunks"]
     options += ["--build", str(tmp_path), "--docs", str(tmp_path / "docs"), "--readme", str(readme)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *options],
@@ -39,7 +39,15 @@ def test_workloads_run_and_are_reported(tmp_path: Path) -> None:
     assert table.endswith("<!-- end -->\nafter\n")
     assert "| this, `memoized` | **" in table
     assert "old" not in table
-    assert table.split("-->\n")[1].split("<!--")[0] in (tmp_path / "docs" / "benchmarks.md").read_text()
+    figures = (tmp_path / "docs" / "benchmarks.md").read_text()
+    lines = table.split("-->\n")[1].split("<!--")[0].splitlines()
+    assert set(lines) < set(figures.splitlines())
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| Django `prefetch_related().iterator()`",
+        "| this, `process_chunk`, chunkator",
+        "| this, `memoized`",
+    ]
+    assert "| this, `chunks` | " in figures
     assert (tmp_path / "docs" / "benchmarks.svg").read_text().count("this, memoized") == 2
     assert (tmp_path / "results.json").exists()
 

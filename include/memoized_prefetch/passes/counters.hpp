@@ -5,6 +5,7 @@
 
 namespace memoized_prefetch {
 
+/// What one relation has done so far.
 struct counters {
     std::uint64_t requests = 0; ///< keys that objects asked for; null keys and relations already attached do not count
     std::uint64_t hits = 0;     ///< distinct keys per chunk that memory answered, with a row or as known to be missing

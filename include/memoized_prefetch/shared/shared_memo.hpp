@@ -1,6 +1,7 @@
+/// \file
 /// shared_memo: a memo that several threads may use at once.
 ///
-///   key -> shard [ mutex | memo_table | keys that are being fetched -> flight ]
+///     key -> shard [ mutex | memo_table | keys that are being fetched -> flight ]
 ///
 /// A *flight* is one running call of the fetch callback. A thread that misses a key in flight waits for that flight and
 /// takes its row, so a key is fetched once. If the flight fails, the thread fetches the key itself. No lock is held
@@ -10,7 +11,7 @@
 /// The interface is that of `memo`, with these differences:
 ///  - Each thread has its own prefetchers. Threads may share a prefetcher that leads to shared memos only.
 ///  - A user's pins hold shared handles and keep no entries in the memo. Only entries that a running chunk added stay
-///    until it ends.
+///      until it ends.
 ///  - The bound is divided among the shards. A memo of fewer than 2,048 entries has one shard.
 #pragma once
 
@@ -29,8 +30,8 @@
 
 namespace memoized_prefetch {
 
-/// Several threads may call any functions at once, and callbacks may run in several threads at once. Hashing and
-/// comparing keys must not throw.
+/// A memo for several threads. They may call any functions at once, and callbacks may run in several threads at once.
+/// Hashing and comparing keys must not throw.
 template <class Row, class Key, class Traits = key_traits<Key>>
 class shared_memo {
     static_assert(!std::same_as<Row, detail::undeduced>,
@@ -67,6 +68,7 @@ public:
     shared_memo& operator=(const shared_memo&) = delete;
     ~shared_memo() = default;
 
+    /// Like `memo::resolve`.
     template <class Keys>
     pinned_rows<shared_memo> resolve(Keys&& keys) {
         constexpr bool keys_of_memo = detail::range_of_keys<Keys, Key>;
@@ -127,6 +129,7 @@ public:
         return whole;
     }
 
+    /// Like `memo::invalidate`.
     void invalidate(const Key& key) {
         check_not_in_callback();
         auto& part = m_table[m_table.shard_of(table_type::tag_of(key))];
@@ -136,6 +139,7 @@ public:
         part.table.next_generation();
         table_type::release(part, lock);
     }
+    /// Like `memo::clear`.
     void clear() {
         check_not_in_callback();
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
@@ -146,6 +150,7 @@ public:
         }
     }
 
+    /// What the memo did so far. O(shards).
     [[nodiscard]] memo_stats stats() const {
         memo_stats result;
         {

@@ -1,7 +1,8 @@
+/// \file
 /// key_list: any number of keys as one parameter of a statement, so that the statement is prepared only once:
 ///
-///   SQLite:      where id in (select value from json_each(?))     json_array(keys)      [1,2]  ["a","b"]
-///   PostgreSQL:  where id = any($1)                               array_literal(keys)   {1,2}  {"a","b"}
+///     SQLite:      where id in (select value from json_each(?))     json_array(keys)      [1,2]  ["a","b"]
+///     PostgreSQL:  where id = any($1)                               array_literal(keys)   {1,2}  {"a","b"}
 ///
 /// The adapters use these functions, and your callbacks over other clients can too. O(length of the text).
 /// They throw std::logic_error if a key contains a NUL character.

@@ -1,10 +1,11 @@
+/// \file
 /// Fetch callbacks over PostgreSQL, using libpq (link pq).
 ///
-///   mp::memo authors{&Author::id,
-///                    mp::postgresql::fetch(connection, "select id, name from author where id = any($1)",
-///                                          [](const mp::postgresql::row& row) {
-///                                              return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
-///                                          })};
+///     mp::memo authors{&Author::id,
+///                      mp::postgresql::fetch(connection, "select id, name from author where id = any($1)",
+///                                            [](const mp::postgresql::row& row) {
+///                                                return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
+///                                            })};
 ///
 /// All keys are sent as one array parameter, so a statement is prepared once, when the callback is constructed. Keys
 /// are integers, `std::string` or `uuid`. The `PGconn*` must outlive the callback; use it from one thread at a time.

@@ -1,12 +1,13 @@
+/// \file
 /// Fetch callbacks over SQLite, using SQLiteCpp (3.2 or newer; link SQLiteCpp and sqlite3).
 ///
-///   SQLite::Database database("library.db");
-///   mp::memo authors{&Author::id,
-///                    mp::sqlite::fetch(database,
-///                                      "select id, name from author where id in (select value from json_each(?))",
-///                                      [](const mp::sqlite::row& row) {
-///                                          return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
-///                                      })};
+///     SQLite::Database database("library.db");
+///     mp::memo authors{&Author::id,
+///                      mp::sqlite::fetch(database,
+///                                        "select id, name from author where id in (select value from json_each(?))",
+///                                        [](const mp::sqlite::row& row) {
+///                                            return Author{row.get<std::int64_t>(0), row.get<std::string>(1)};
+///                                        })};
 ///
 /// All keys are sent as one parameter, a JSON array, so a statement is prepared once, when the callback is constructed.
 /// Keys are integers, `std::string` or `uuid`. The connection must outlive the callback; use it from one thread at a

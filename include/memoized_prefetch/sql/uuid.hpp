@@ -14,7 +14,9 @@
 
 namespace memoized_prefetch {
 
+/// A UUID as a key, ordered by its bytes.
 struct uuid {
+    /// In the order in which they are written.
     std::array<std::uint8_t, 16> bytes = {};
 
     /// Parses 32 hexadecimal digits of either case. Hyphens are ignored. Returns nullopt for any other text.

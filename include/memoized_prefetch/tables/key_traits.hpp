@@ -7,8 +7,10 @@
 
 namespace memoized_prefetch {
 
+/// How tables hash and compare keys. Specialise it for keys without `std::hash`.
 template <class Key>
 struct key_traits {
+    /// A number that equal keys share.
     static std::uint64_t hash(const Key& key) requires requires { std::hash<Key>{}(key); }
     { return static_cast<std::uint64_t>(std::hash<Key>{}(key)); }
     /// `stored` lies in a table. If the comparison runs code that may change tables, do not touch `stored` after that.

@@ -48,6 +48,7 @@ namespace memoized_prefetch {
 template <class Table>
 class pinned;
 
+/// As a number of entries or bytes: no limit.
 inline constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
 /// A chunk's working memory is kept for the next one, unless the chunk had more keys than this. Then it would be much

@@ -23,12 +23,15 @@ class TablePlan(Curve):
     """
     What a run would fetch from one table.
 
-    name: As in `stats().tables`.
-    kept: How many entries would be kept between chunks; None for all.
-    asked: Keys that the chunks need, counted once per chunk.
-    distinct: How many different keys these are.
-    fetched: How many of them would be fetched with `kept`.
-    depends: Whether the figures depend on the size of a table above this one: its keys are those of rows fetched there.
+    Attributes:
+        name: As in `stats().tables`.
+        kept: How many entries would be kept between chunks; None for all.
+        asked: Keys that the chunks need, counted once per chunk.
+        fetched: How many of them would be fetched with `kept`.
+        depends: Whether the figures depend on the size of a table above this one, because its keys are those of rows
+            fetched there.
+
+    .. versionadded:: 1.0
     """
 
     name: str = ""
@@ -38,6 +41,7 @@ class TablePlan(Curve):
 
     @property
     def distinct(self) -> int:
+        """How many different keys the chunks need."""
         return self.unavoidable
 
     def optimal_with(self, size: int | None) -> int:
@@ -45,6 +49,10 @@ class TablePlan(Curve):
         How many keys would have to be fetched if the memo of this size knew what comes (Belady's optimum).
 
         No way of choosing which rows to keep fetches fewer.
+
+        Raises:
+            ValueError: `size` is negative.
+            TypeError: It is neither an integer nor None.
         """
         return self.unavoidable if size is None else self.optimal_with_each([size])[0]
 
@@ -79,11 +87,15 @@ class Plan:
     """
     What a run would fetch, told from its key columns. Print it for a report.
 
-    rows, chunk_size, chunks: What would be read. `rows` may be a part of the table; see `MemoizedPrefetch.plan`.
-    tables: What would be fetched from each table, by the names of `stats().tables`.
-    queries: How many statements would fetch related rows.
-    untold: Lookups of which nothing is told, by path, with the reason.
-    statements: How many statements the plan itself ran.
+    Attributes:
+        rows: How many rows would be read. They may be a part of the table; see `MemoizedPrefetch.plan`.
+        chunk_size: How many rows each chunk would have.
+        tables: What would be fetched from each table, a TablePlan by the names of `stats().tables`.
+        queries: How many statements would fetch related rows.
+        untold: Lookups of which nothing is told, by path, with the reason.
+        statements: How many statements the plan itself ran.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(
@@ -107,18 +119,30 @@ class Plan:
 
     @property
     def chunks(self) -> int:
+        """How many chunks would be read."""
         return -(-self.rows // self.chunk_size)
 
     # --- questions
 
     def by_chunk_size(self, sizes: Sequence[int] = CHUNK_SIZES) -> dict[int, dict[str, int]]:
-        """How many keys of each table would be fetched with other chunk sizes."""
+        """
+        How many keys of each table would be fetched with other chunk sizes, by chunk size and table.
+
+        Raises:
+            ValueError: A size is not positive.
+            TypeError: A size is not an integer.
+        """
         for size in sizes:
             check_count(size, "chunk_size", 1, "by_chunk_size")
         return {size: self._fetched(self._run(size, self._kept(), curves=False)) for size in sizes}
 
     def by_order(self) -> dict[str, dict[str, int]]:
-        """How many keys of each table would be fetched with the rows ordered by each of the keys that they hold."""
+        """
+        How many keys of each table would be fetched with the rows in another order.
+
+        Returns:
+            For each key that the rows hold, such as `author_id`, the keys fetched by table.
+        """
         orders: dict[str, dict[str, int]] = {}
         for level in self._told:
             if level.parent is None and level.links is None and level.key_name not in orders:
@@ -136,7 +160,7 @@ class Plan:
 
     def sizes(self, memory: int | str) -> dict[str, int]:
         """
-        The best `lru_cache_size` of each table, such that all tables together take that much memory.
+        The best `lru_cache_size` of each table, such that all tables together take that much memory::
 
             MemoizedPrefetch("author", "publisher", lru_cache_size=plan.sizes(memory="200 MB"))
 

@@ -23,14 +23,19 @@ class Advice(Curve):
     `a + b` treats two tables as if they shared one `lru_cache_size`: it adds the counts and takes the larger size and
     bound.
 
-    kept: How many entries the table keeps; None for all.
-    fetched: Keys that were not in memory.
-    fetched_again: Those of them that had been in memory and were evicted. The others were fetched for the first time.
-    fetched_twice: How many different keys `fetched_again` counts.
-    unavoidable: Keys that a memo of any size would have fetched.
-    largest: The most entries kept after any chunk.
-    entries, bytes: Current entries, and roughly the bytes that they take with their values but without attached rows.
-    exact: Whether the figures are exact, not estimates.
+    Attributes:
+        kept: How many entries the table keeps; None for all.
+        fetched: Keys that were not in memory.
+        fetched_again: Those of them that had been in memory and were evicted. The others were fetched for the first
+            time.
+        fetched_twice: How many different keys `fetched_again` counts.
+        unavoidable: Keys that a memo of any size would have fetched.
+        largest: The most entries kept after any chunk.
+        entries: Current entries.
+        bytes: Roughly the bytes that they take, with their values but without attached rows.
+        exact: Whether the figures are exact, not estimates.
+
+    .. versionadded:: 1.0
     """
 
     fetched_again: int = 0

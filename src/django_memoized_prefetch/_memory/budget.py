@@ -22,10 +22,13 @@ class BudgetStats:
     """
     How an amount of memory was used.
 
-    memory: Bytes that all tables together may take.
-    used: Bytes that they take now, as far as samples of their rows tell.
-    fetched: Keys that were not in memory, of all tables whose size the budget decides.
-    double: How many keys would have been fetched with twice the memory.
+    Attributes:
+        memory: Bytes that all tables together may take.
+        used: Bytes that they take now, as far as samples of their rows tell.
+        fetched: Keys that were not in memory, of all tables whose size the budget decides.
+        double: How many keys would have been fetched with twice the memory.
+
+    .. versionadded:: 1.0
     """
 
     memory: int
@@ -34,6 +37,7 @@ class BudgetStats:
     double: int
 
     def as_dict(self) -> dict[str, int]:
+        """The figures by name."""
         return {"memory": self.memory, "used": self.used, "fetched": self.fetched, "double": self.double}
 
     def __add__(self, other: BudgetStats) -> BudgetStats:

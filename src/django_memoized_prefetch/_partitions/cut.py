@@ -25,14 +25,13 @@ def partitions(
     file: str | os.PathLike[str] | None = None,
 ) -> list[Partition]:
     """
-    Cuts the rows of a queryset into even parts, for the workers of any task queue.
+    Cuts the rows of a queryset into even parts, for the workers of any task queue::
 
         for part in partitions(Book.objects.filter(price__gt=0), 64):
             export.delay(part.as_dict())
 
     The parts are ranges of the primary key, in the queryset's order. Together they cover every key, so rows that are
-    added later are in one of them too. Only keys are read: the rows are counted, and the index of the key is followed
-    to each end of a part.
+    added later are in one of them too. Only keys are read, along their index.
 
     Args:
         queryset: It must be ordered by primary key alone, or unordered, and be what `chunks()` reads in pages. A
@@ -40,8 +39,7 @@ def partitions(
         count: How many parts to make. There are fewer if there are fewer rows, but always one.
         run: A name for this run; None makes one that is unique. The parts carry it.
         file: Where to keep the parts as JSON. If the file is there, its parts are returned and the table is not read.
-            So a run that was stopped goes on with the same parts, even if rows were added or deleted since. Without a
-            file, the table is cut anew each time, and after a change of its rows the parts are others.
+            So a run that was stopped goes on with the same parts. Without a file, the table is cut anew each time.
 
     Returns:
         The parts, in the order of the queryset.
@@ -50,6 +48,8 @@ def partitions(
         ValueError: The queryset cannot be read in pages, or the file holds the parts of another queryset, run or count.
         FileNotFoundError: The directory of the file does not exist.
         TypeError: An argument is not as described.
+
+    .. versionadded:: 1.0
     """
     where = "partitions"
     check_count(count, "count", 1, where)

@@ -28,14 +28,18 @@ class Partition:
     """
     A range of primary keys of one queryset. `partitions()` makes them.
 
-    run: The name of the run that it belongs to.
-    index, count: Its number, from 0, and how many there are.
-    after: The last key before the range; None at the beginning.
-    upto: The last key of the range; None at the end. Rows with new keys beyond either end belong to a part too.
-    rows: How many rows it had when the table was cut.
-    model: The label of the queryset's model, such as "shop.Book".
-    rows_of: A hash of the SQL and the parameters that choose the queryset's rows.
-    cut: Differs each time that a table is cut, even if the run has the same name.
+    Attributes:
+        run: The name of the run that it belongs to.
+        index: Its number, from 0.
+        count: How many parts there are.
+        after: The last key before the range; None at the beginning.
+        upto: The last key of the range; None at the end. Rows with new keys beyond either end belong to a part too.
+        rows: How many rows it had when the table was cut.
+        model: The label of the queryset's model, such as "shop.Book".
+        rows_of: A hash of the SQL and the parameters that choose the queryset's rows.
+        cut: Differs each time that a table is cut, even if the run has the same name.
+
+    .. versionadded:: 1.0
     """
 
     run: str

@@ -20,16 +20,21 @@ class RelationStats:
     """
     What one relation, or all relations to one table, did so far.
 
-    requests: Keys that objects asked for, without null keys and relations that were attached before.
-    hits, misses: Distinct keys per chunk that were in memory (known absences included), and that were not.
-    fetched, missing: Fetched keys that had a row, and that had none.
-    evicted: Entries evicted at the end of a chunk of this relation.
-    queries: SQL statements run for it.
-    size, bound: How many entries its memo has now, for the latest chunk's database and tenant, and how many it keeps;
-        a bound of None means all.
-    path: "native", or "django" if Django's own prefetch runs for every chunk.
-    reason: Why Django runs, or why collections of remembered rows are read for every chunk. None if neither happens.
-    patched: Which function of Django that reads attached rows is patched, and by which package.
+    Attributes:
+        requests: Keys that objects asked for, without null keys and relations that were attached before.
+        hits: Distinct keys per chunk that were in memory, known absences included.
+        misses: Distinct keys per chunk that were not in memory.
+        fetched: Fetched keys that had a row. In a table of links, the links.
+        missing: Fetched keys that had no row.
+        evicted: Entries evicted at the end of a chunk of this relation.
+        queries: SQL statements run for it.
+        size: How many entries its memo has now, for the latest chunk's database and tenant.
+        bound: How many entries its memo keeps; None for all.
+        path: "native", or "django" if Django's own prefetch runs for every chunk.
+        reason: Why Django runs, or why collections of remembered rows are read for every chunk; None if neither is so.
+        patched: Which function of Django that reads attached rows is patched, and by which package.
+
+    .. versionadded:: 1.0
     """
 
     requests: int = 0
@@ -58,6 +63,7 @@ class RelationStats:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RelationStats:
+        """What `as_dict()` described."""
         return cls(**{name: value for name, value in values.items() if name != "hit_rate"})
 
     def __sub__(self, other: RelationStats) -> RelationStats:
@@ -91,13 +97,16 @@ class Stats:
     Print it for a report. `a + b` adds two, for example from two processes; `sum()` adds any number. `a - b` is what
     was done between two snapshots of one MemoizedPrefetch.
 
-    relations: What each relation did, by path, such as `book__author`.
-    tables: What all relations to one table did together, by name of the memo's model or of the link table.
-    streams: How `chunks()` last read a model, and why not in pages, by name of the model.
-    built: How the instances of each model were built, and what would let the engine build them, by name of the model.
-    advice: What another `lru_cache_size` would have done, by the names of `tables`, for tables in use.
-    memory: How the amount of memory was used, if `memory` was given.
-    time: Where the time went.
+    Attributes:
+        relations: What each relation did, by path, such as `book__author`.
+        tables: What all relations to one table did together, by name of the memo's model or of the link table.
+        streams: How `chunks()` last read a model, and why not in pages, by name of the model.
+        built: How each model's instances were built, and what would let the engine build them, by name of the model.
+        advice: What another `lru_cache_size` would have done, by the names of `tables`, for tables in use.
+        memory: How the amount of memory was used, if `memory` was given.
+        time: Where the time went.
+
+    .. versionadded:: 1.0
     """
 
     relations: dict[str, RelationStats]

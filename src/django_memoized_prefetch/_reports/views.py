@@ -13,12 +13,9 @@ Value = TypeVar("Value")
 
 class MemoView(Mapping[Any, Any]):
     """
-    One memo, or the links of one many-to-many. Reading it does not count as using an entry.
+    One memo, or the links of one many-to-many, as a mapping. Reading it does not count as using an entry.
 
-    Args:
-        contents: Returns the current pairs of key and value, most recently used first.
-        size: Returns how many entries are kept between chunks.
-        set_size: Changes that number, for all memos of the model.
+    `keys()`, `values()` and `items()` return lists, the most recently used entry first.
     """
 
     def __init__(
@@ -53,7 +50,13 @@ class MemoView(Mapping[Any, Any]):
         return self._size()
 
     def set_size(self, size: int | None) -> None:
-        """Changes how many entries are kept between chunks; None for all."""
+        """
+        Changes how many entries are kept between chunks, for all memos of the model; None for all.
+
+        Raises:
+            ValueError: `size` is not positive.
+            TypeError: `size` is neither an integer nor None.
+        """
         check_size(size, "set_size")
         self._set_size(size)
 

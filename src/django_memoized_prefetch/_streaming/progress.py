@@ -23,13 +23,15 @@ class Progress:
     """
     How far a stream has come. It is reported when a chunk is done, that is when the loop asks for the next one.
 
-    rows: Rows done in this run.
-    seconds: Seconds since the first chunk was asked for.
-    last_pk: The primary key of the last row done, for `after=`; None if the objects have none.
-    fraction: The part done of the whole, between 0 and 1, rows before `after` included; None if unknown.
-    eta: Seconds left at the pace of this run; None if unknown.
-    stats: The current `stats()`. `stats.time` says where the time went.
-    hit_rates: The share of keys found in memory, between 0 and 1, by name of the table.
+    Attributes:
+        rows: Rows done in this run.
+        seconds: Seconds since the first chunk was asked for.
+        last_pk: The primary key of the last row done, for `after=`; None if the objects have none.
+        fraction: The part done of the whole, between 0 and 1, rows before `after` included; None if unknown.
+        eta: Seconds left at the pace of this run; None if unknown.
+        stats: The current `stats()`. `stats.time` says where the time went.
+
+    .. versionadded:: 1.0
     """
 
     rows: int
@@ -41,6 +43,7 @@ class Progress:
 
     @property
     def hit_rates(self) -> dict[str, float]:
+        """The share of keys found in memory, between 0 and 1, by name of the table."""
         return {name: table.hit_rate for name, table in self.stats.tables.items() if table.hits + table.misses}
 
 
