@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph docs dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties every faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph docs dist clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -26,8 +26,11 @@ test-cpp-all: ## The same with g++ and clang, in C++20 and C++23, debug and rele
 properties: ## Any lookups and histories against Django: 10,000 and 1,000 of them (PROPERTY_EXAMPLES=500)
 	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} script/test tests/python/test_properties.py tests/python/test_state_machine.py
 
+every: ## Python tests with all cases, faults and repetitions that `make test` takes by turns, an hour (ARGS="-k name")
+	EVERY=1 script/test tests/python $(ARGS)
+
 faults: ## Failures of every allocation, line, query and key of a chunk, ten minutes (make test injects a part of them)
-	FAULTS=all script/test tests/python/failures
+	EVERY=1 script/test tests/python/failures
 
 test-mariadb: ## Python tests whose keys a database compares in its own way, on a MariaDB of their own (ARGS="tests/python -k name")
 	script/bootstrap --mariadb

@@ -18,7 +18,10 @@ from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.conftest import rows_of_a_module
 from tests.python.customised.models import Backward, Item, Note, Owned, Place, Pointer, Price, Status, tenant
 from tests.python.customised.rows import LOOKUPS, NAMES, answer, fill_items, follow, rows_of
+from tests.python.databases import on_one_database
 from tests.python.queries import captured_queries, no_queries
+
+pytestmark = on_one_database
 
 rows = rows_of_a_module(fill_items)
 

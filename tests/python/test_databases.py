@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 import pytest
-from django.db import connections, models, transaction
+from django.db import connection, connections, models, transaction
 from django.db.models import Prefetch
 from django.test import override_settings
 
@@ -15,6 +15,7 @@ from tests.python.bookshop.models import Author, Book, Category, Publisher, Revi
 from tests.python.conftest import Bookshop
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import captured_queries, no_queries, query_count
+from tests.python.turns import EVERY
 
 LOOKUPS = ["author", "translator", "publisher", "categories"]
 ALIASES = ["default", "other"]
@@ -208,7 +209,8 @@ def test_the_least_recently_used_of_more_than_four_contexts_is_dropped(bookshop:
 
 # --- more keys than one statement takes
 
-MANY = 300_000
+# SQLite takes 250,000 parameters, PostgreSQL 65,535.
+MANY = 300_000 if connection.vendor == "sqlite" or EVERY else 90_000
 
 
 def fill(alias: str, table: str, columns: str, values: str, count: int) -> None:
@@ -229,7 +231,7 @@ def loose_books(alias: str, count: int) -> list[Book]:
 
 
 @pytest.mark.parametrize("alias", ALIASES)
-def test_300_000_distinct_foreign_keys_in_one_chunk(alias: str) -> None:
+def test_more_distinct_foreign_keys_than_parameters(alias: str) -> None:
     # Two of three exist.
     fill(alias, "bookshop_author", "id, name, email", "i, 'a', ''", MANY * 2 // 3)
     books = loose_books(alias, MANY)
@@ -247,7 +249,7 @@ def test_300_000_distinct_foreign_keys_in_one_chunk(alias: str) -> None:
 
 
 @pytest.mark.parametrize("alias", ALIASES)
-def test_300_000_sources_of_a_many_to_many_in_one_chunk(alias: str) -> None:
+def test_more_sources_of_a_many_to_many_than_parameters(alias: str) -> None:
     links = Book.categories.through
     Category.objects.using(alias).bulk_create([Category(pk=pk, name=f"category {pk}") for pk in range(1, 8)])
     with transaction.atomic(using=alias):

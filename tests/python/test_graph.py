@@ -11,12 +11,13 @@ from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from tests.python.archive.models import WithSlots
 from tests.python.conftest import rows_of_a_module
+from tests.python.databases import on_one_database
 from tests.python.graph import Comparison, are_identical, assert_alike, assert_identical
 from tests.python.theatre.models import Genre, ListedWork, Person, Play, Role, Work
 from tests.python.theatre.rows import fill_theatre
 
 rows = rows_of_a_module(lambda: fill_theatre(5, 5))
-pytestmark = pytest.mark.usefixtures("rows")
+pytestmark = [on_one_database, pytest.mark.usefixtures("rows")]
 
 PATHS = ["author__hometown", "genres", "roles", "notes", "author__locker", "company"]
 

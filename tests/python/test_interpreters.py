@@ -52,6 +52,9 @@ assert len(module.Memo(3, "id")) == 0
 '''
 PACKAGE = '''
 import django_memoized_prefetch
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database
 assert len(django_memoized_prefetch._engine.Memo(3, "id")) == 0
 '''
 

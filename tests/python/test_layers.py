@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import django_memoized_prefetch
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database
 
 PACKAGE = Path(django_memoized_prefetch.__file__).parent
 # From the bottom. Modules of one folder may import one another, but not in a circle.

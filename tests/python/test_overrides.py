@@ -7,8 +7,7 @@ The methods are those that are found called, by the running Django's prefetch or
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -29,12 +28,11 @@ from tests.python.graph import Comparison
 from tests.python.override_ways import CLASSES, STATE, refusing, ways
 from tests.python.overrides import KINDS, TO_MANY, Family, Method, Tracer, family, know_types, overriding
 from tests.python.queries import captured_queries, outcome
+from tests.python.turns import EVERY, by_turns
 
 CHUNKS = [(0, 1, 2, 3), (2, 3, 4, 5, 6), (1, 2, 3, 7)]
 SHAPES = ("name", "ordered", "queryset", "to_attr")
 SIZES = (10_000, 1)
-# Every method in every way, and each with every shape and size of memo: half an hour.
-ALL = bool(os.environ.get("ALL_OVERRIDES"))
 Transform = Callable[[Any], Any]
 # Names and kinds, which Django asks for with every chunk and ours once, or not at all: what they answer is tested, but
 # not that they may refuse to.
@@ -122,8 +120,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if role != "related manager" or ("related manager", "get_queryset") in methods[kind]
     ]
     # Classes that differ in more than one method all the time, the others by turns.
-    step = 1 if ALL else 5 if connections["default"].vendor == "sqlite" else 50
-    kept = [case for i, case in enumerate(cases) if i % step == 0 or (step < 50 and "." not in str(case.id))]
+    step = 1 if EVERY else 10 if connections["default"].vendor == "sqlite" else 100
+    kept = [case for i, case in enumerate(cases) if i % step == 0 or (step < 100 and "." not in str(case.id))]
     metafunc.parametrize(("kind", "role", "transform", "way", "turn"), kept)
 
 
@@ -298,7 +296,6 @@ def test_an_override_does_what_it_does_under_django(
                 check_streams(made)
 
 
-def meetings(kind: str, turn: int) -> list[tuple[str, int]]:
+def meetings(kind: str, turn: int) -> Sequence[tuple[str, int]]:
     """In turn, so that each method meets all."""
-    every = [(shape, size) for size in SIZES for shape in shapes_of(kind)]
-    return every if ALL else [every[turn % len(every)]]
+    return by_turns([(shape, size) for size in SIZES for shape in shapes_of(kind)], turn)

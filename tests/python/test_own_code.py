@@ -21,7 +21,10 @@ from django.utils.functional import SimpleLazyObject
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
+from tests.python.databases import on_one_database
 from tests.python.own_models import check, own_tables, pks, tables
+
+pytestmark = on_one_database
 
 # --- managers
 

@@ -14,6 +14,7 @@ from django.db.models import Count, Prefetch, prefetch_related_objects
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.archive.models import Exhibit
 from tests.python.conftest import rows_of_a_module
+from tests.python.databases import on_one_database
 from tests.python.graph import Comparison, assert_chunks_alike
 from tests.python.prefetching import SIZES, alike, plays
 from tests.python.queries import no_queries, outcome, query_count
@@ -247,6 +248,7 @@ def test_lookups_and_querysets_are_never_altered() -> None:
         MemoizedPrefetch(*lookups)
 
 
+@on_one_database
 def test_a_thousand_chunks_leave_no_object_behind() -> None:
     prefetch = MemoizedPrefetch(
         Prefetch("author", Person.objects.filter(rank__gte=0).prefetch_related("hometown")),

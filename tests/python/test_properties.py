@@ -37,8 +37,9 @@ from tests.python.lookups import (
 from tests.python.queries import outcome
 from tests.python.theatre.models import City, Person, Play, Seat
 from tests.python.theatre.rows import NOTED, fill_theatre
+from tests.python.turns import examples
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(150))
 PROPERTY = settings(
     max_examples=EXAMPLES,
     deadline=None,

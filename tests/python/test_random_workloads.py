@@ -14,11 +14,15 @@ from tests.python.catalogue.models import Contribution, Country, Genre, Person, 
 from tests.python.conftest import fill_bookshop
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import captured_queries
+from tests.python.turns import examples
 
 BOOKS, REVIEWS, VOLUMES = 12, 24, 12
 # The rows are made once per test and only read by its examples.
 READS = settings(
-    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(45),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SIZES = st.sampled_from([1, 2, 3, 7, 10_000, None])
 

@@ -9,8 +9,11 @@ from seal.exceptions import UnsealedAttributeAccess
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.customised.models import Article, Clipping, Editor, Journal, Registration, Subject
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import no_queries, query_count
+
+pytestmark = on_one_database
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_same_as_django
 from tests.python.queries import django_prefetch, no_queries
 from tests.python.workshop.models import Bicycle, Customer, Part, Photo, Region, Remark, Repair
 from tests.python.workshop.rows import fill_workshop, key, repairs
+
+pytestmark = on_one_database
 
 # By lookup: the way from a chunk's object to a shared row of each kind, and a path that ends there.
 ROWS: dict[str, Callable[[Repair], Any]] = {

@@ -25,6 +25,7 @@ from tests.python.graph import Comparison
 from tests.python.lookups import PLAIN, Bounds, Wanted, by_chance, every, is_link, is_ordered_attribute, lookup_sets
 from tests.python.theatre.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
 from tests.python.theatre.rows import NOTED, fill_theatre
+from tests.python.turns import examples
 
 ALIASES = ["default", "other"]
 WRITTEN = [City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work]
@@ -224,11 +225,11 @@ def content_types() -> None:
 
 
 def test_any_history() -> None:
-    examples = int(os.environ.get("PROPERTY_EXAMPLES", "500")) // 10
+    count = int(os.environ.get("PROPERTY_EXAMPLES") or examples(400)) // 10
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=examples,
+            max_examples=count,
             stateful_step_count=12,
             deadline=None,
             derandomize="PROPERTY_EXAMPLES" not in os.environ,

@@ -5,6 +5,9 @@ from importlib import metadata
 from pathlib import Path
 
 import django_memoized_prefetch
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database
 
 ROOT = Path(__file__).resolve().parents[2]
 

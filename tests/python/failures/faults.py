@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from django_memoized_prefetch._engine import Chunk, Memo
 from django_memoized_prefetch._relations import generic_relation, many_to_many, reverse_many, reverse_one, to_one
 from django_memoized_prefetch._running import chunk as chunk_run
 from tests.python.references import References
+from tests.python.turns import EVERY
 from tests.python.workshop.models import Repair
 from tests.python.workshop.rows import MORE_LOOKUPS, djangos_reading, reading, repairs, workshop_prefetch
 
@@ -28,14 +28,11 @@ except ImportError:
 BEFORE, CHUNK, OTHERS, SIZE = (0, 6), (3, 10), (8, 16), 4
 
 
-# Each fault takes a chunk of its own, and all of them take minutes. `make faults` injects all. Otherwise the first ones
-# of each kind are injected, and fewer and fewer of those that come after.
-EVERY = os.environ.get("FAULTS") == "all"
-
-
 def following(number: int) -> int:
     """The fault to inject after this one."""
-    return number + 1 if EVERY else number + 1 + number // 3
+    # Each fault takes a chunk of its own, and all of them take minutes. Without EVERY, the first ones of each kind are
+    # injected, and fewer and fewer of those that come after.
+    return number + 1 if EVERY else number + 1 + number // 2
 
 
 COUNTERS = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")

@@ -24,6 +24,7 @@ from django_memoized_prefetch._running import chunk as chunk_run
 from django_memoized_prefetch._running import reverse_caches
 from tests.python.databases import on_one_database
 from tests.python.isolated import isolated
+from tests.python.turns import EVERY
 from tests.python.workshop.rows import djangos_reading, repairs
 
 try:
@@ -32,7 +33,6 @@ except ImportError:
     remove_mem_hooks = set_nomemory = None
 from tests.python.failures.faults import (
     CHUNK,
-    EVERY,
     Relations,
     WatchedPass,
     check,

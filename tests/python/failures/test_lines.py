@@ -17,7 +17,8 @@ try:
     from _testcapi import remove_mem_hooks, set_nomemory
 except ImportError:
     remove_mem_hooks = set_nomemory = None
-from tests.python.failures.faults import CHUNK, EVERY, check, kept_answers, ready, stopped_states, watched
+from tests.python.failures.faults import CHUNK, check, kept_answers, ready, stopped_states, watched
+from tests.python.turns import EVERY
 
 # What the engine does about a failure depends on no database, and each kind of failure takes a hundred chunks.
 pytestmark = on_one_database

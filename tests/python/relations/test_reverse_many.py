@@ -16,6 +16,7 @@ from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop, rows_of_a_module
 from tests.python.customised.models import Article, Editor, Journal, Registration
+from tests.python.databases import on_one_database
 from tests.python.graph import assert_chunks_alike, assert_same_as_django, assert_same_error
 from tests.python.prefetching import SIZES, TO_ONE_ROWS, alike, people
 from tests.python.queries import no_queries, query_count
@@ -136,6 +137,7 @@ def test_rows_of_the_chunks_own_objects_are_not_kept(theatre: None) -> None:
     assert not [reference for reference in gone if reference() is not None]
 
 
+@on_one_database
 def test_a_thousand_chunks_leave_no_object_behind(theatre: None) -> None:
     prefetch = MemoizedPrefetch("written", "locker", "mentor", "friends", "notes", "passport")
     people = everyone()
