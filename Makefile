@@ -59,7 +59,7 @@ sanitize: ## C++ tests under ASan+UBSan and TSan, Python tests under ASan+UBSan
 fuzz: ## Fuzz the tables and the C++ library against naive models, with ASan and UBSan, an hour (SECONDS=60)
 	script/fuzz $(SECONDS)
 
-lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck, zizmor
+lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck, zizmor, check-jsonschema
 	script/lint
 
 bench: ## Compare with Django, 0.1.2 and others on SQLite and PostgreSQL: about an hour (ARGS="--scale 0.1")
