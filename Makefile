@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties every faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph docs dist clean
+.PHONY: help bootstrap demo demo-cpp test test-cpp test-cpp-all properties every faults test-mariadb matrix django-suites third-party third-party-suites scale-out sanitize fuzz lint bench bench-check bench-cpp bench-cpp-sql bench-scaling memory-graph docs dist dist-roots workflows clean
 
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+): ##/\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -62,7 +62,7 @@ sanitize: ## C++ tests under ASan+UBSan and TSan, Python tests under ASan+UBSan
 fuzz: ## Fuzz the tables and the C++ library against naive models, with ASan and UBSan, an hour (SECONDS=60)
 	script/fuzz $(SECONDS)
 
-lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck
+lint: ## ruff, mypy --strict, clang-format, clang-tidy, shellcheck, zizmor, check-jsonschema
 	script/lint
 
 bench: ## Compare with Django, 0.1.2 and others on SQLite and PostgreSQL: about an hour (ARGS="--scale 0.1")
@@ -98,8 +98,14 @@ docs: ## Build the documentation in build/docs, with every warning an error, and
 	.venv/bin/python -m sphinx -W -n --keep-going -b html -d build/doctrees docs build/docs
 	.venv/bin/python docs/check_links.py build/docs
 
-dist: ## Build wheel and sdist into dist/, and try both
-	script/dist
+dist: ## Build sdist and manylinux wheels into dist/, and try them without a compiler, half an hour (PYTHONS="3.12 3.13")
+	script/dist $(PYTHONS)
+
+dist-roots: ## Try the wheels of dist/ in bare Debians from bullseye to sid, as root (ROOTS="bullseye sid")
+	script/dist-roots $(ROOTS)
+
+workflows: ## Check .github/workflows with actionlint, which needs Go (make lint checks how safe they are)
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 clean: ## Remove everything that is made here, the demo's data excepted
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Runs Python tests on a MariaDB server started for them; `make test-mariadb` calls it.
+"""Runs Python tests on a MariaDB server started for them, or that of DATABASE_URL; `make test-mariadb` calls it.
 
 python -m tests.mariadb                  runs the tests listed below
 python -m tests.mariadb [pytest args]    runs others: tests/python/test_memoized.py -k name
@@ -31,7 +31,10 @@ TESTS += ["--deselect", "tests/python/test_key_columns.py::test_values_find_them
 
 @contextmanager
 def mariadb() -> Iterator[str]:
-    """Starts a server that listens on a socket only and lets everybody in; gives its URL."""
+    """The URL of the user's server, or else of one that listens on a socket only and lets everybody in."""
+    if (url := os.environ.get("DATABASE_URL", "")).startswith("mysql:"):
+        yield url
+        return
     # Outside the repository, because a socket's path has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="memoized-prefetch-"))
     data, socket, log = directory / "data", directory / "socket", directory / "log"

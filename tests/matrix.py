@@ -2,12 +2,14 @@
 
     python -m tests.matrix                  every cell
     python -m tests.matrix 3.9-4.2 3.13-6.1 these (Python-Django)
+    python -m tests.matrix --list           runs none, and prints all as JSON
 
 FAST=1 leaves PostgreSQL out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -83,10 +85,13 @@ def interpreters() -> dict[str, str]:
 
 
 def main(wanted: list[str]) -> int:
+    cells = [(python, django) for django, pythons in SUPPORTED.items() for python in pythons]
+    if wanted == ["--list"]:
+        print(json.dumps([{"python": python, "django": django} for python, django in cells]))
+        return 0
     for number in SIGNALS:
         signal.signal(number, interrupt)
     here = interpreters()
-    cells = [(python, django) for django, pythons in SUPPORTED.items() for python in pythons]
     names = [f"{python}-{django}" for python, django in cells]
     if unknown := set(wanted) - set(names):
         sys.exit(f"No such cell: {', '.join(sorted(unknown))}. There are: {' '.join(names)}")

@@ -1,0 +1,54 @@
+"""What is installed: the README's example with nothing but Django, and wheels for the Pythons that the tests run on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.matrix import SUPPORTED
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = (ROOT / "pyproject.toml").read_text()
+PYTHONS = {python for pythons in SUPPORTED.values() for python in pythons}
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_smoke_test_runs_the_readme_of_this_tree() -> None:
+    assert run("tests/smoke.py", "README.md").startswith("smoke: CPython")
+
+
+def test_wheels_and_classifiers_are_for_the_pythons_of_the_matrix() -> None:
+    [minors] = re.findall(r'^build = "cp3\{([\d,]+)\}-\*"$', PROJECT, re.MULTILINE)
+    assert {f"3.{minor}" for minor in minors.split(",")} == PYTHONS
+    assert set(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', PROJECT)) == PYTHONS
+    [oldest] = re.findall(r'^requires-python = ">=(.+)"$', PROJECT, re.MULTILINE)
+    assert oldest == min(PYTHONS, key=lambda version: tuple(map(int, version.split("."))))
+
+
+def test_classifiers_are_for_the_djangos_of_the_matrix() -> None:
+    assert set(re.findall(r'"Framework :: Django :: (.+)"', PROJECT)) == set(SUPPORTED)
+
+
+def test_the_workflow_runs_every_cell_of_the_matrix() -> None:
+    cells = json.loads(run("-m", "tests.matrix", "--list"))
+    assert {django: [cell["python"] for cell in cells if cell["django"] == django] for django in SUPPORTED} == SUPPORTED
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    assert "tests.matrix --list" in workflow
+    assert "fromJSON(needs.cells.outputs.cells)" in workflow
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):
+        for used in re.findall(r"uses: (.+)", workflow.read_text()):
+            assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), (workflow, used)
