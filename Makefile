@@ -32,11 +32,10 @@ every: ## Python tests with all cases, faults and repetitions that `make test` t
 faults: ## Failures of every allocation, line, query and key of a chunk, ten minutes (make test injects a part of them)
 	EVERY=1 script/test tests/python/failures
 
-test-mariadb: ## Python tests whose keys a database compares in its own way, on a MariaDB of their own (ARGS="tests/python -k name")
-	script/bootstrap --mariadb
-	.venv/bin/python -m tests.mariadb $(ARGS)
+test-mariadb: ## Python tests on a MariaDB of their own, with two drivers (ARGS="tests/python -k name")
+	script/test --mariadb $(ARGS)
 
-matrix: ## Python tests on every Django and Python here (FAST=1: SQLite only; CELLS="3.9-4.2 3.13-6.1")
+matrix: ## Python tests on every Django and Python here (FAST=1: SQLite only; CELLS="3.9-4.2 3.13-6.1"; DATABASES="sqlite mariadb")
 	script/bootstrap --test
 	.venv/bin/python -m tests.matrix $(CELLS)
 

@@ -1,7 +1,7 @@
-"""Runs Python tests on a MariaDB server started for them, or that of DATABASE_URL; `make test-mariadb` calls it.
+"""Runs the Python tests on a MariaDB server started for them, or that of DATABASE_URL; `script/test --mariadb` calls it.
 
-python -m tests.mariadb                  runs the tests listed below
-python -m tests.mariadb [pytest args]    runs others: tests/python/test_memoized.py -k name
+python -m tests.mariadb                  runs all with mysqlclient, and those listed below with PyMySQL too
+python -m tests.mariadb [pytest args]    runs some, with both drivers: tests/python -k name
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from tests.run import SIGNALS, Group, ServerError, heading, interrupt, run_pytho
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TESTS = ["tests/python/test_equal_keys.py", "tests/python/test_key_columns.py"]
-TESTS += ["tests/python/relations/test_foreign_key.py"]
-TESTS += ["tests/python/hydrating/test_conversions.py", "tests/python/hydrating/test_querysets.py"]
-# It stores "NULL" and "null" in a unique column; MariaDB takes them for one value.
-TESTS += ["--deselect", "tests/python/test_key_columns.py::test_values_find_themselves[text]"]
+# Where a driver has a say: keys on their way to the database, values on their way back, cursors, errors.
+DRIVERS_OWN = ["hydrating", "streaming", "relations/test_foreign_key.py", "test_databases.py", "test_equal_keys.py"]
+DRIVERS_OWN += ["test_failing_queries.py", "test_key_columns.py", "test_odd_keys.py", "test_random_workloads.py"]
 
 
 @contextmanager
@@ -48,7 +46,8 @@ def mariadb() -> Iterator[str]:
             subprocess.run([*install, "--skip-test-db"], stdout=output, stderr=output, check=True)
             # Debian sets and Django advises this character set; the collation is its default.
             options = ["--skip-networking", "--skip-grant-tables", "--character-set-server=utf8mb4"]
-            options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", f"--socket={socket}"]
+            options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-flush-method=nosync"]
+            options.append(f"--socket={socket}")
             # In its own session, so that Ctrl-C in a terminal reaches the tests only.
             server = subprocess.Popen(
                 [program("mariadbd"), *common, *options], stdout=output, stderr=output, start_new_session=True
@@ -66,6 +65,11 @@ def mariadb() -> Iterator[str]:
             if server is not None:
                 stop(server)
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def with_pymysql(url: str) -> str:
+    """The URL by which the tests' settings choose that driver."""
+    return url.replace("mysql:", "mysql+pymysql:", 1)
 
 
 def program(name: str) -> str:
@@ -88,20 +92,30 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 def main(arguments: list[str]) -> int:
     for number in SIGNALS:
         signal.signal(number, interrupt)
-    group = Group("Python on MariaDB")
-    heading(group.name)
-    start = time.monotonic()
+    groups: list[Group] = []
     interrupted = False
+
+    def run(name: str, tests: list[str], url: str) -> None:
+        heading(name)
+        groups.append(Group(name))
+        start = time.monotonic()
+        try:
+            run_python(groups[-1], tests, DATABASE_URL=url)
+        finally:
+            groups[-1].seconds = time.monotonic() - start
+
     try:
         with mariadb() as url:
-            run_python(group, arguments or TESTS, DATABASE_URL=url)
+            run("MariaDB by mysqlclient", arguments, url)
+            run("MariaDB by PyMySQL", arguments or [f"tests/python/{one}" for one in DRIVERS_OWN], with_pymysql(url))
     except ServerError as error:
-        group.fail(str(error))
+        groups.append(Group("MariaDB"))
+        groups[-1].fail(str(error))
     except KeyboardInterrupt:
         interrupted = True
-        group.fail("interrupted")
-    group.seconds = time.monotonic() - start
-    code = summary([group])
+        groups = groups or [Group("MariaDB")]
+        groups[-1].fail("interrupted")
+    code = summary(groups)
     return 130 if interrupted else code
 
 

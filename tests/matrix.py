@@ -4,7 +4,8 @@
     python -m tests.matrix 3.9-4.2 3.13-6.1 these (Python-Django)
     python -m tests.matrix --list           runs none, and prints all as JSON
 
-FAST=1 leaves PostgreSQL out.
+DATABASES="sqlite postgresql mariadb" chooses the databases. Without it they are the first two, and the third if its
+server is on this machine; with FAST=1, SQLite alone.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.run import ROOT, SIGNALS, Group, heading, interrupt, postgresql, run_python, settle, totals
+from tests.mariadb import mariadb, program
+from tests.run import ROOT, SIGNALS, Group, ServerError, heading, interrupt, postgresql, run_python, settle, totals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MATRIX = ROOT / "build" / "matrix"
 # Each Django, with the Pythons that it supports.
@@ -60,9 +66,10 @@ def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
     return python, made
 
 
-def install(builder: Path, wheel: Path, python_version: str, django: str) -> Path:
-    """Installs the wheel into the cell's own environment; returns the Python there."""
-    return install_into(MATRIX / f"{python_version}-{django}", builder, wheel, f"django=={django}.*", "--group", "test")
+def install(builder: Path, wheel: Path, python_version: str, django: str, *groups: str) -> Path:
+    """Installs the wheel and the groups of dependencies into the cell's own environment; returns the Python there."""
+    options = [option for group in groups for option in ("--group", group)]
+    return install_into(MATRIX / f"{python_version}-{django}", builder, wheel, f"django=={django}.*", *options)
 
 
 def install_into(home: Path, builder: Path, wheel: Path, *wanted: str) -> Path:
@@ -84,6 +91,29 @@ def interpreters() -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in output.stdout.splitlines())
 
 
+# What gives the URL of each database; of SQLite, none.
+SERVERS: dict[str, Callable[[], AbstractContextManager[str | None]]] = {
+    "sqlite": nullcontext,
+    "postgresql": postgresql,
+    "mariadb": mariadb,
+}
+
+
+def chosen_databases() -> list[str]:
+    if os.environ.get("FAST"):
+        return ["sqlite"]
+    if chosen := os.environ.get("DATABASES", "").lower().split():
+        if unknown := set(chosen) - set(SERVERS):
+            sys.exit(f"No such database: {', '.join(sorted(unknown))}. There are: {' '.join(SERVERS)}")
+        return chosen
+    try:
+        program("mariadbd")
+    except ServerError as error:
+        print(f"Without MariaDB: {error}")
+        return ["sqlite", "postgresql"]
+    return list(SERVERS)
+
+
 def main(wanted: list[str]) -> int:
     cells = [(python, django) for django, pythons in SUPPORTED.items() for python in pythons]
     if wanted == ["--list"]:
@@ -97,35 +127,38 @@ def main(wanted: list[str]) -> int:
         sys.exit(f"No such cell: {', '.join(sorted(unknown))}. There are: {' '.join(names)}")
     if wanted:
         cells = [cell for cell in cells if "-".join(cell) in wanted]
-    databases = ["SQLite"] if os.environ.get("FAST") else ["SQLite", "PostgreSQL"]
+    databases = chosen_databases()
+    dependencies = ["test", "mariadb"] if "mariadb" in databases else ["test"]
 
     rows: list[tuple[str, str, str, float]] = []
     groups: list[Group] = []
     wheels: dict[str, tuple[Path, Path]] = {}
     with ExitStack() as servers:
-        url = servers.enter_context(postgresql()) if "PostgreSQL" in databases else ""
+        urls = {name: servers.enter_context(SERVERS[name]()) or "" for name in databases}
         for python_version, django in cells:
             if python_version not in here:
                 rows.append((python_version, django, "no such interpreter here", 0))
                 continue
             start = time.monotonic()
-            of_cell = [Group(f"{python_version} {django} {database}") for database in databases]
+            by_database = {database: Group(f"{python_version} {django} {database}") for database in databases}
+            of_cell = list(by_database.values())
             groups += of_cell
             heading(f"Python {python_version}, Django {django}")
             try:
                 if python_version not in wheels:
                     wheels[python_version] = build_wheel(python_version, here[python_version])
-                python = str(install(*wheels[python_version], python_version, django))
-                for group in of_cell:
-                    database = url if group.name.endswith("PostgreSQL") else ""
-                    run_python(group, ["-q", "-p", "no:cacheprovider"], python, DATABASE_URL=database)
+                python = str(install(*wheels[python_version], python_version, django, *dependencies))
+                for database, group in by_database.items():
+                    began = time.monotonic()
+                    run_python(group, ["-q", "-p", "no:cacheprovider"], python, DATABASE_URL=urls[database])
+                    group.seconds = time.monotonic() - began
                 settle(of_cell)
             except subprocess.CalledProcessError as error:
                 of_cell[0].fail(f"making the environment: {error}")
             outcome = ", ".join(
-                f"{group.name.split()[-1]} {len(group.passed)} passed {len(group.failed)} failed "
-                f"{len(group.skipped)} skipped"
-                for group in of_cell
+                f"{database} {len(group.passed)} passed {len(group.failed)} failed {len(group.skipped)} skipped "
+                f"in {group.seconds:.0f} s"
+                for database, group in by_database.items()
             )
             rows.append((python_version, django, outcome, time.monotonic() - start))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import django
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 
@@ -29,11 +29,16 @@ def frozen() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    newer = [item for item in items if any(of_newer_django(mark) for mark in item.iter_markers("since"))]
-    if newer:
+    not_here = {
+        item
+        for item in items
+        if any(of_newer_django(mark) for mark in item.iter_markers("since"))
+        or any(connection.vendor not in mark.args for mark in item.iter_markers("only_on"))
+    }
+    if not_here:
         # Not skipped: there is nothing of theirs to test here.
-        config.hook.pytest_deselected(items=newer)
-        items[:] = [item for item in items if item not in newer]
+        config.hook.pytest_deselected(items=[item for item in items if item in not_here])
+        items[:] = [item for item in items if item not in not_here]
     for item in items:
         if item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(databases=["default", "other"]))

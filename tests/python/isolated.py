@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
+from tests.python.databases import on_one_database
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSED = "passed:"
@@ -34,8 +34,6 @@ def isolated(in_file: bool = False, **environment: str) -> Callable[[Test], Test
     def decorate(test: Test) -> Test:
         @functools.wraps(test)
         def run(**arguments: Any) -> None:
-            if os.environ.get("DATABASE_URL"):
-                pytest.skip("runs in a process of its own, on SQLite")
             command = [sys.executable, "-X", "faulthandler", "-m", "tests.python.isolated"]
             command += [test.__module__, test.__qualname__, json.dumps(arguments)]
             path = os.pathsep.join(path for path in sys.path if path)
@@ -56,7 +54,7 @@ def isolated(in_file: bool = False, **environment: str) -> Callable[[Test], Test
             assert result.startswith(PASSED), f"the child ended early:\n{output}"
             print(result)
 
-        return run  # type: ignore[return-value]
+        return on_one_database(run)  # type: ignore[no-any-return]
 
     return decorate
 

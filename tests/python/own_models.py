@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.databases import MARIADB
 
 # Tables are made outside of a transaction: SQLite makes none in one.
 own_tables = pytest.mark.django_db(transaction=True, databases=["default", "other"])
@@ -27,6 +28,27 @@ def tables(*made: Any) -> Iterator[None]:
         with connection.schema_editor() as editor:
             for model in reversed(made):
                 editor.delete_model(model)
+
+
+@contextmanager
+def table(name: str, columns: str, rows: Iterable[Sequence[Any]] = (), temporary: bool = True) -> Iterator[None]:
+    """
+    A table that Django did not make.
+
+    Args:
+        temporary: Only this connection sees it. MariaDB ends the test's transaction when it makes or drops another.
+    """
+    quoted = connection.ops.quote_name(name)
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE {'TEMPORARY ' if temporary else ''}TABLE {quoted} ({columns})")
+        for row in rows:
+            cursor.execute(f"INSERT INTO {quoted} VALUES ({', '.join(['%s'] * len(row))})", row)
+    try:
+        yield
+    finally:
+        only_such = temporary and connection.vendor == MARIADB  # others drop whichever there is
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP {'TEMPORARY ' if only_such else ''}TABLE {quoted}")
 
 
 def outcome(attach: Callable[..., Any], make: Callable[[], list[Any]], lookups: Any, read: Callable[[Any], Any]) -> Any:

@@ -14,12 +14,21 @@ def postgresql(url: str, name_suffix: str = "", engine: str = "django.db.backend
 
 
 def mariadb(url: str, name_suffix: str = "") -> dict[str, Any]:
-    import pymysql  # type: ignore[import-untyped]
+    """With mysqlclient, which Django knows, or with PyMySQL, if the URL starts with mysql+pymysql://."""
+    if urlsplit(url).scheme == "mysql+pymysql":
+        import pymysql  # type: ignore[import-untyped]
 
-    # As what Django knows, and in a version that it takes; to say which is PyMySQL's own way of being that.
-    pymysql.version_info = (2, 2, 8, "final", 1)
-    pymysql.install_as_MySQLdb()
-    return {**server(url), "ENGINE": "django.db.backends.mysql", "NAME": name(url, "tests") + name_suffix}
+        # In a version that Django takes; to say which is PyMySQL's own way of passing for mysqlclient.
+        pymysql.version_info = (2, 2, 8, "final", 1)
+        pymysql.install_as_MySQLdb()
+    # As everywhere else, 0 is a key like any other, not a request for the next one.
+    mode = "SET sql_mode = CONCAT(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')"
+    return {
+        **server(url),
+        "ENGINE": "django.db.backends.mysql",
+        "NAME": name(url, "tests") + name_suffix,
+        "OPTIONS": {"init_command": mode},
+    }
 
 
 def name(url: str, otherwise: str) -> str:
@@ -40,7 +49,7 @@ def server(url: str) -> dict[str, Any]:
 
 URL = os.environ.get("DATABASE_URL", "")
 DATABASES: dict[str, dict[str, Any]]
-if URL.startswith("mysql:"):
+if URL.startswith("mysql"):
     DATABASES = {"default": mariadb(URL), "other": mariadb(URL, "_other")}
 elif URL:
     DATABASES = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +13,13 @@ from benchmarks.cpp import end_to_end
 from benchmarks.instructions.__main__ import compare, refuse
 from benchmarks.measured import Measured
 from benchmarks.musts import verdicts
+from tests.python.databases import on_one_database
 
 ROOT = Path(__file__).resolve().parents[2]
 README = "before\n<!-- from docs/benchmarks.md -->\nold\n<!-- end -->\nafter\n"
 
 
-@pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="runs on SQLite of its own")
+@on_one_database
 def test_workloads_run_and_are_reported(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(README)

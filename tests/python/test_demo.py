@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
+from tests.python.databases import POSTGRESQL, SQLITE, only_on
+
 if TYPE_CHECKING:
     from types import ModuleType
 
+pytestmark = only_on(SQLITE, POSTGRESQL)  # the demo knows no other
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 TABLES = {
@@ -72,7 +75,7 @@ def start(cache: Path, db: None) -> Any:
     # The matplotlib for Python 3.9 uses old names of pyparsing.
     ignored = [f"ignore::DeprecationWarning:matplotlib.{name}" for name in ("_fontconfig_pattern", "_mathtext")]
     environment["PYTHONWARNINGS"] = ",".join(ignored)
-    if connection.vendor == "postgresql":
+    if connection.vendor == POSTGRESQL:
         url = urlsplit(os.environ["DATABASE_URL"])
         environment["DATABASE_URL"] = url._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
 
@@ -89,7 +92,7 @@ def start(cache: Path, db: None) -> Any:
 
 
 def own_schemas() -> int:
-    if connection.vendor != "postgresql":
+    if connection.vendor != POSTGRESQL:
         return 0
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'memoized_prefetch_demo'")
@@ -102,7 +105,7 @@ def test_demo_compares_the_contenders(start: Any) -> None:
         output, errors = process.communicate()
 
         assert (process.returncode, errors) == (0, "")
-        assert ("loaded earlier" in output) == (already_loaded and connection.vendor == "sqlite")
+        assert ("loaded earlier" in output) == (already_loaded and connection.vendor == SQLITE)
         table = {line[:34].strip(): line[34:].split() for line in output.splitlines()}
         assert "All three computed the same:" in output
         # Flights, planes with a known year, their mean age, mean distance, rivals.
@@ -144,7 +147,7 @@ def test_stopped_demo_cleans_up(start: Any) -> None:
     for line in process.stdout:
         if line.startswith("  load "):
             break
-    assert own_schemas() == (connection.vendor == "postgresql")
+    assert own_schemas() == (connection.vendor == POSTGRESQL)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
 

@@ -17,8 +17,9 @@ from django.db import connection, connections, transaction
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
+from tests.python.databases import POSTGRESQL
 from tests.python.graph import cached_names
-from tests.python.lookalikes.kinds import FOLDED, ICU, KINDS, POSTGRESQL
+from tests.python.lookalikes.kinds import FOLDED, ICU, KINDS
 from tests.python.lookalikes.models import FAMILIES, Family, Numbered, Remark
 from tests.python.queries import captured_queries
 from tests.python.turns import by_turns

@@ -83,9 +83,10 @@ def compare(label: Any, item: Any, codes: list[Any], keys: list[Any]) -> list[An
 KINDS: dict[str, tuple[Any, list[Any]]] = {
     "text": (
         lambda: models.TextField(unique=True),
-        ["", "NULL", "null", "a,b", '"', "\\", '\\"', "{", "}", "{}", " a ", "'", "%s", "%", "é", "日本", "\n", "1"],
+        ["", "NULL", "a,b", '"', "\\", '\\"', "{", "}", "{}", " a ", "'", "%s", "%", "é", "日本", "\n", "1"],
     ),
-    "varchar": (lambda: models.CharField(max_length=3, unique=True), ["", "abc", "ab ", "a", '"a"', "\\"]),
+    # In another column, because MariaDB finds it equal to "NULL".
+    "varchar": (lambda: models.CharField(max_length=4, unique=True), ["", "abc", "ab ", "a", '"a"', "\\", "null"]),
     "uuid": (lambda: models.UUIDField(unique=True), [uuid.UUID(int=number) for number in (0, 1, 2**127)]),
     "smallint": (lambda: models.SmallIntegerField(unique=True), [-(2**15), -1, 0, 1, 2**15 - 1]),
     "integer": (lambda: models.IntegerField(unique=True), [-(2**31), -1, 0, 1, 2**31 - 1]),

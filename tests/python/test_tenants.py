@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.python.databases import POSTGRESQL, SQLITE, only_on
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,6 +30,7 @@ def server() -> Iterator[str]:
             yield postgresql.get_uri()
 
 
+@only_on(SQLITE, POSTGRESQL)  # the package is for PostgreSQL, which this starts itself if need be
 def test_two_tenants_with_equal_keys_never_see_each_others_rows(server: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.python.tenants.two_tenants"],

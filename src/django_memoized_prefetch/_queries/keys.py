@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 from uuid import UUID
 
+from django import VERSION
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import CharField, Field, IntegerField, QuerySet
@@ -36,7 +37,9 @@ class KeyIn(In):  # type: ignore[misc]
         self.bilateral_transforms: list[Any] = []
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        sql, params = self.process_lhs(compiler, connection)
+        # Since 5.2, Django compares the keys of foreign keys with columns as they are. Its lookup `in` converts JSON on
+        # MariaDB, and then finds no text.
+        sql, params = compiler.compile(self.lhs) if VERSION >= (5, 2) else self.process_lhs(compiler, connection)
         column_type = column_type_of(self.lhs.target, connection.alias)
         field = self.lhs.output_field
         field = getattr(field, "target_field", field)

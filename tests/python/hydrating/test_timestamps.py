@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import gc
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,11 +19,12 @@ from django.utils import timezone
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.archive.models import KeyedByUuid, Sheet
+from tests.python.databases import POSTGRESQL, only_on
 from tests.python.hydrating.conversions import described
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not os.environ.get("DATABASE_URL"), reason="for PostgreSQL"),
+    only_on(POSTGRESQL),
 ]
 UTC = datetime.timezone.utc
 MOMENTS = [

@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import Count, Prefetch
 from django.db.models.functions import Random
 
@@ -30,6 +31,14 @@ PATHS: dict[Any, list[str]] = {
     Book: ["author", "translator", "publisher", "categories"],
     Review: ["book", "book__author", "book__translator", "book__publisher", "book__categories"],
 }
+
+
+def untold_links(rows: Any, path: str) -> bool:
+    """Whether it is a slice on MySQL or MariaDB, which take no LIMIT in a subquery to join the slice with its links."""
+    if not rows.query.is_sliced or connection.features.allow_sliced_subqueries_with_in:
+        return False
+    assert MemoizedPrefetch(path).plan(rows).untold == {path: "the queryset cannot be joined with the links"}
+    return True
 
 
 def run(prefetch: MemoizedPrefetch, rows: Any, chunk_size: int) -> Stats:
@@ -82,7 +91,9 @@ def test_what_a_run_fetches(model: Any, seed: int) -> None:
 )
 def test_of_any_queryset(rows: Any) -> None:
     fill_library(1)
-    paths = ("author", "translator", "publisher", "categories")
+    paths = ["author", "translator", "publisher"]
+    if not untold_links(rows().all(), "categories"):
+        paths.append("categories")
     prefetch = MemoizedPrefetch(*paths, lru_cache_size=5)
     plan = prefetch.plan(rows(), 20)
     assert not plan.untold
@@ -198,7 +209,10 @@ def test_what_is_attached_to_objects_is_not_asked_for() -> None:
 def test_links_below_what_no_join_gives() -> None:
     fill_workshop()
     for rows in (Repair.objects.order_by("pk")[:50], Repair.objects.distinct().order_by("pk")):
-        prefetch = MemoizedPrefetch("mechanic__skills", "inspector__skills", "parts__supplier", lru_cache_size=3)
+        paths = ["mechanic__skills", "inspector__skills"]
+        if not untold_links(rows, "parts"):
+            paths.append("parts__supplier")
+        prefetch = MemoizedPrefetch(*paths, lru_cache_size=3)
         plan = prefetch.plan(rows, 7)
         assert not plan.untold
         assert_told(plan, run(prefetch, rows, 7))

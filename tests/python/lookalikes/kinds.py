@@ -12,7 +12,8 @@ from typing import Any
 
 from django.db import connection, connections, models
 
-SQLITE, POSTGRESQL, MARIADB = "sqlite", "postgresql", "mysql"
+from tests.python.databases import MARIADB, POSTGRESQL, SQLITE
+
 EVERYWHERE = (SQLITE, POSTGRESQL, MARIADB)
 
 

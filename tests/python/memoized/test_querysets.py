@@ -53,7 +53,7 @@ def test_other_statements_work(bookshop: Bookshop) -> None:
     assert queryset.filter(pk=FIRST_KEY).delete() == (1 + reviews, {"bookshop.Book": 1, "bookshop.Review": reviews})
     book = queryset.create(title="made", isbn="1", author=bookshop.authors[0], publisher=bookshop.publishers[0])
     assert book in queryset.all()
-    assert [one.title for one in queryset.raw('SELECT * FROM "bookshop_book" WHERE id = %s', [book.pk])] == ["made"]
+    assert [one.title for one in queryset.raw("SELECT * FROM bookshop_book WHERE id = %s", [book.pk])] == ["made"]
     assert queryset.get_or_create(title="made")[1] is False
 
 

@@ -25,6 +25,7 @@ from tests.python.archive.models import Box, Seal
 from tests.python.bookshop.models import Author, Book, Review
 from tests.python.catalogue.models import Country, Scan, Shelf
 from tests.python.conftest import FIRST_KEY, Bookshop
+from tests.python.own_models import table
 from tests.python.queries import captured_queries, no_queries, query_count
 
 if django.VERSION >= (5, 2):
@@ -306,15 +307,13 @@ def line_model(field: type[models.Field[Any, Any]]) -> Any:
 
 def test_a_table_without_a_unique_key(db: None) -> None:
     Line = line_model(models.IntegerField)  # noqa: N806
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE keyed_line (number integer)")
-        cursor.execute("INSERT INTO keyed_line VALUES (1), (2), (2), (2), (2), (3), (3)")
-    parts = partitions(Line.objects.all(), 3)
-    assert [part.of(Line.objects.all()).count() for part in parts] == [5, 2, 0]
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO keyed_line VALUES (NULL)")
-    with pytest.raises(ValueError, match=r"^partitions: Line cannot be read in pages, .* a row without a key.$"):
-        partitions(Line.objects.all(), 3)
+    with table("keyed_line", "number integer", [(number,) for number in (1, 2, 2, 2, 2, 3, 3)]):
+        parts = partitions(Line.objects.all(), 3)
+        assert [part.of(Line.objects.all()).count() for part in parts] == [5, 2, 0]
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO keyed_line VALUES (NULL)")
+        with pytest.raises(ValueError, match=r"^partitions: Line cannot be read in pages, .* a row without a key.$"):
+            partitions(Line.objects.all(), 3)
 
 
 def test_rows_that_go_while_it_cuts(bookshop: Bookshop) -> None:
@@ -336,16 +335,14 @@ def test_rows_that_go_while_it_cuts(bookshop: Bookshop) -> None:
 def test_keys_that_their_field_cannot_have(db: None) -> None:
     """Django drops the condition on such a key, so the first page would come again for ever."""
     Line = line_model(models.PositiveIntegerField)  # noqa: N806
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE keyed_line (number integer)")
-        cursor.execute("INSERT INTO keyed_line VALUES (-3), (-2), (-1), (0), (1), (2)")
     lines = Line._default_manager.all()
     wrong = r"Line cannot be read in pages, the database returned the key -\d, .* range of its PositiveIntegerField"
-    with pytest.raises(ValueError, match=rf"^chunks: {wrong}; use mode=\"cursor\"\.$"):
-        list(MemoizedPrefetch().chunks(lines, 2))
-    with pytest.raises(ValueError, match=rf"^partitions: {wrong}\.$"):
-        partitions(lines, 3)
-    assert [len(chunk) for chunk in MemoizedPrefetch().chunks(lines, 2, mode="cursor")] == [2, 2, 2]
+    with table("keyed_line", "number integer", [(number,) for number in range(-3, 3)]):
+        with pytest.raises(ValueError, match=rf"^chunks: {wrong}; use mode=\"cursor\"\.$"):
+            list(MemoizedPrefetch().chunks(lines, 2))
+        with pytest.raises(ValueError, match=rf"^partitions: {wrong}\.$"):
+            partitions(lines, 3)
+        assert [len(chunk) for chunk in MemoizedPrefetch().chunks(lines, 2, mode="cursor")] == [2, 2, 2]
 
 
 PARAMETERS: dict[str, tuple[Any, Any, bool]] = {

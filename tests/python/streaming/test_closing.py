@@ -57,6 +57,8 @@ class Cursors:
 def is_open(cursor: Any) -> bool:
     if connection.vendor == "postgresql":
         return not cursor.closed
+    if connection.vendor == "mysql":
+        return cursor.connection is not None
     try:
         cursor.fetchone()
     except connection.Database.ProgrammingError:

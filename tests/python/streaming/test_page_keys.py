@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.python.bookshop.models import Book
 from tests.python.catalogue.models import Country, Locker, Member
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.customised.models import Article, Editor, Journal
+from tests.python.databases import SQLITE, only_on
+from tests.python.own_models import table
 from tests.python.queries import captured_queries, query_count, run_async
 
 legacy = Apps()
@@ -45,15 +48,20 @@ class Word(models.Model):
         managed = False
 
 
-def execute(sql: str, rows: Any = ()) -> None:
+def execute(sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
-        for row in rows:
-            cursor.execute(f"INSERT INTO {sql.split()[2]} VALUES ({', '.join(['%s'] * len(row))})", row)
 
 
-def create_lines(keys: Any) -> None:
-    execute("CREATE TABLE legacy_line (order_no integer, line_no integer)", [(key, at) for at, key in enumerate(keys)])
+def lines(keys: Any, temporary: bool = True) -> Any:
+    rows = [(key, at) for at, key in enumerate(keys)]
+    return table("legacy_line", "order_no integer, line_no integer", rows, temporary)
+
+
+@pytest.fixture
+def create_lines(db: None) -> Iterator[Callable[[Any], None]]:
+    with ExitStack() as made:
+        yield lambda keys: made.enter_context(lines(keys))
 
 
 def given(queryset: Any, chunk_size: int, **options: Any) -> tuple[list[list[Any]], str]:
@@ -82,7 +90,9 @@ REPEATED = [[1, 1, 2], [1, 2, 2, 3], [1, 2, 3, 3], [1, 1, 1, 1, 1, 1, 1], [2, 2]
 @pytest.mark.parametrize("keys", REPEATED)
 @pytest.mark.parametrize("inserted_backwards", [True, False])
 @pytest.mark.parametrize("order", ["order_no", "-order_no"])
-def test_a_repeated_key_ends_the_run(keys: list[int], chunk_size: int, inserted_backwards: bool, order: str) -> None:
+def test_a_repeated_key_ends_the_run(
+    create_lines: Any, keys: list[int], chunk_size: int, inserted_backwards: bool, order: str
+) -> None:
     create_lines(reversed(keys) if inserted_backwards else keys)
     queryset = Line.objects.order_by(order)
     chunks, error = given(queryset, chunk_size)
@@ -96,7 +106,7 @@ def test_a_repeated_key_ends_the_run(keys: list[int], chunk_size: int, inserted_
     assert [row.pk for row in memoized(queryset).iterator(chunk_size=chunk_size)] == rows
 
 
-def test_a_repeated_key_that_goes_on(bookshop: Bookshop) -> None:
+def test_a_repeated_key_that_goes_on(create_lines: Any) -> None:
     create_lines([1, 2, 2, 3, 4])
     assert given(Line.objects.all(), 2, after=2) == ([[3, 4]], "")
     assert given(Line.objects.all(), 1, after=1) == ([], message("several rows with the key 2"))
@@ -108,12 +118,8 @@ def test_asynchronous_pages_end_too() -> None:
     async def read() -> list[Any]:
         return [chunk async for chunk in MemoizedPrefetch().achunks(Line.objects.all(), 1)]
 
-    create_lines([1, 2, 2])
-    try:
-        with pytest.raises(ValueError, match="several rows with the key 2"):
-            run_async(read())
-    finally:
-        execute("DROP TABLE legacy_line")
+    with lines([1, 2, 2], temporary=False), pytest.raises(ValueError, match="several rows with the key 2"):
+        run_async(read())
 
 
 @pytest.mark.since("5.2")
@@ -129,29 +135,29 @@ def test_a_repeated_key_of_several_columns() -> None:
             db_table = "legacy_cell"
             managed = False
 
-    execute('CREATE TABLE legacy_cell ("row" integer, "column" integer)', [(1, 1), (1, 2), (1, 2), (2, 1)])
-    for order, chunk_size, chunks in (("pk", 1, [[(1, 1)]]), ("-pk", 1, [[(2, 1)]]), ("pk", 2, []), ("-pk", 4, [])):
-        expected = chunks, message("several rows with the key (1, 2)", "Cell")
-        assert given(Cell.objects.order_by(order), chunk_size) == expected
-    execute('DELETE FROM legacy_cell WHERE "column" = 2')
-    assert given(Cell.objects.all(), 1) == ([[(1, 1)], [(2, 1)]], "")
-    execute('UPDATE legacy_cell SET "column" = NULL WHERE "row" = 2')
-    assert given(Cell.objects.all(), 1) == ([], message("a row without a key", "Cell"))
+    row, column = map(connection.ops.quote_name, ("row", "column"))
+    with table("legacy_cell", f"{row} integer, {column} integer", [(1, 1), (1, 2), (1, 2), (2, 1)]):
+        for order, chunk_size, chunks in (("pk", 1, [[(1, 1)]]), ("-pk", 1, [[(2, 1)]]), ("pk", 2, []), ("-pk", 4, [])):
+            expected = chunks, message("several rows with the key (1, 2)", "Cell")
+            assert given(Cell.objects.order_by(order), chunk_size) == expected
+        execute(f"DELETE FROM legacy_cell WHERE {column} = 2")
+        assert given(Cell.objects.all(), 1) == ([[(1, 1)], [(2, 1)]], "")
+        execute(f"UPDATE legacy_cell SET {column} = NULL WHERE {row} = 2")
+        assert given(Cell.objects.all(), 1) == ([], message("a row without a key", "Cell"))
 
 
 # --- keys that are equal for the database, and keys that are none
 
 
+@only_on(SQLITE)  # its collation
 @pytest.mark.parametrize("chunk_size", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("order", ["pk", "-pk"])
 @pytest.mark.parametrize("texts", ["abBc", "aAbc", "abcC", "bB"])
 def test_keys_that_are_equal_for_the_database_only(order: str, chunk_size: int, texts: str) -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("a collation of SQLite")
-    execute("CREATE TABLE legacy_word (text varchar COLLATE NOCASE, number integer)", [(text, 0) for text in texts])
     queryset = Word.objects.order_by(order)
-    expected = [row.pk for row in queryset]
-    chunks, error = given(queryset, chunk_size)
+    with table("legacy_word", "text varchar COLLATE NOCASE, number integer", [(text, 0) for text in texts]):
+        expected = [row.pk for row in queryset]
+        chunks, error = given(queryset, chunk_size)
     rows = [key for chunk in chunks for key in chunk]
     assert rows == expected[: len(rows)]
     borders = zip(expected[chunk_size - 1 :: chunk_size], expected[chunk_size::chunk_size])
@@ -165,19 +171,19 @@ def test_keys_that_are_equal_for_the_database_only(order: str, chunk_size: int, 
 
 
 def test_keys_whose_case_the_database_ignores_are_pages_as_others() -> None:
-    column = "text varchar COLLATE NOCASE" if connection.vendor == "sqlite" else "text varchar"
-    execute(f"CREATE TABLE legacy_word ({column} PRIMARY KEY, number integer)", [(text, 0) for text in "aBcDe"])
-    for order in ("pk", "-pk"):
-        for chunk_size in (1, 2, 3, 5):
-            chunks, error = given(Word.objects.order_by(order), chunk_size)
-            assert error == ""
-            assert [key for chunk in chunks for key in chunk] == [row.pk for row in Word.objects.order_by(order)]
+    column = "text varchar(20) COLLATE NOCASE" if connection.vendor == SQLITE else "text varchar(20)"
+    with table("legacy_word", f"{column} PRIMARY KEY, number integer", [(text, 0) for text in "aBcDe"]):
+        for order in ("pk", "-pk"):
+            for chunk_size in (1, 2, 3, 5):
+                chunks, error = given(Word.objects.order_by(order), chunk_size)
+                assert error == ""
+                assert [key for chunk in chunks for key in chunk] == [row.pk for row in Word.objects.order_by(order)]
 
 
 @pytest.mark.parametrize("chunk_size", [1, 2, 100])
 @pytest.mark.parametrize("options", [{}, {"after": 1}])
 @pytest.mark.parametrize("order", ["pk", "-pk"])
-def test_rows_without_a_key(order: str, chunk_size: int, options: Any) -> None:
+def test_rows_without_a_key(create_lines: Any, order: str, chunk_size: int, options: Any) -> None:
     """No condition on the key finds them, wherever the database sorts them."""
     create_lines([1, 2, None, 3])
     queryset = Line.objects.order_by(order)
@@ -187,7 +193,9 @@ def test_rows_without_a_key(order: str, chunk_size: int, options: Any) -> None:
     assert sorted(key for key in rows if key) == [1, 2, 3]
 
 
-def test_rows_without_a_key_are_asked_for_once_and_of_foreign_tables_only(bookshop: Bookshop) -> None:
+def test_rows_without_a_key_are_asked_for_once_and_of_foreign_tables_only(
+    bookshop: Bookshop, create_lines: Any
+) -> None:
     create_lines(range(1, 6))
     with captured_queries() as queries:
         assert given(Line.objects.all(), 2) == ([[1, 2], [3, 4], [5]], "")
@@ -294,7 +302,7 @@ def test_the_row_behind_is_no_peer(bookshop: Bookshop, joined: tuple[str, ...]) 
 
 
 @pytest.mark.since("6.1")
-def test_pages_of_peers_end_as_others(bookshop: Bookshop) -> None:
+def test_pages_of_peers_end_as_others(bookshop: Bookshop, create_lines: Any) -> None:
     from django.db.models import FETCH_PEERS
 
     queryset = Line.objects.fetch_mode(FETCH_PEERS)

@@ -10,7 +10,7 @@ from unittest import mock
 
 import django
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from django_memoized_prefetch import MemoizedPrefetch, Progress
 from tests.python.archive.models import Sheet, Vase
@@ -18,6 +18,7 @@ from tests.python.bookshop.models import Book
 from tests.python.catalogue.models import Card, Country, Shelf
 from tests.python.conftest import FIRST_KEY, rows_of_a_module
 from tests.python.customised.models import Article
+from tests.python.databases import POSTGRESQL, only_on
 from tests.python.graph import assert_identical
 from tests.python.queries import captured_queries, no_queries, query_count
 
@@ -52,8 +53,6 @@ def test_by_cursor_when_asked_for(all_rows: None, name: str) -> None:
 @pytest.mark.parametrize("name", BY_CURSOR)
 def test_by_cursor(all_rows: None, name: str, chunk_size: int) -> None:
     make, reason = BY_CURSOR[name]
-    if name == "intersection" and not connection.features.supports_select_intersection:
-        pytest.skip("the database has none")
     rows, how = stream(make(), chunk_size)
     assert how.startswith(f"by one cursor: {reason}")
     assert_identical(rows, list(make()))
@@ -93,9 +92,8 @@ def test_random_order(all_rows: None) -> None:
     assert sorted(keys(rows)) == keys(Book.objects.order_by("pk"))
 
 
+@only_on(POSTGRESQL)  # no other has it
 def test_distinct_on(all_rows: None) -> None:
-    if not connection.features.can_distinct_on_fields:
-        pytest.skip("the database has none")
     queryset = Book.objects.order_by("author", "-pk").distinct("author")
     rows, how = stream(queryset, 2)
     assert how == "by one cursor: it is distinct"
