@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ def frozen() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    newer = [item for item in items if any(of_newer_django(mark) for mark in item.iter_markers("since"))]
+    newer = [item for item in items if any(of_newer(mark) for mark in item.iter_markers())]
     if newer:
         # Not skipped: there is nothing of theirs to test here.
         config.hook.pytest_deselected(items=newer)
@@ -75,9 +76,10 @@ def rolled_back(alias: str) -> Iterator[None]:
         transaction.set_rollback(True, using=alias)
 
 
-def of_newer_django(mark: pytest.Mark) -> bool:
-    (version,) = mark.args
-    return tuple(map(int, version.split("."))) > django.VERSION
+def of_newer(mark: pytest.Mark) -> bool:
+    """Whether the test is of a newer Django or Python."""
+    here = {"since": django.VERSION, "since_python": sys.version_info}.get(mark.name)
+    return here is not None and tuple(map(int, mark.args[0].split("."))) > here
 
 
 @dataclass
