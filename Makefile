@@ -43,7 +43,7 @@ django-suites: ## Django's own tests through this package, every Django (ARGS="6
 	script/bootstrap --test
 	.venv/bin/python -m tests.django_suites $(ARGS)
 
-third-party: ## Beside packages that change querysets, managers and rows, all compared with Django (ARGS="4.2 django-taggit")
+third-party: ## Beside packages that change querysets, managers and rows, and Jupyter, all compared with Django (ARGS="4.2 django-taggit")
 	script/bootstrap --test
 	.venv/bin/python -m tests.third_party $(ARGS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,12 +30,7 @@ def frozen() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    not_here = {
-        item
-        for item in items
-        if any(of_newer_django(mark) for mark in item.iter_markers("since"))
-        or any(connection.vendor not in mark.args for mark in item.iter_markers("only_on"))
-    }
+    not_here = {item for item in items if any(not_for_this_run(mark) for mark in item.iter_markers())}
     if not_here:
         # Not skipped: there is nothing of theirs to test here.
         config.hook.pytest_deselected(items=[item for item in items if item in not_here])
@@ -80,9 +76,12 @@ def rolled_back(alias: str) -> Iterator[None]:
         transaction.set_rollback(True, using=alias)
 
 
-def of_newer_django(mark: pytest.Mark) -> bool:
-    (version,) = mark.args
-    return tuple(map(int, version.split("."))) > django.VERSION
+def not_for_this_run(mark: pytest.Mark) -> bool:
+    """Whether the test is of a newer Django or Python, or of other databases."""
+    if mark.name == "only_on":
+        return connection.vendor not in mark.args
+    here = {"since": django.VERSION, "since_python": sys.version_info}.get(mark.name)
+    return here is not None and tuple(map(int, mark.args[0].split("."))) > here
 
 
 @dataclass

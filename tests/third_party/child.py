@@ -17,7 +17,7 @@ from typing import Any
 
 import django
 
-from tests.third_party.listed import MUTANTS, SELF_CHECK
+from tests.third_party.listed import MUTANTS, OURS, SELF_CHECK
 from tests.third_party.shop import set_up
 
 
@@ -39,7 +39,12 @@ def judged(module: ModuleType, mode: str) -> dict[str, Any]:
 
 
 def differences(module: ModuleType, mode: str) -> Iterator[dict[str, Any]]:
-    """Every situation in every way, with the differences between ours and Django's, even if there are none."""
+    """
+    Every situation in every way, with the differences between ours and Django's, even if there are none.
+
+    A module may also have RECIPES: functions by name, which give the differences when the package does something with
+    its rows that is no loop.
+    """
     # Imported only after Django is set up.
     from tests.third_party.outcomes import Runner, differ, wrong
     from tests.third_party.ways import django_ways, our_ways
@@ -55,6 +60,9 @@ def differences(module: ModuleType, mode: str) -> Iterator[dict[str, Any]]:
                 more = way.more_queries(django_rows.many_to_many, len(django_rows.rows))
                 ran["differences"] = list(differ(runner.run(way.ours, situation), django_rows, more))
             yield ran
+    if mode == OURS:
+        for name, recipe in getattr(module, "RECIPES", {}).items():
+            yield {"situation": name, "way": "docs/recipes.md", "differences": list(recipe())}
 
 
 def survivors(module: ModuleType) -> Iterator[dict[str, Any]]:
@@ -62,6 +70,8 @@ def survivors(module: ModuleType) -> Iterator[dict[str, Any]]:
     from tests.third_party.mutants import overlooked
     from tests.third_party.outcomes import Runner
 
+    if not module.SITUATIONS:
+        return
     for name, situations in overlooked(module.SITUATIONS, Runner(module)):
         yield {"situation": name, "way": "mutants", "differences": [("overlooked", one, "") for one in situations]}
 

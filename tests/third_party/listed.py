@@ -71,8 +71,14 @@ PACKAGES = {
     "wagtail": Package(
         "wagtail",
         apps=tuple(WAGTAIL.split()),
-        settings={"WAGTAIL_SITE_NAME": "shop", "WAGTAILADMIN_BASE_URL": "", "STATIC_URL": "/static/"},
+        settings={
+            "WAGTAIL_SITE_NAME": "shop",
+            "WAGTAILADMIN_BASE_URL": "",
+            "STATIC_URL": "/static/",
+            "WAGTAILSEARCH_BACKENDS": {"default": {"BACKEND": "tests.third_party.search_engine", "AUTO_UPDATE": False}},
+        },
     ),
+    "ipykernel": Package("jupyter", needs=("nbclient", "ipywidgets", "tqdm")),
     "django-cachalot": Package("cachalot", apps=("cachalot",), settings=CACHES),
     "django-cacheops": Package(
         "cacheops",

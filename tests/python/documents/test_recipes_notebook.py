@@ -1,0 +1,63 @@
+"""docs/recipes.md: the cells of a notebook."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from tests.python.bookshop import models
+from tests.python.conftest import Bookshop
+from tests.python.databases import on_one_database
+from tests.python.documents import examples
+from tests.python.documents.running import BOOKS, CHUNK, stored_books
+from tests.python.queries import run_async
+
+JUPYTER = examples("docs/recipes.md", "Jupyter", CHUNK)
+
+
+async def run_cell(cell: str, names: dict[str, Any]) -> Any:
+    """Runs a cell as a notebook does, in the thread of an event loop; returns the value of its last line."""
+    tree = ast.parse(cell)
+    last = tree.body[-1]
+    if isinstance(last, ast.Expr):
+        tree.body[-1] = ast.copy_location(ast.Assign([ast.Name("_", ast.Store())], last.value), last)
+    names["_"] = None
+    code = compile(ast.fix_missing_locations(tree), "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    waiting = eval(code, names)
+    if inspect.iscoroutine(waiting):
+        await waiting
+    return names["_"]
+
+
+@on_one_database
+@pytest.mark.django_db(databases=["default", "other"], transaction=True)
+def test_notebook(bookshop: Bookshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cells in an event loop; `make third-party` runs them in Jupyter's own kernel."""
+    monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)
+    monkeypatch.setitem(sys.modules, "shop", types.ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.models", models)
+    names: dict[str, Any] = {}
+    set_up, plan, loop, asynchronous = JUPYTER
+
+    async def cells() -> list[Any]:
+        return [await run_cell(cell, names) for cell in (set_up, plan, loop)]
+
+    async def without_permission() -> Any:
+        monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE")
+        return await run_cell(asynchronous, names)
+
+    _, shown_plan, stats = run_async(cells())
+    expected = stored_books()
+    assert names["authors"] == {book.author.name for book in expected}
+    assert f"{BOOKS} rows of Book" in shown_plan._repr_html_()
+    assert stats._repr_html_().startswith("<pre>")
+    assert stats.relations["author"].requests == BOOKS
+    assert " rows" in capsys.readouterr().err  # the bar
+    assert (stats.relations["author"].queries, stats.relations["publisher"].queries) == (2, 1)
+    assert run_async(without_permission()) == f"{expected[0].title}, {expected[0].author.name}"
+    assert names["titles"] == [f"{book.title}, {book.author.name}" for book in expected]
