@@ -274,7 +274,8 @@ private:
         while (m_holes[at] == 0) {
             --at;
         }
-        m_holes_end = static_cast<std::uint32_t>(at * word_bits) + static_cast<std::uint32_t>(std::bit_width(m_holes[at]));
+        m_holes_end =
+            static_cast<std::uint32_t>(at * word_bits) + static_cast<std::uint32_t>(std::bit_width(m_holes[at]));
     }
 
     void begin_chunk() noexcept {
