@@ -1,4 +1,4 @@
-"""Runs the Python tests on a MariaDB server started for them, or that of DATABASE_URL; `script/test --mariadb` calls it.
+"""Runs the Python tests on MariaDB, a server of its own or that of DATABASE_URL; `script/test --mariadb` calls it.
 
 python -m tests.mariadb                  runs all with mysqlclient, and those listed below with PyMySQL too
 python -m tests.mariadb [pytest args]    runs some, with both drivers: tests/python -k name
