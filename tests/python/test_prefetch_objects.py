@@ -193,7 +193,7 @@ def test_rows_of_a_raw_queryset() -> None:
     for columns in ("*", "id, name", "id, author_id"):
 
         def chunk(columns: str = columns) -> list[Play]:
-            return list(Play.objects.raw(f'SELECT {columns} FROM {table} ORDER BY id'))
+            return list(Play.objects.raw(f"SELECT {columns} FROM {table} ORDER BY id"))
 
         alike(chunk, "author", lambda: Prefetch("cast", Person.objects.order_by("pk")), "roles", more_queries=1)
 
