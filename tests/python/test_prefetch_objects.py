@@ -8,7 +8,7 @@ import weakref
 from typing import Any, Callable
 
 import pytest
-from django.db import models
+from django.db import connection, models
 from django.db.models import Count, Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
@@ -190,11 +190,11 @@ def test_classes_that_have_a_relation_of_one_name() -> None:
 
 
 def test_rows_of_a_raw_queryset() -> None:
-    table = Play._meta.db_table
+    table = connection.ops.quote_name(Play._meta.db_table)
     for columns in ("*", "id, name", "id, author_id"):
 
         def chunk(columns: str = columns) -> list[Play]:
-            return list(Play.objects.raw(f'SELECT {columns} FROM "{table}" ORDER BY id'))
+            return list(Play.objects.raw(f"SELECT {columns} FROM {table} ORDER BY id"))
 
         alike(chunk, "author", lambda: Prefetch("cast", Person.objects.order_by("pk")), "roles", more_queries=1)
 
