@@ -7,13 +7,15 @@ import csv
 import gc
 import io
 import types
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from django.test import AsyncClient, Client
 from django.urls import path
 
@@ -89,6 +91,17 @@ def test_an_error_while_the_response_is_sent(bookshop: Bookshop) -> None:
     assert list(response.streaming_content) == []
 
 
+@pytest.fixture
+def transaction_across_requests() -> Iterator[None]:
+    """As for the test client: a request does not close the connection whose transaction the test is in."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
 @pytest.mark.since_python("3.10")
 class TestAsynchronously:
     def names(self, settings: Any) -> dict[str, Any]:
@@ -113,6 +126,7 @@ class TestAsynchronously:
         assert_queries(queries, books=CHUNKS, authors=2, publishers=1)
 
     @pytest.mark.since("5.0")
+    @pytest.mark.usefixtures("transaction_across_requests")
     def test_a_client_that_disconnects(self, bookshop: Bookshop, settings: Any) -> None:
         names, closed = self.names(settings), []
 
