@@ -35,6 +35,8 @@ async def run_cell(cell: str, names: dict[str, Any]) -> Any:
 
 
 @on_one_database
+# The matplotlib for Python 3.9 uses old names of pyparsing.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:matplotlib")
 @pytest.mark.django_db(databases=["default", "other"], transaction=True)
 def test_notebook(bookshop: Bookshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The cells in an event loop; `make third-party` runs them in Jupyter's own kernel."""
