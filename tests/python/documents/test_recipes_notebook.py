@@ -9,6 +9,7 @@ import types
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from tests.python.bookshop import models
 from tests.python.conftest import Bookshop
@@ -47,7 +48,13 @@ def test_notebook(bookshop: Bookshop, monkeypatch: pytest.MonkeyPatch, capsys: p
     set_up, plan, loop, asynchronous = JUPYTER
 
     async def cells() -> list[Any]:
-        return [await run_cell(cell, names) for cell in (set_up, plan, loop)]
+        try:
+            return [await run_cell(cell, names) for cell in (set_up, plan, loop)]
+        finally:
+            # The event loop has connections of its own. Django's close() leaves SQLite in memory open.
+            for one in connections.all(initialized_only=True):
+                if one.connection is not None:
+                    one.connection.close()
 
     async def without_permission() -> Any:
         monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE")
