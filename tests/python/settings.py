@@ -27,7 +27,7 @@ def mariadb(url: str, name_suffix: str = "") -> dict[str, Any]:
         **server(url),
         "ENGINE": "django.db.backends.mysql",
         "NAME": name(url, "tests") + name_suffix,
-        "OPTIONS": {"init_command": mode},
+        "OPTIONS": {"init_command": mode, "charset": "utf8mb4"},  # as in Django 5, for all of Unicode
     }
 
 
