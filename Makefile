@@ -26,7 +26,7 @@ test-cpp-all: ## The same with g++ and clang, in C++20 and C++23, debug and rele
 properties: ## Any lookups and histories against Django: 10,000 and 1,000 of them (PROPERTY_EXAMPLES=500)
 	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} script/test tests/python/test_properties.py tests/python/test_state_machine.py
 
-every: ## Python tests with all cases, faults and repetitions that `make test` takes by turns, an hour (ARGS="-k name")
+every: ## Python tests with all cases, faults and repetitions that `make test` takes by turns (ARGS="-k name")
 	EVERY=1 script/test tests/python $(ARGS)
 
 faults: ## Failures of every allocation, line, query and key of a chunk, ten minutes (make test injects a part of them)
@@ -97,7 +97,7 @@ docs: ## Build the documentation in build/docs, with every warning an error, and
 	.venv/bin/python -m sphinx -W -n --keep-going -b html -d build/doctrees docs build/docs
 	.venv/bin/python docs/check_links.py build/docs
 
-dist: ## Build sdist and manylinux wheels into dist/, and try them without a compiler, half an hour (PYTHONS="3.12 3.13")
+dist: ## Build sdist and manylinux wheels into dist/, and try them without a compiler (PYTHONS="3.12 3.13")
 	script/dist $(PYTHONS)
 
 dist-roots: ## Try the wheels of dist/ in bare Debians from bullseye to sid, as root (ROOTS="bullseye sid")

@@ -120,7 +120,7 @@ def run_python(group: Group, arguments: list[str], python: str = sys.executable,
     report.unlink(missing_ok=True)
     pytest = [python, "-m", "pytest", "-n", JOBS, f"--junitxml={report}", *arguments]
     # The first database has every test. There Python runs in its development mode, which checks each access to memory
-    # that native code asked for, and takes a seventh of the time. The workers of pytest-xdist inherit it.
+    # that native code asked for, and takes an eighth of the time. The workers of pytest-xdist inherit it.
     mode = {"PYTHONDEVMODE": "1"} if not environment.get("DATABASE_URL") else {}
     code = call(pytest, **mode, **environment)
     if report.exists():

@@ -39,7 +39,7 @@ from tests.python.theatre.models import City, Person, Play, Seat
 from tests.python.theatre.rows import NOTED, fill_theatre
 from tests.python.turns import examples
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(150))
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(200))
 PROPERTY = settings(
     max_examples=EXAMPLES,
     deadline=None,

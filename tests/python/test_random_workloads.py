@@ -19,7 +19,7 @@ from tests.python.turns import examples
 BOOKS, REVIEWS, VOLUMES = 12, 24, 12
 # The rows are made once per test and only read by its examples.
 READS = settings(
-    max_examples=examples(45),
+    max_examples=examples(60),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

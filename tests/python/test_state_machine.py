@@ -225,7 +225,7 @@ def content_types() -> None:
 
 
 def test_any_history() -> None:
-    count = int(os.environ.get("PROPERTY_EXAMPLES") or examples(400)) // 10
+    count = int(os.environ.get("PROPERTY_EXAMPLES") or examples(500)) // 10
     run_state_machine_as_test(
         Histories,
         settings=settings(

@@ -17,6 +17,7 @@ ON_FIRST_DATABASE = not os.environ.get("DATABASE_URL")
 
 
 def examples(on_first: int) -> int:
+    """How many random examples a test tries: as many on the first database, and a third of them on another."""
     return on_first if EVERY or ON_FIRST_DATABASE else on_first // 3
 
 

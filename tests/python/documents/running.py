@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
@@ -37,3 +41,23 @@ def stored_books() -> list[Book]:
 
 def csv_lines() -> list[str]:
     return [f"{book.title};{book.author.name};{book.publisher.name}" for book in stored_books()]
+
+
+def run_as_program(example: str, directory: Path) -> str:
+    """What an example prints as a program of its own, which finds the bookshop's models in `shop`."""
+    shop = directory / "shop"
+    shop.mkdir()
+    (shop / "__init__.py").touch()
+    (shop / "models.py").write_text("from tests.python.bookshop.models import *\n")
+    (directory / "program.py").write_text(example)
+    path = os.pathsep.join([str(directory), os.environ["PYTHONPATH"]])
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "tests.python.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

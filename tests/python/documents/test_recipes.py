@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from tests.python.documents.running import (
     csv_lines,
     lines,
     run,
+    run_as_program,
     stored_books,
 )
 from tests.python.isolated import isolated
@@ -83,25 +81,11 @@ def test_several_processes() -> None:
     (example,) = PROCESSES
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        shop = directory / "shop"
-        shop.mkdir()
-        (shop / "__init__.py").touch()
-        (shop / "models.py").write_text("from tests.python.bookshop.models import *\n")
-        (directory / "export.py").write_text(example)
-        path = os.pathsep.join([name, os.environ["PYTHONPATH"]])
-        done = subprocess.run(
-            [sys.executable, "export.py"],
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "tests.python.settings"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        printed = run_as_program(example, directory)
         files = sorted(directory.glob("books-*.csv"))
         assert [line for file in files for line in file.read_text().splitlines()] == expected
     assert len(files) == 4
-    (publishers,) = (line.split() for line in done.stdout.splitlines() if line.startswith("publisher "))
+    (publishers,) = (line.split() for line in printed.splitlines() if line.startswith("publisher "))
     assert publishers[1] == str(BOOKS)
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,7 +14,16 @@ from django_memoized_prefetch import Stats
 from tests.python.bookshop import models
 from tests.python.conftest import FIRST_KEY, Bookshop, fill_bookshop
 from tests.python.documents import examples
-from tests.python.documents.running import BOOKS, CHUNK, CHUNKS, MODELS, assert_queries, run, stored_books
+from tests.python.documents.running import (
+    BOOKS,
+    CHUNK,
+    CHUNKS,
+    MODELS,
+    assert_queries,
+    run,
+    run_as_program,
+    stored_books,
+)
 from tests.python.isolated import isolated
 
 HEADINGS = {
@@ -118,19 +124,5 @@ def test_several_processes() -> None:
     (example,) = HEADINGS["processes"]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        shop = directory / "shop"
-        shop.mkdir()
-        (shop / "__init__.py").touch()
-        (shop / "models.py").write_text("from tests.python.bookshop.models import *\n")
-        (directory / "write_books.py").write_text(example)
-        path = os.pathsep.join([name, os.environ["PYTHONPATH"]])
-        done = subprocess.run(
-            [sys.executable, "write_books.py"],
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "tests.python.settings"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
+        run_as_program(example, directory)
         assert sorted(in_file(*directory.glob("*.csv"))) == sorted(expected)

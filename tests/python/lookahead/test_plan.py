@@ -16,7 +16,7 @@ from tests.python.catalogue.models import Volume
 from tests.python.conftest import Bookshop
 from tests.python.lookahead.library import fill_library
 from tests.python.queries import captured_queries, query_count
-from tests.python.turns import EVERY, examples
+from tests.python.turns import examples
 from tests.python.workshop.models import Repair
 from tests.python.workshop.rows import fill_workshop
 
@@ -53,7 +53,7 @@ def assert_told(plan: Plan, stats: Stats) -> None:
     assert plan.queries == stats.queries
 
 
-@pytest.mark.parametrize("seed", range(examples(24 if EVERY else 12)))
+@pytest.mark.parametrize("seed", range(examples(24)))
 @pytest.mark.parametrize("model", PATHS)
 def test_what_a_run_fetches(model: Any, seed: int) -> None:
     fill_workshop() if model is Repair else fill_library(seed)
