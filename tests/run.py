@@ -119,9 +119,9 @@ def run_python(group: Group, arguments: list[str], python: str = sys.executable,
     report = REPORTS / f"{group.name.replace(' ', '-').lower()}.xml"
     report.unlink(missing_ok=True)
     pytest = [python, "-m", "pytest", "-n", JOBS, f"--junitxml={report}", *arguments]
-    # The first database has every test. There Python runs in its development mode, which checks each access to memory
-    # that native code asked for, and takes an eighth of the time. The workers of pytest-xdist inherit it.
-    mode = {"PYTHONDEVMODE": "1"} if not environment.get("DATABASE_URL") else {}
+    # With all cases, Python runs in its development mode, which checks what native code does with Python's memory, and
+    # takes an eighth of the time. `make sanitize` checks more. The workers of pytest-xdist inherit it.
+    mode = {"PYTHONDEVMODE": "1"} if os.environ.get("EVERY") == "1" else {}
     code = call(pytest, **mode, **environment)
     if report.exists():
         group.read(report)

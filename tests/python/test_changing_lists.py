@@ -30,7 +30,7 @@ from tests.python.conftest import Bookshop
 from tests.python.databases import on_one_database
 from tests.python.engine_rows import Holder, Key, Row, State
 from tests.python.graph import assert_same_as_django
-from tests.python.test_key_columns import on_both
+from tests.python.own_models import own_tables
 
 pytestmark = on_one_database
 
@@ -215,7 +215,7 @@ def test_a_row_may_change_while_a_value_of_it_is_compared(change: str, at: int) 
         hydrator.build([row], [])
 
 
-@on_both
+@own_tables
 @changes
 @pytest.mark.parametrize("lookups", [["author"], ["categories"], ["author", "publisher", "categories", "reviews"]])
 def test_a_query_may_change_the_list(lookups: list[str], change: str, bookshop: Bookshop) -> None:

@@ -17,8 +17,9 @@ from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
 from tests.python.engine_rows import Holder, Key, Row
 from tests.python.graph import assert_same_as_django
+from tests.python.own_models import own_tables
 from tests.python.queries import captured_queries
-from tests.python.test_key_columns import labels_and_items, on_both
+from tests.python.test_key_columns import labels_and_items
 
 # hash(UUID) is that of its int, which is the int modulo this.
 MODULUS = 2**61 - 1
@@ -55,7 +56,7 @@ def test_keys_that_hash_alike_cost_what_the_chunk_costs(size: int, loaded: int) 
         assert len(memo) <= 16
 
 
-@on_both
+@own_tables
 def test_of_uuids_of_one_hash_some_are_remembered() -> None:
     keys = [uuid.UUID(int=number * MODULUS + 5) for number in range(60)]
     with labels_and_items(models.UUIDField(unique=True), models.UUIDField()) as (label, item):
@@ -72,7 +73,7 @@ def test_of_uuids_of_one_hash_some_are_remembered() -> None:
             assert len(queries) == 0
 
 
-@on_both
+@own_tables
 @pytest.mark.parametrize("size", [3, 50])
 def test_uuids_of_one_hash_find_their_rows(size: int) -> None:
     keys = [uuid.UUID(int=number * MODULUS + 5) for number in range(100)]
@@ -132,7 +133,7 @@ EQUALS = {
 }
 
 
-@on_both
+@own_tables
 @pytest.mark.parametrize("asked", EQUALS)
 def test_a_row_is_found_by_whatever_its_key_is_equal_to(asked: str) -> None:
     key, other = (uuid.UUID(int=number * MODULUS + 5) for number in (3, 4))
@@ -154,7 +155,7 @@ def are_equal(remembered: str, asked: str) -> bool:
 PAIRS = [(first, second) for first in EQUALS if first != "no subclass" for second in EQUALS if are_equal(first, second)]
 
 
-@on_both
+@own_tables
 @pytest.mark.parametrize(("remembered", "asked"), PAIRS)
 def test_an_absence_is_found_by_whatever_its_key_is_equal_to(remembered: str, asked: str) -> None:
     key = uuid.UUID(int=3 * MODULUS + 5)
@@ -168,7 +169,7 @@ def test_an_absence_is_found_by_whatever_its_key_is_equal_to(remembered: str, as
         assert len(queries) == 1
 
 
-@on_both
+@own_tables
 def test_a_uuid_without_a_number_raises_its_own_error() -> None:
     with labels_and_items(models.UUIDField(unique=True), models.UUIDField()) as (label, item):
         label.objects.create(code=uuid.UUID(int=1))
@@ -179,7 +180,7 @@ def test_a_uuid_without_a_number_raises_its_own_error() -> None:
         assert one.label.code == uuid.UUID(int=1)
 
 
-@on_both
+@own_tables
 def test_numbers_of_one_value_are_one_key() -> None:
     with labels_and_items(models.DecimalField(max_digits=30, decimal_places=0, unique=True), models.TextField()) as (
         label,
@@ -202,7 +203,7 @@ def djangos_error(objects: list[Any], lookup: str) -> str:
     return str(djangos.value)
 
 
-@on_both
+@own_tables
 def test_an_unhashable_key_is_a_type_error_and_memory_stays() -> None:
     with labels_and_items(models.JSONField(unique=True), models.JSONField()) as (label, item):
         label.objects.bulk_create(label(code=code) for code in ("a", "b", "c"))

@@ -14,10 +14,9 @@ from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.graph import assert_same_as_django
+from tests.python.own_models import own_tables
 from tests.python.queries import captured_queries
 
-# Tables are made outside of a transaction: SQLite makes none in one.
-on_both = pytest.mark.django_db(transaction=True, databases=["default", "other"])
 ON_POSTGRESQL = connection.vendor == "postgresql"
 
 
@@ -99,7 +98,7 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-@on_both
+@own_tables
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_find_themselves(kind: str) -> None:
     field, values = KINDS[kind]
@@ -108,7 +107,7 @@ def test_values_find_themselves(kind: str) -> None:
         assert [one and one.code for one in found] == [None, *values[1:], None]
 
 
-@on_both
+@own_tables
 def test_a_key_that_the_column_cannot_hold_is_a_missing_row() -> None:
     with labels_and_items(models.SmallIntegerField(unique=True), models.IntegerField()) as (label, item):
         label.objects.create(code=1)
@@ -132,7 +131,7 @@ if ON_POSTGRESQL:
         with connection.cursor() as cursor:
             cursor.execute(drop)
 
-    @on_both
+    @own_tables
     @pytest.mark.parametrize(
         ("column_type", "codes", "keys"),
         [

@@ -45,7 +45,7 @@ CHUNK = 12
 # Up to Python 3.10 a function gets a cache of its own when it is called for the 1,024th time.
 CACHES_LATE = sys.version_info < (3, 11)
 # A leak in each chunk shows in any number of them; one in every tenth chunk, in so many.
-CHUNKS = 1_000 if EVERY or CACHES_LATE else 300
+CHUNKS = 1_000 if EVERY or CACHES_LATE else 200
 # Blocks that are no leak.
 SLACK = 90 if CACHES_LATE else 5
 

@@ -17,7 +17,7 @@ from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop
 from tests.python.databases import MARIADB
-from tests.python.own_models import check, outcome, own_tables, pks, tables
+from tests.python.own_models import check, committed_tables, outcome, pks, tables
 
 KEYS = {
     "integer as text": (models.IntegerField, 7, "7"),
@@ -34,7 +34,7 @@ KEYS = {
 }
 
 
-@own_tables
+@committed_tables
 @isolate_apps("tests.python.bookshop")
 @pytest.mark.parametrize("name", KEYS)
 @pytest.mark.parametrize("size", [1, 10])
@@ -85,7 +85,7 @@ def test_an_object_whose_key_is_of_another_type(name: str, size: int) -> None:
         check(lambda: [Remark(only_id=odd), *Remark.objects.all()], "only", lambda one: one.only)
 
 
-@own_tables
+@committed_tables
 @isolate_apps("tests.python.bookshop")
 def test_a_field_that_names_another_column_than_its_class() -> None:
     class Code(models.CharField):  # type: ignore[type-arg]
@@ -119,7 +119,7 @@ def test_a_field_that_names_another_column_than_its_class() -> None:
             assert [tag.pk for chunk in chunks for tag in chunk] == expected
 
 
-@own_tables
+@committed_tables
 @isolate_apps("tests.python.bookshop")
 def test_pages_of_a_key_that_is_compared_in_its_own_way() -> None:
     class WithoutCase(models.lookups.GreaterThan):

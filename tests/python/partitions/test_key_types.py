@@ -17,7 +17,7 @@ from django.db import models
 
 from django_memoized_prefetch import MemoizedPrefetch, Partition, partitions
 from tests.python.databases import POSTGRESQL, SQLITE, only_on
-from tests.python.own_models import own_tables, tables
+from tests.python.own_models import committed_tables, own_tables, tables
 
 KEYS: dict[str, tuple[Any, list[Any]]] = {
     "moment": (
@@ -90,7 +90,7 @@ COMPOSITE: dict[str, list[tuple[Any, ...]]] = {
 
 if django.VERSION >= (5, 2):
 
-    @own_tables
+    @committed_tables
     @pytest.mark.parametrize("name", ["truth", "relation", BYTES])
     def test_composite_keys(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         registry = Apps()
