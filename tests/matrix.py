@@ -4,14 +4,17 @@
     python -m tests.matrix 3.9-4.2 3.13-6.1 these (Python-Django)
     python -m tests.matrix --list           runs none, and prints all as JSON
 
-DATABASES="sqlite postgresql mariadb" chooses the databases. Without it they are the first two, and the third if its
-server is on this machine; with FAST=1, SQLite alone.
+Every cell runs on SQLite. The newest Python of each Django runs on PostgreSQL too, and on MariaDB if its server is on
+this machine. DATABASES="sqlite postgresql mariadb" chooses the databases of every cell; FAST=1 is SQLite alone.
+
+If there is a pre-release of Django, it has a cell. Its failures are shown and do not count.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +37,8 @@ SUPPORTED = {
     "6.0": ["3.12", "3.13", "3.14"],
     "6.1": ["3.12", "3.13", "3.14"],
 }
+# Pre-releases of Django are run with this one.
+NEXT = "3.13"
 
 
 def logged(log: Path, *command: object) -> None:
@@ -66,10 +71,15 @@ def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
     return python, made
 
 
+def requirement(django: str) -> str:
+    """Of pip, for the newest release of a series, or for a pre-release."""
+    return f"django=={django}.*" if django in SUPPORTED else f"django=={django}"
+
+
 def install(builder: Path, wheel: Path, python_version: str, django: str, *groups: str) -> Path:
     """Installs the wheel and the groups of dependencies into the cell's own environment; returns the Python there."""
     options = [option for group in groups for option in ("--group", group)]
-    return install_into(MATRIX / f"{python_version}-{django}", builder, wheel, f"django=={django}.*", *options)
+    return install_into(MATRIX / f"{python_version}-{django}", builder, wheel, requirement(django), *options)
 
 
 def install_into(home: Path, builder: Path, wheel: Path, *wanted: str) -> Path:
@@ -99,25 +109,57 @@ SERVERS: dict[str, Callable[[], AbstractContextManager[str | None]]] = {
 }
 
 
-def chosen_databases() -> list[str]:
+def databases_of(cells: list[tuple[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """The databases of each cell."""
     if os.environ.get("FAST"):
-        return ["sqlite"]
+        return {cell: ["sqlite"] for cell in cells}
     if chosen := os.environ.get("DATABASES", "").lower().split():
         if unknown := set(chosen) - set(SERVERS):
             sys.exit(f"No such database: {', '.join(sorted(unknown))}. There are: {' '.join(SERVERS)}")
-        return chosen
+        return dict.fromkeys(cells, chosen)
+    everything = list(SERVERS)
     try:
         program("mariadbd")
     except ServerError as error:
         print(f"Without MariaDB: {error}")
-        return ["sqlite", "postgresql"]
-    return list(SERVERS)
+        everything.remove("mariadb")
+    newest = {django: cell for *cell, django in sorted(cells, key=lambda cell: version(cell[0]))}
+    return {(python, django): everything if newest[django] == [python] else ["sqlite"] for python, django in cells}
+
+
+def version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def prerelease_in(listed: str) -> str | None:
+    """The newest Django of `pip index versions django --pre`, if it is not released yet."""
+    newest = re.match(r"django \((.+)\)", listed)
+    return newest[1] if newest and re.search(r"(a|b|rc)\d+$", newest[1]) else None
+
+
+def prerelease() -> str | None:
+    command = [sys.executable, "-m", "pip", "index", "versions", "django", "--pre"]
+    command += ["--python-version", NEXT, "--only-binary", ":all:"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    found = prerelease_in(listed.stdout)
+    if listed.returncode:
+        print("pip could not ask for a pre-release of Django.", file=sys.stderr)
+    elif found is None:
+        print("There is no pre-release of Django.", file=sys.stderr)
+    return found
 
 
 def main(wanted: list[str]) -> int:
     cells = [(python, django) for django, pythons in SUPPORTED.items() for python in pythons]
+    coming = prerelease()
+    if coming is not None:
+        cells.append((NEXT, coming))
     if wanted == ["--list"]:
-        print(json.dumps([{"python": python, "django": django} for python, django in cells]))
+        listed = [
+            {"python": python, "django": django, "requirement": requirement(django), "may_fail": django == coming}
+            for python, django in cells
+        ]
+        print(json.dumps(listed))
         return 0
     for number in SIGNALS:
         signal.signal(number, interrupt)
@@ -127,9 +169,10 @@ def main(wanted: list[str]) -> int:
         sys.exit(f"No such cell: {', '.join(sorted(unknown))}. There are: {' '.join(names)}")
     if wanted:
         cells = [cell for cell in cells if "-".join(cell) in wanted]
-    databases = chosen_databases()
+    databases = databases_of([cell for cell in cells if cell[0] in here])
+    in_use = {name for names in databases.values() for name in names}
     dependencies = ["test"]
-    if "mariadb" in databases:
+    if "mariadb" in in_use:
         dependencies.append("mariadb")
         subprocess.run(["script/bootstrap", "--mariadb"], cwd=ROOT, check=True)  # a driver is compiled in each cell
 
@@ -137,13 +180,14 @@ def main(wanted: list[str]) -> int:
     groups: list[Group] = []
     wheels: dict[str, tuple[Path, Path]] = {}
     with ExitStack() as servers:
-        urls = {name: servers.enter_context(SERVERS[name]()) or "" for name in databases}
+        urls = {name: servers.enter_context(SERVERS[name]()) or "" for name in SERVERS if name in in_use}
         for python_version, django in cells:
             if python_version not in here:
                 rows.append((python_version, django, "no such interpreter here", 0))
                 continue
             start = time.monotonic()
-            by_database = {database: Group(f"{python_version} {django} {database}") for database in databases}
+            of_these = databases[python_version, django]
+            by_database = {database: Group(f"{python_version} {django} {database}") for database in of_these}
             of_cell = list(by_database.values())
             groups += of_cell
             heading(f"Python {python_version}, Django {django}")
@@ -172,7 +216,7 @@ def main(wanted: list[str]) -> int:
     for group in groups:
         for name in sorted(group.failed):
             print(f"    failed: {group.name}: {name}")
-    passed, failed, _ = totals(groups)
+    passed, failed, _ = totals([group for group in groups if f" {coming} " not in group.name])
     return 0 if passed and not failed else 1
 
 

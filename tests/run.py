@@ -118,7 +118,7 @@ def run_python(group: Group, arguments: list[str], python: str = sys.executable,
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f"{group.name.replace(' ', '-').lower()}.xml"
     report.unlink(missing_ok=True)
-    pytest = [python, "-m", "pytest", "-n", JOBS, f"--junitxml={report}", *arguments]
+    pytest = [python, "-m", "pytest", "-n", JOBS, "--dist", "worksteal", f"--junitxml={report}", *arguments]
     # With all cases, Python runs in its development mode, which checks what native code does with Python's memory, and
     # takes an eighth of the time. `make sanitize` checks more. The workers of pytest-xdist inherit it.
     mode = {"PYTHONDEVMODE": "1"} if os.environ.get("EVERY") == "1" else {}

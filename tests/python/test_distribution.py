@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.matrix import SUPPORTED
+import pytest
+
+from tests.matrix import SUPPORTED, databases_of, prerelease_in
 from tests.python.databases import on_one_database
 
 pytestmark = on_one_database
@@ -46,6 +48,33 @@ def test_the_workflow_runs_every_cell_of_the_matrix() -> None:
     workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
     assert "tests.matrix --list" in workflow
     assert "fromJSON(needs.cells.outputs.cells)" in workflow
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("django (6.2a1)\nAvailable versions: 6.2a1, 6.1.3", "6.2a1"),
+        ("django (6.2rc1)\n", "6.2rc1"),
+        ("django (6.1.3)\nAvailable versions: 6.1.3, 6.1rc1", None),
+        ("", None),
+    ],
+)
+def test_a_prerelease_of_django_is_in_the_matrix(listed: str, expected: str | None) -> None:
+    assert prerelease_in(listed) == expected
+
+
+def test_the_newest_python_of_a_django_runs_on_all_databases(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FAST", "DATABASES"):
+        monkeypatch.delenv(name, raising=False)
+    cells = [("3.9", "4.2"), ("3.10", "4.2"), ("3.10", "5.2")]
+    found = databases_of(cells)
+    assert found["3.9", "4.2"] == ["sqlite"]
+    assert found["3.10", "4.2"] == found["3.10", "5.2"]
+    assert found["3.10", "5.2"][:2] == ["sqlite", "postgresql"]
+    monkeypatch.setenv("DATABASES", "MariaDB")
+    assert databases_of(cells) == {cell: ["mariadb"] for cell in cells}
+    monkeypatch.setenv("FAST", "1")
+    assert databases_of(cells) == {cell: ["sqlite"] for cell in cells}
 
 
 def test_actions_are_pinned_by_commit() -> None:
