@@ -53,7 +53,7 @@ void init_generic_key(generic_key_spec* self, nb::str key_name, nb::str cache_na
 }
 
 /// `filling`: (name under which Django asks whether it was fetched, name in `_prefetched_objects_cache`, class of the
-/// filled queryset or None, callable(instance, rows) -> queryset).
+/// filled queryset or None, callable(instance, rows) -> queryset, whether a filled queryset keeps its object).
 to_many_relation filled_relation(nb::handle key, nb::handle filling, nb::handle to_attr, nb::handle unsaved,
                                  nb::handle count) {
     to_many_relation relation{.key = column_from(key),
@@ -62,6 +62,7 @@ to_many_relation filled_relation(nb::handle key, nb::handle filling, nb::handle 
                               .cache_name = from_nb(filling[1]),
                               .queryset_class = optional_from_nb(filling[2]),
                               .fill = from_nb(filling[3]),
+                              .keeps_source = nb::cast<bool>(filling[4]),
                               .unsaved = from_nb(unsaved)};
     init_count(relation, count);
     return relation;
@@ -134,7 +135,7 @@ PyType_Slot* collected() {
     return slots;
 }
 
-#define FILLING "filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object]]"
+#define FILLING "filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object], bool]"
 #define ROWS "rows: tuple[str, str, str | None, dict[Any, Any] | None]"
 #define TO_ATTR "to_attr: tuple[str, int] | None"
 #define UNSAVED "unsaved: Callable[[Any], object]"

@@ -112,7 +112,7 @@ void to_many_instances::attach(std::size_t at, std::span<const object_ref* const
     PyObject* object = m_objects[at];
     object_ref list;
     if (m_relation.single) {
-        list = rows.empty() ? object_ref::borrow(Py_None) : *rows.back();
+        list = rows.empty() ? object_ref::borrow(Py_None) : *rows.front(); // a join may return several
     } else {
         list = checked(PyList_New(static_cast<Py_ssize_t>(rows.size())));
         for (std::size_t number = 0; number < rows.size(); ++number) {
@@ -161,8 +161,8 @@ void to_many_instances::attach_parent(PyObject* row, PyObject* object) const {
 }
 
 /// An instance of the relation's private queryset class, made without running any Python code. It can become the manager's
-/// own queryset later: for that it gets a weak reference to its source, and the source's key and database in case the
-/// source is gone by then.
+/// own queryset later: for that it gets a weak reference to its source, and the source's key and database as they are
+/// now, since the source may change or go away. If a router may ask for the source, it gets the source itself.
 object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref& rows) const {
     auto* type = reinterpret_cast<PyTypeObject*>(m_relation.queryset_class.get());
     // By object.__new__: on Python 3.11 and 3.12 tp_alloc alone leaves out the place for attributes, and each instance then
@@ -171,10 +171,13 @@ object_ref to_many_instances::filled_queryset(PyObject* object, const object_ref
     const object_ref state = checked(PyObject_GetAttr(object, interned.state));
     object_ref db = checked(PyObject_GetAttr(state.get(), interned.db));
     object_ref key = m_relation.key.load(object);
-    object_ref weak = checked(PyWeakref_NewRef(object, nullptr));
+    object_ref instance =
+        m_relation.keeps_source ? object_ref::borrow(object) : checked(PyWeakref_NewRef(object, nullptr));
     const object_ref source = checked(PyTuple_New(3));
-    PyObject_GC_UnTrack(source.get()); // the collector need not look at it, as nothing in it can refer back to it
-    PyTuple_SET_ITEM(source.get(), 0, weak.release());
+    if (!m_relation.keeps_source) {
+        PyObject_GC_UnTrack(source.get()); // the collector need not look at it, as nothing in it can refer back to it
+    }
+    PyTuple_SET_ITEM(source.get(), 0, instance.release());
     PyTuple_SET_ITEM(source.get(), 1, key.release());
     PyTuple_SET_ITEM(source.get(), 2, db.release());
     // Past the class's own __setattr__, which is for everyone else.

@@ -23,6 +23,7 @@ struct to_many_relation {
     object_ref cache_name{};     // in `_prefetched_objects_cache`
     object_ref queryset_class{}; // made cheaply filled, or null: then `fill` makes the queryset
     object_ref fill{};           // callable(instance, rows) -> queryset
+    bool keeps_source = false;   // a filled queryset refers to its object, which it otherwise refers to weakly
     object_ref unsaved{};        // callable(instance): raises Django's error for an instance without a key
     counters* count = nullptr;
     object_ref own_count{};

@@ -109,7 +109,7 @@ class ManyToManySpec(ToManySpec):
     def __init__(
         self,
         key: tuple[str, bool],
-        filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object]],
+        filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object], bool],
         to_attr: tuple[str, int] | None,
         unsaved: Callable[[Any], object],
         count: Counters,
@@ -120,7 +120,7 @@ class ReverseManySpec(ToManySpec):
     def __init__(
         self,
         key: tuple[str, bool],
-        filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object]],
+        filling: tuple[str, str, type | None, Callable[[Any, list[Any]], object], bool],
         to_attr: tuple[str, int] | None,
         unsaved: Callable[[Any], object],
         count: Counters,

@@ -110,7 +110,7 @@ def test_the_list_may_change_while_collections_are_attached(change: str, at: int
     def unsaved(instance: Any) -> None:
         raise AssertionError
 
-    filling = ("rows", "rows", None, fill)
+    filling = ("rows", "rows", None, fill, False)
     relation = ManyToManySpec(("key", True), filling, None, unsaved, Counters(), Counters())
     chunk = Chunk()
     with chunk.to_many(Links(None), Memo(None, "id"), rows, relation, False) as attaching:
@@ -127,7 +127,7 @@ def test_batches_of_links_may_change_while_they_are_read(change: str) -> None:
     batch: list[Any] = [(Key(number), Key(number)) for number in range(8)]
     objects = [Holder(key) for key, _ in batch]
     Key.hook = Once(batch, change, 3)
-    filling = ("rows", "rows", None, lambda instance, rows: rows)
+    filling = ("rows", "rows", None, lambda instance, rows: rows, False)
     relation = ManyToManySpec(("key", True), filling, None, print, Counters(), Counters())
     chunk = Chunk()
     try:

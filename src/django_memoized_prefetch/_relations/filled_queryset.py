@@ -10,6 +10,7 @@ into the manager's own queryset, with its filter and its stock class.
 from __future__ import annotations
 
 from typing import Any, Callable
+from weakref import ref
 
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
@@ -32,7 +33,11 @@ def can_be_filled(queryset_class: Any) -> bool:
 
 
 def filled_class(
-    stock_class: type[QuerySet[Any]], source_model: type[Model], key_name: str, build: Callable[[Any], QuerySet[Any]]
+    stock_class: type[QuerySet[Any]],
+    source_model: type[Model],
+    key_name: str,
+    build: Callable[[Any], QuerySet[Any]],
+    asks_later: bool = False,
 ) -> type[QuerySet[Any]]:
     """
     Makes the private subclass for one relation.
@@ -42,6 +47,7 @@ def filled_class(
         source_model: The class of the objects that the querysets are attached to.
         key_name: The attribute of these objects whose value `_memo_source` holds.
         build: From a source object to the manager's unevaluated queryset for it.
+        asks_later: Whether that queryset asks the object for its key when it is evaluated, and not now.
     """
 
     class Filled(stock_class):  # type: ignore[misc]
@@ -74,16 +80,36 @@ def filled_class(
             return self.__deepcopy__(memo)
 
     def become_stock(queryset: Any) -> None:
-        reference, key, db = queryset.__dict__["_memo_source"]
+        held, key, db = queryset.__dict__["_memo_source"]
         rows = queryset.__dict__["_result_cache"]
-        source = reference()
-        stock = build(stand_in(source_model, key_name, key, db) if source is None else source)
+        source = held() if type(held) is ref else held
+        source = stand_in(source_model, key_name, key, db) if source is None else source
+        stock = build_with_key(build, source, key_name, key, asks_later)
         set_class(queryset, stock_class)
         queryset.__dict__.clear()
         queryset.__dict__.update(stock.__dict__, _result_cache=rows, _prefetch_done=True)
 
     look_like(Filled, stock_class)
     return Filled
+
+
+def build_with_key(
+    build: Callable[[Any], QuerySet[Any]], source: Any, key_name: str, key: Any, asks_later: bool
+) -> QuerySet[Any]:
+    """The queryset for an object whose key may have changed since the rows were attached, as by `pk = None`."""
+    if asks_later or (source.pk is not None and source.__dict__.get(key_name) == key):
+        queryset = build(source)
+        queryset._known_related_objects = {field: {key: source} for field in queryset._known_related_objects}
+        return queryset
+    before: Any = object.__new__(type(source))
+    before.__dict__.update(source.__dict__)
+    before.__dict__[key_name] = key
+    pk = source._meta.pk.attname
+    if before.__dict__.get(pk) is None:
+        before.__dict__[pk] = key
+    queryset = build(before)
+    queryset._hints = {name: source if hint is before else hint for name, hint in queryset._hints.items()}
+    return queryset
 
 
 def stand_in(model: type[Model], key_name: str, key: Any, db: str | None) -> Any:

@@ -26,6 +26,8 @@ SETS_PARENTS = VERSION < (5, 0)
 
 
 class ReverseMany(Collection):
+    asks_later = True
+
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
         if not isinstance(descriptor, ReverseManyToOneDescriptor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from django.db import router
 from django.db.models import Model, QuerySet, prefetch_related_objects
 
 from .._engine import follow_to_many
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 
 class ToManyStep(Step):
+    asks_later = False  # whether the manager's queryset asks the object for its key only when it is evaluated
+
     @property
     def place(self) -> Place:
         return Place(PREFETCHED, self.relation.cache_name)
@@ -38,10 +41,13 @@ class ToManyStep(Step):
         """The object's key for the engine: its name, and whether a descriptor has to be asked for it."""
         return self.relation.key_name, is_data_descriptor(self.relation.model, self.relation.key_name)
 
-    def filling_spec(self, instance: Model) -> tuple[str, str, Any, Callable[[Any, list[Any]], Any]]:
-        """For the engine: the names that Django asks for and attaches under, and how a filled queryset is made."""
+    def filling_spec(self, instance: Model) -> tuple[str, str, Any, Callable[[Any, list[Any]], Any], bool]:
+        """
+        For the engine: the names that Django asks for and attaches under, how a filled queryset is made, and whether
+        it keeps its object alive. A router may ask for anything of that object when the queryset is used later.
+        """
         queryset_class = None if self.lookup.to_attr is not None else self._queryset_class(instance)
-        return self.relation.name, self.relation.cache_name, queryset_class, self._fill
+        return self.relation.name, self.relation.cache_name, queryset_class, self._fill, bool(router.routers)
 
     def _queryset_class(self, instance: Model) -> Any:
         """A queryset class that the engine can instantiate and fill; None if only the manager can."""
@@ -53,16 +59,13 @@ class ToManyStep(Step):
         stock_class = type(self._stock_queryset(instance))
         if not can_be_filled(stock_class):
             return None
-        return filled_class(stock_class, relation.model, relation.key_name, self._stock_queryset)
+        return filled_class(stock_class, relation.model, relation.key_name, self._stock_queryset, self.asks_later)
 
     def _stock_queryset(self, instance: Any) -> QuerySet[Any]:
         """The queryset that this instance's manager would return if nothing were prefetched."""
         manager = getattr(instance, self.relation.name)
-        if self.row_source.is_given:
-            start = self.row_source.make(instance)
-            start._prefetch_related_lookups = ()
-        else:
-            start = unrelated_queryset(manager)
+        source = self.row_source
+        start = source.make(instance) if source.is_given else unrelated_queryset(manager)
         queryset: QuerySet[Any] = manager._apply_rel_filters(start)
         return queryset
 
