@@ -41,6 +41,7 @@ class Lookup:
     to_attr_given: Whether a `to_attr` was given; it may be the relation's own name.
     order: Its position in Django's order. Lookups with a smaller value come first.
     ends: Whether a given lookup ends here. Otherwise longer ones only pass through.
+    number: The position among all lookups of the first one, or of the config, that ends here.
     origin: Who asked for it.
     config: The config that names this path, if any. It says what the rows are read from.
     querysets: Those of a Prefetch or GenericPrefetch object.
@@ -54,6 +55,7 @@ class Lookup:
     to_attr_given: bool = False
     order: tuple[int, ...] = ()
     ends: bool = False
+    number: tuple[int, ...] = ()
     origin: Origin = Origin.GIVEN
     config: MemoizedPrefetchConfig | None = None
     querysets: tuple[QuerySet[Any], ...] | None = None
@@ -123,8 +125,25 @@ class Lookup:
             custom += [(lookup.path[len(self.path) :], *deeper) for deeper in lookup.custom_below]
         return tuple(sorted(custom, key=repr))
 
-    def for_django(self, prefix: int) -> Iterator[Prefetch[Any]]:
+    def for_django(self, prefix: int) -> list[Prefetch[Any]]:
         """The lookups that end here or below, for Django, without the first `prefix` characters of their paths."""
+        numbered = sorted(self._numbered(prefix), key=lambda pair: pair[0])
+        return [lookup for _, lookup in numbered]
+
+    def given_below(self) -> tuple[list[Prefetch[Any]], list[Prefetch[Any]]]:
+        """
+        The given lookups below this one, for Django, with paths that begin at its rows.
+
+        Returns:
+            The rest of the lookup that comes here first, and all others. Django does those of the rows' queryset
+            between them.
+        """
+        numbered = [pair for below in self.below.values() for pair in below._numbered(len(self.path))]
+        numbered.sort(key=lambda pair: pair[0])
+        first = self.order[:-1]
+        return [one for number, one in numbered if number == first], [one for n, one in numbered if n != first]
+
+    def _numbered(self, prefix: int) -> Iterator[tuple[tuple[int, ...], Prefetch[Any]]]:
         if self.is_only_inner:
             return  # the queryset brings it along
         start = prefix + len(LOOKUP_SEP) if prefix else 0
@@ -134,14 +153,15 @@ class Lookup:
         if self.generic:
             from django.contrib.contenttypes.prefetch import GenericPrefetch
 
-            yield GenericPrefetch(through, [_for_django(one) for one in self.querysets or ()], to_attr=to_attr)
+            querysets = [_for_django(one) for one in self.querysets or ()]
+            yield self.number, GenericPrefetch(through, querysets, to_attr=to_attr)
         elif self.config is not None:
-            yield _of_config(self.config, through)
+            yield self.number, _of_config(self.config, through)
         elif self.ends:
             queryset = _for_django(self.querysets[0]) if self.querysets else None
-            yield Prefetch(through, queryset=queryset, to_attr=to_attr)
+            yield self.number, Prefetch(through, queryset=queryset, to_attr=to_attr)
         for lookup in self.below.values():
-            yield from lookup.for_django(prefix)
+            yield from lookup._numbered(prefix)
 
     def extended(self, inner: Iterable[Any]) -> tuple[Lookup, bool]:
         """
@@ -206,6 +226,7 @@ class _Draft:
     def __init__(self, path: str = "", name: str = "", to_attr: str | None = None, order: tuple[int, ...] = ()) -> None:
         self.path, self.name, self.to_attr, self.order = path, name, to_attr, order
         self.to_attr_given = self.ends = self.generic = False
+        self.number: tuple[int, ...] = ()
         self.origin = Origin.GIVEN
         self.config: MemoizedPrefetchConfig | None = None
         self.querysets: tuple[QuerySet[Any], ...] | None = None
@@ -233,6 +254,9 @@ class _Draft:
         throughs, tos = prefetch.prefetch_through.split(LOOKUP_SEP), prefetch.prefetch_to.split(LOOKUP_SEP)
         draft, is_new = self._descend(throughs, tos, order, origin)
         draft.ends = True
+        draft.number = draft.number or order
+        # Django counts the names of both.
+        draft.clash |= len(throughs) != len(tos)
         draft.clash |= why_overridden_once(type(prefetch), _PREFETCH) is not None
         if not is_new:
             draft.clash |= prefetch.queryset is not None
@@ -261,6 +285,7 @@ class _Draft:
             msg = f"{where}: {attribute!r} is in two configs, the other one for {draft.config.model.__name__}."
             raise ValueError(msg)
         draft.config = config
+        draft.number = draft.number or order
         if config.queryset is not None and not config.overrides_queryset:
             draft.add_all(config.get_queryset()._prefetch_related_lookups)
 
@@ -285,6 +310,11 @@ class _Draft:
                 if came_with_rows and here is Origin.GIVEN:
                     draft.origin = Origin.BOTH
         return draft, is_new
+
+
+def of_queryset(lookups: Iterable[Any]) -> tuple[Any, ...]:
+    """A queryset's own lookups as arguments. Django checks their paths: it takes no dots, for example."""
+    return tuple(Prefetch(lookup) if isinstance(lookup, str) else lookup for lookup in lookups)
 
 
 def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> Iterator[Prefetch[Any] | str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet
 from django.db.models import Model, QuerySet
 
 from .._engine import Links, Memo
+from .._queries.identity import query_of
 from .._relation import Relation
 from .turn import Turn
 
@@ -44,8 +44,5 @@ class Context:
 
     def is_same_query(self, key: Any, queryset: QuerySet[Any]) -> bool:
         """Whether a queryset runs the same SQL as the first one with this key. Only then are its rows the same."""
-        try:
-            asked: Any = queryset.query.get_compiler(using=queryset.db).as_sql()
-        except EmptyResultSet:
-            asked = None
+        asked = query_of(queryset)
         return bool(self._queries.setdefault(key, asked) == asked)

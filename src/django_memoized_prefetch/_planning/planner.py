@@ -11,6 +11,7 @@ from django.db.models import Model, QuerySet
 from .._engine import group_by_class
 from .._lookups import CLASH, Lookup, Tree
 from .._memory.context import Context
+from .._queries.identity import lookups_of
 from .._relations.base import Given, Step, check_to_attr
 from .._relations.by_django import ByDjango
 from .._relations.find import relation_for
@@ -164,12 +165,17 @@ def _judged(step: Step, queryset: QuerySet[Any]) -> Step:
     judged = copy(step)
     config = step.lookup.config
     reason = judged.judge(queryset, whole=config is not None and config.prefetch_all)
+    lookups = lookups_of(queryset._prefetch_related_lookups)
     if reason is None and step.is_judged:
-        return step
-    if reason is None and queryset._prefetch_related_lookups:
-        judged.lookup, clashes = step.lookup.extended(queryset._prefetch_related_lookups)
+        if lookups == step.managers_lookups:
+            return step
+        reason = "it returned other prefetch_related() lookups for an earlier chunk"
+    if reason is None and lookups:
+        judged.lookup, clashes = step.given_lookup.extended(queryset._prefetch_related_lookups)
+        judged.managers_lookups = lookups
         reason = CLASH if clashes else None
     judged.is_judged = True
     if reason is not None:
+        judged.lookup = step.given_lookup  # with the lookups of its manager, Django does the rest too
         return left_to_django(judged, f"{queryset.model.__name__}'s manager: {reason}")
     return judged

@@ -52,6 +52,8 @@ class Step(ABC):
     reason: Why Django attaches it, or why it rereads.
     is_judged: Whether a custom manager was asked for its queryset.
     selected: What `select_related()` of the given queryset, or of the manager's, brings along.
+    given_lookup: The lookup without those that a custom manager's queryset has added.
+    managers_lookups: What these ask for, when the manager was asked first.
     """
 
     by_django = False
@@ -62,6 +64,7 @@ class Step(ABC):
 
     def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
         self.lookup, self.relation, self.given = lookup, relation, given
+        self.given_lookup, self.managers_lookups = lookup, list[Any]()
         self.source: RowSource | None = None
         self.table: TableSpec | None = None
         self.links: LinkSpec | None = None
@@ -286,8 +289,11 @@ def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
 
 
 def selected_by(queryset: QuerySet[Any]) -> dict[str, Any]:
-    """The relations that `select_related()` names."""
+    """The relations that `select_related()` names, or follows without names."""
     selected = queryset.query.select_related
+    if selected is True:
+        fields = (field for field in queryset.model._meta.fields if field.remote_field and not field.null)
+        return {field.name: {} for field in fields if not field.remote_field.parent_link}
     return selected if isinstance(selected, dict) else {}
 
 

@@ -110,21 +110,29 @@ class ByDjango(Step):
             # Only these: Django would pass through the rest, reading the relation of each even if there is a `to_attr`.
             if fresh := self.not_attached(level.objects):
                 with count.on(level.alias):
-                    level.found = self._prefetch(list(fresh))
+                    level.found, level.is_finished = self._prefetch(list(fresh))
             elif not self.lookup.below and (self._native is None or not self.lookup.to_attr_given):
                 follow_attribute(level.objects, self.relation.name, ObjectDoesNotExist)
 
-    def _prefetch(self, objects: list[Any]) -> list[Any]:
-        """Lets Django attach this level and the lookups of its rows' queryset. Returns the rows that it read."""
+    def _prefetch(self, objects: list[Any]) -> tuple[list[Any], bool]:
+        """
+        Lets Django attach this level and the lookups of its rows' queryset.
+
+        Returns:
+            The rows that it read, and whether it has done the given lookups below too. It does if that queryset has
+            lookups: these and the given ones may concern the same attributes, in an order that only Django knows.
+        """
         [lookup] = normalize_prefetch_lookups([django_lookup(self)])
         prefetcher = query.get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[0]
         if prefetcher is None:
             query.prefetch_related_objects(objects, lookup)  # raises Django's own error
-            return []
+            return [], False
         rows, further = query.prefetch_one_level(objects, prefetcher, lookup, 0)
-        if further:
-            query.prefetch_related_objects(rows, *further)
-        return rows  # type: ignore[no-any-return]
+        if not further:
+            return rows, False
+        before, after = self.lookup.given_below()
+        query.prefetch_related_objects(rows, *before, *further, *after)
+        return rows, bool(before or after)
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         """The rows attached before. Unlike Django, it looks into managers too, for the sake of remembered rows."""

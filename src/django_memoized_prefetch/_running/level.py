@@ -45,6 +45,7 @@ class Level:
     memo: Where the rows are remembered, if they are.
     links: Where the links of a many-to-many are remembered.
     found: The rows that Django's own prefetch returned.
+    is_finished: Whether Django has attached what is below them too.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Level:
         self.memo: Memo
         self.links: Links
         self.found: Sequence[Any] = ()
+        self.is_finished = False
         self._unattached: Sequence[Any] = ()
         self._fresh: Sequence[Any] | None = None
 
@@ -130,6 +132,8 @@ class Level:
     def below(self) -> list[Any]:
         """The distinct objects to continue with. As in Django, only those fetched now, if there are any."""
         lookup = self.step.lookup
+        if self.is_finished:
+            return []
         if not self.fetched:
             further = [below for below in lookup.below.values() if not below.is_only_inner]
             if not further:

@@ -21,6 +21,7 @@ from .._clock import Clock
 from .._config import MemoizedPrefetchConfig, Size
 from .._engine import Chunk, Counters
 from .._hydrating.eligibility import how_built, read_with
+from .._lookups import of_queryset
 from .._memory.budget import Budget
 from .._memory.change import Change
 from .._memory.memory import Memory
@@ -182,7 +183,7 @@ class Session:
                 self.forget_late(changes)
 
     def _set_together(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> LookupSet:
-        known = _latest(self.together, key, lambda: LookupSet(lookups))
+        known = _latest(self.together, key, lambda: LookupSet(of_queryset(lookups)))
         for old, one in list(self.together.items())[:-MAX_TOGETHER]:
             if one.running or self.together.pop(old, None) is None:
                 continue  # in use, or another thread has dropped it
@@ -199,7 +200,7 @@ class Session:
         return known
 
     def _apart(self, lookups: tuple[Any, ...]) -> Session:
-        session = Session(lookups, self._size, self._scope, self._listens, self.amount)
+        session = Session(of_queryset(lookups), self._size, self._scope, self._listens, self.amount)
         session.clock = self.clock
         return session
 

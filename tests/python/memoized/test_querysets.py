@@ -182,3 +182,31 @@ def test_prefetch_objects_are_those_of_django(bookshop: Bookshop) -> None:
     list(memoized(few, prefetch))
     for row in memoized(Book.objects.all(), prefetch):
         assert row.author.books.count() == len(row.author.books.all()) >= 2
+
+
+@pytest.mark.parametrize("path", ["author.books", "author__", "", "a b"])
+def test_paths_that_django_refuses(bookshop: Bookshop, path: str) -> None:
+    queryset = Book.objects.prefetch_related(path)
+    for rows in (queryset, memoized(queryset)):
+        with pytest.raises(AttributeError):
+            list(rows.iterator(chunk_size=5))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lookup"),
+    [
+        (Book.objects, Prefetch("author", to_attr="its__author")),
+        (Author.objects, Prefetch("books", to_attr="its__all")),
+    ],
+)
+def test_a_to_attr_of_several_names(bookshop: Bookshop, rows: Any, lookup: Any) -> None:
+    """Django takes each name for a step of the path."""
+
+    def read(queryset: Any) -> Any:
+        try:
+            return [[*vars(row), *row._state.fields_cache] for row in queryset.iterator(chunk_size=5)]
+        except AttributeError as error:
+            return str(error)
+
+    queryset = rows.order_by("pk").prefetch_related(lookup)
+    assert read(memoized(queryset)) == read(queryset)

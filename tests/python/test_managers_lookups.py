@@ -1,0 +1,159 @@
+"""Managers whose querysets have prefetch_related() lookups of their own, beside lookups that users give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import models
+from django.db.models import Prefetch, prefetch_related_objects
+from django.test.utils import isolate_apps
+
+from django_memoized_prefetch import MemoizedPrefetch, memoized
+from tests.python.databases import on_one_database
+from tests.python.own_models import own_tables, tables
+
+pytestmark = [on_one_database, own_tables]
+
+
+@isolate_apps("tests.python.bookshop")
+@pytest.mark.parametrize("holder", ["Writer", "Shelf", "Loan"])
+@pytest.mark.parametrize("before", [[], ["books"], ["books__labels"]], ids=str)
+@pytest.mark.parametrize("after", [[], ["books"], ["books__labels__marks"]], ids=str)
+def test_a_given_queryset_for_what_the_manager_prefetches(holder: str, before: list[Any], after: list[Any]) -> None:
+    class WithGenres(models.Manager):  # type: ignore[type-arg]
+        def get_queryset(self) -> Any:
+            return super().get_queryset().prefetch_related("labels")
+
+    class OfBookshop(models.Model):
+        class Meta:
+            app_label = "bookshop"
+            abstract = True
+
+    class Writer(OfBookshop):
+        pass
+
+    class Genre(OfBookshop):
+        active = models.BooleanField()
+
+    class Mark(OfBookshop):
+        label = models.ForeignKey(Genre, models.CASCADE, related_name="marks")
+
+    class Novel(OfBookshop):
+        author = models.ForeignKey(Writer, models.CASCADE, related_name="books")
+        labels = models.ManyToManyField(Genre, related_name="books")
+        objects = WithGenres()
+
+        class Meta:
+            app_label = "bookshop"
+            base_manager_name = "objects"
+
+    class Shelf(OfBookshop):
+        books = models.ManyToManyField(Novel)
+
+    class Loan(OfBookshop):
+        books = models.ForeignKey(Novel, models.CASCADE)
+
+    def read(row: Any) -> Any:
+        books = [row.books] if holder == "Loan" else row.books.all()
+        return [
+            [(label.pk, sorted(label.__dict__.get("_prefetched_objects_cache", {}))) for label in book.labels.all()]
+            for book in books
+        ]
+
+    def outcome(attach: Any) -> Any:
+        lookups = [*before, Prefetch("books__labels", Genre.objects.filter(active=True).order_by("pk")), *after]
+        rows = list(model.objects.order_by("pk"))
+        try:
+            rows = attach(rows, lookups)
+        except ValueError:
+            return ValueError
+        return [read(row) for row in rows]
+
+    def by_django(rows: list[Any], lookups: list[Any]) -> list[Any]:
+        prefetch_related_objects(rows, *lookups)
+        return rows
+
+    def by_memo(rows: list[Any], lookups: list[Any]) -> list[Any]:
+        return MemoizedPrefetch(*lookups).process_chunk(rows)
+
+    def by_memoized(rows: list[Any], lookups: list[Any]) -> list[Any]:
+        return list(memoized(model.objects.order_by("pk").prefetch_related(*lookups)).iterator(chunk_size=9))
+
+    model: Any = {"Writer": Writer, "Shelf": Shelf, "Loan": Loan}[holder]
+    with tables(Writer, Genre, Mark, Novel, Shelf, Loan):
+        author, shelf = Writer.objects.create(), Shelf.objects.create()
+        labels = [Genre.objects.create(active=number % 2 == 0) for number in range(4)]
+        Mark.objects.create(label=labels[0])
+        for _ in range(2):
+            book = Novel.objects.create(author=author)
+            book.labels.set(labels)
+            shelf.books.add(book)
+            Loan.objects.create(books=book)
+        expected = outcome(by_django)
+        assert outcome(by_memo) == expected
+        assert outcome(by_memoized) == expected
+
+
+@isolate_apps("tests.python.bookshop")
+@pytest.mark.parametrize("holder", ["own_tags", "tags", "tag"])
+@pytest.mark.parametrize("given", [[], ["{}__sizes"]], ids=["alone", "with another lookup"])
+def test_lookups_that_change_from_chunk_to_chunk(holder: str, given: list[str]) -> None:
+    language = "en"
+
+    class InOneLanguage(models.Manager):  # type: ignore[type-arg]
+        def get_queryset(self) -> Any:
+            current = Translation.objects.filter(language=language)
+            return super().get_queryset().prefetch_related(Prefetch("translations", current, to_attr="current"))
+
+    class OfBookshop(models.Model):
+        class Meta:
+            app_label = "bookshop"
+            abstract = True
+
+    class Entry(OfBookshop):
+        pass
+
+    class Tag(OfBookshop):
+        post = models.ForeignKey(Entry, models.CASCADE, related_name="own_tags")
+        posts = models.ManyToManyField(Entry, related_name="tags")
+        objects = InOneLanguage()
+
+        class Meta:
+            app_label = "bookshop"
+            base_manager_name = "objects"
+
+    class Link(OfBookshop):
+        tag = models.ForeignKey(Tag, models.CASCADE)
+
+    class Translation(OfBookshop):
+        tag = models.ForeignKey(Tag, models.CASCADE, related_name="translations")
+        language = models.CharField(max_length=2)
+
+    class Size(OfBookshop):
+        tag = models.ForeignKey(Tag, models.CASCADE, related_name="sizes")
+
+    model: Any = Link if holder == "tag" else Entry
+    lookups = [holder, *(lookup.format(holder) for lookup in given)]
+
+    def read(row: Any) -> Any:
+        tags = [row.tag] if holder == "tag" else getattr(row, holder).all()
+        return [
+            ([one.language for one in tag.current], sorted(tag.__dict__.get("_prefetched_objects_cache", {})))
+            for tag in tags
+        ]
+
+    with tables(Entry, Tag, Link, Translation, Size):
+        for _ in range(4):
+            post = Entry.objects.create()
+            tag = Tag.objects.create(post=post)
+            tag.posts.add(post)
+            Link.objects.create(tag=tag)
+            for name in ("en", "de"):
+                Translation.objects.create(tag=tag, language=name)
+        prefetch = MemoizedPrefetch(*lookups)
+        for row, language in zip(model.objects.order_by("pk"), ("en", "de", "de", "en")):  # noqa: B007
+            djangos = model.objects.get(pk=row.pk)
+            prefetch_related_objects([djangos], *lookups)
+            prefetch.process_chunk([row])
+            assert read(row) == read(djangos)
