@@ -62,13 +62,14 @@ def aggregates(queryset: QuerySet[Any]) -> bool:
     return query.group_by is not None or any(one.contains_aggregate for one in query.annotations.values())
 
 
-def why_not_linked(queryset: QuerySet[Any], through: Any) -> str | None:
-    """Why a target row of a many-to-many with that through model may differ from link to link; None if it cannot."""
+def why_not_linked(queryset: QuerySet[Any], through: Iterable[Any]) -> str | None:
+    """Why a target row of a many-to-many with these through models may differ from link to link; None if it cannot."""
     query = queryset.query
     if aggregates(queryset):
         return "the queryset aggregates"
+    tables = {model._meta.db_table for model in through}
     for join in query.alias_map.values():
-        if join.table_name == through._meta.db_table:
+        if join.table_name in tables:
             return "the queryset joins the through table"
         field = getattr(join, "join_field", None)
         if field is not None and not isinstance(field, ForeignObject):
@@ -80,6 +81,13 @@ def why_not_linked(queryset: QuerySet[Any], through: Any) -> str | None:
         if not isinstance(name, str) or "__" in name:
             return "the queryset is ordered by more than its own columns"
     return None
+
+
+def defers(queryset: QuerySet[Any], field: Any) -> bool:
+    """Whether `only()` or `defer()` leaves out a column of the queryset's model."""
+    names, are_left_out = queryset.query.deferred_loading
+    is_named = field.name in names or field.attname in names
+    return not field.primary_key and (is_named if are_left_out else bool(names) and not is_named)
 
 
 def all_expressions(expressions: Iterable[Any]) -> Iterator[Any]:

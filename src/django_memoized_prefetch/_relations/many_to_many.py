@@ -28,7 +28,7 @@ from .._engine import ManyToManySpec
 from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
-from .._queries.eligibility import why_not_linked
+from .._queries.eligibility import defers, why_not_linked
 from .._queries.equality import equals_as_python, odd_keys
 from .._queries.keys import batches, by_name, by_relation, with_keys
 from .._queries.rows import fetch_rows
@@ -97,7 +97,12 @@ class ManyToMany(ToManyStep):
         return reason
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
-        return super().judge(queryset, whole) or why_not_linked(queryset, link_fields(self.relation)[0])
+        through, source_field, target_field = link_fields(self.relation)
+        key = self.relation.target_field
+        if defers(queryset, key):
+            return f"the queryset defers {key.name}, which the links hold"  # type: ignore[union-attr]
+        models = (through, source_field.model, target_field.model)
+        return super().judge(queryset, whole) or why_not_linked(queryset, models)
 
     def _check_links(self, config: MemoizedPrefetchConfig, through: Any, source_field: Any, target_field: Any) -> None:
         wanted = (
@@ -236,6 +241,7 @@ def is_link_table_enough(relation: Relation, source: RowSource, alias: str) -> b
     target = target_field.remote_field.model
     return (
         not source.reads_links
+        and source_field.model is target_field.model
         and plain_manager(target._default_manager)
         and equals_as_python(target_field, connections[alias])
         and not any(why_overridden_once(type(key), ("get_extra_restriction",)) for key in (source_field, target_field))
@@ -247,9 +253,10 @@ def is_link_table_enough(relation: Relation, source: RowSource, alias: str) -> b
 def _links_alone(
     relation: Relation, _: RowSource, keys: Sequence[Any], instance: Model
 ) -> Iterator[Sequence[tuple[Any, Any]]]:
-    through, source_field, target_field = link_fields(relation)
+    source_field, target_field = link_fields(relation)[1:]
     alias = router.db_for_read(target_field.remote_field.model, instance=instance)
-    queryset: QuerySet[Any] = QuerySet(through, using=alias)
+    # A through model may have inherited both, and then Django reads the links of its parent.
+    queryset: QuerySet[Any] = QuerySet(source_field.model, using=alias)
     queryset.query.clear_ordering(force=True)  # Django's own query ignores the through model's ordering
     if target_field.null:
         queryset = queryset.filter(**{f"{target_field.attname}__isnull": False})
