@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Model, QuerySet
 
 from .._memory.change import Change
+from .._relation import cache_name_of
 from .._relations.base import Step
 from .._relations.place import ATTRIBUTE, FIELDS_CACHE, MISSING, PREFETCHED, PREFETCHED_OBJECTS, Place, fields_cache
 
@@ -51,17 +54,22 @@ class Attached:
         kept_links: The links that are still remembered, by the identity of their table.
 
     own: By model, the places that steps fill. If one is emptied, they will fill it again.
+    selected: By the identity of a table, the places that only `select_related()` fills, when its rows are read.
     """
 
     def __init__(self, changes: list[Change], steps: Collection[Step], kept_links: dict[Any, dict[Any, Any]]) -> None:
         self._kept_links = kept_links
         self.own: dict[Any, set[Place]] = defaultdict(set)
+        self.selected: dict[Any, set[Place]] = defaultdict(set)
         self._concerned: dict[Any, list[Step]] = defaultdict(list)
         for step in steps:
             relation = step.relation
             self.own[relation.model].update(step.attached_at)
             if relation.reverse_name is not None and step.row_model is not None:
                 self.own[step.row_model].add(Place(FIELDS_CACHE, relation.reverse_name))
+            if step.table is not None and step.row_model is not None:
+                names = selected_caches(step.row_model, step.selected)
+                self.selected[step.table.identity].update(Place(FIELDS_CACHE, name) for name in names)
             if any(step.concerned(change) for change in changes):
                 self._concerned[relation.model].append(step)
 
@@ -72,6 +80,13 @@ class Attached:
                 value = place.value_in(row)
                 if value is not MISSING and step.may_lack(row, value, self._kept_links):
                     yield place
+
+
+def selected_caches(model: type[Model], selected: Iterable[str]) -> Iterator[str]:
+    """The names in `fields_cache` of relations that `select_related()` names."""
+    for name in selected:
+        with suppress(FieldDoesNotExist):  # a FilteredRelation
+            yield cache_name_of(model._meta.get_field(name))
 
 
 def matters(change: Change, steps: Collection[Step], streamed: Collection[type[Model]]) -> bool:

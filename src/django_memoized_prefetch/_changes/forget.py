@@ -14,6 +14,7 @@ from typing import Any
 
 from .._memory.change import Change
 from .._memory.context import Context
+from .._memory.memory import VARIANT
 from .._relation import link_fields
 from .._relations.base import Step
 from .._relations.place import FIELDS_CACHE, Place, fields_cache, without
@@ -90,12 +91,14 @@ class _Walk:
 def _forget_rows(
     context: Context, changes: list[Change], attached: Attached, borrowed: Collection[tuple[int, str]]
 ) -> None:
-    entries = [(memo, key, row) for memo, _ in list(context.memos.values()) for key, row in memo.rows()]
+    tables = [(identity, memo) for identity, (memo, _) in list(context.memos.items())]
+    entries = [(identity, memo, key, row) for identity, memo in tables for key, row in memo.rows()]
     walk = _Walk(changes, attached, borrowed)
-    walk.walk(row for _, _, row in entries)
+    walk.walk(row for *_, row in entries)
     affected = walk.affected()
-    for memo, key, row in entries:
-        if id(row) in walk.stale or not walk.detached.get(id(row), set()) <= attached.own[type(row)]:
+    for identity, memo, key, row in entries:
+        refilled = attached.own[type(row)] - attached.selected[identity[:-VARIANT]]
+        if id(row) in walk.stale or not walk.detached.get(id(row), set()) <= refilled:
             memo.discard([key])
         elif id(row) in affected:
             lent = {Place(FIELDS_CACHE, name) for name in fields_cache(row) if (id(row), name) in borrowed}

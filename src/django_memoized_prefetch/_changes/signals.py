@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from threading import RLock
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db.models import Model
+from django.db.models import CASCADE, DO_NOTHING, PROTECT, RESTRICT, Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from .._memory.change import Change
 
+try:
+    from django.db.models import DB_CASCADE
+except ImportError:  # before Django 6.1
+    DB_CASCADE = None
+
 # With more changed rows of one model than this, any of its rows may have changed.
 MAX_CHANGES = 10_000
 ANY = object()
+_WITHOUT_CHANGES = (CASCADE, DO_NOTHING, PROTECT, RESTRICT)  # or with a signal for each row
 
 
 class ChangeLog:
@@ -27,11 +34,16 @@ class ChangeLog:
     def listen(self) -> None:
         # Signals hold their receivers weakly, so they do not keep this log alive.
         post_save.connect(self._row_changed)
-        post_delete.connect(self._row_changed)
+        post_delete.connect(self._row_deleted)
         m2m_changed.connect(self._links_changed)
 
     def _row_changed(self, sender: type[Model], instance: Model, **_: Any) -> None:
         self.record_change(sender, instance.pk)
+
+    def _row_deleted(self, sender: type[Model], instance: Model, **_: Any) -> None:
+        self.record_change(sender, instance.pk)
+        for model in changed_by_deletion(sender):  # type: ignore[arg-type]
+            self.record_change(model, None)
 
     def _links_changed(self, sender: type[Model], action: str, **_: Any) -> None:
         if action.startswith("post_"):
@@ -55,6 +67,26 @@ class ChangeLog:
 
     def clear(self) -> None:
         self._changed, self._lock = {}, RLock()  # a forked child may have inherited the lock of another thread
+
+
+@functools.lru_cache(maxsize=256)
+def changed_by_deletion(model: Any) -> frozenset[type[Model]]:
+    """
+    The models whose rows Django or the database changes without a signal when a row of this model is deleted.
+
+    That is what `on_delete` says: SET_NULL, SET_DEFAULT, SET() and those of Django 6.1 that the database carries out.
+    """
+    changed: set[type[Model]] = set()
+    pending = [model]
+    while pending:
+        for related in pending.pop()._meta.get_fields(include_hidden=True):
+            on_delete: Any = getattr(related, "on_delete", None) if related.auto_created else None
+            if on_delete in (None, *_WITHOUT_CHANGES) or related.related_model in changed:
+                continue
+            changed.add(related.related_model)
+            if on_delete is DB_CASCADE:
+                pending.append(related.related_model)
+    return frozenset(changed)
 
 
 def changed_keys(model: type[Model], pks: Iterable[Any]) -> frozenset[Any]:

@@ -25,6 +25,10 @@ from .table import LinkSpec, TableSpec
 logger = logging.getLogger("django_memoized_prefetch")
 
 
+# How many values at the end of a memo's identity are what its rows inherit from the instances (`RowSource.variant`).
+VARIANT = 2
+
+
 class Memory:
     """
     The memos and links of one MemoizedPrefetch.
@@ -100,7 +104,7 @@ class Memory:
             instance: The first object of the chunk.
             counters: They count the query of `prefetch_all`.
         """
-        identity = (*table.identity, *table.source.variant(instance))
+        identity = (*table.identity, *table.source.variant(instance))  # VARIANT values
         size = self.size_of(table.source.model, config, table.label)
         known = context.memos.get(identity)
         if known is not None:

@@ -16,7 +16,7 @@ from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.databases import on_one_database
 from tests.python.graph import assert_alike, assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, rename, unchanged
-from tests.python.queries import django_prefetch, query_count
+from tests.python.queries import django_prefetch, no_queries, query_count
 from tests.python.workshop.models import (
     Bicycle,
     Customer,
@@ -301,3 +301,26 @@ def test_keys_that_no_row_has_and_before_the_first_chunk(bookshop: Bookshop) -> 
     prefetch.invalidate(Author, [None, -1])
     prefetch.invalidate(Stage, ["a word"])
     assert_same_as_django(all_books, ["author"], prefetch)
+
+
+def test_what_only_select_related_brings_is_read_with_its_row(bookshop: Bookshop) -> None:
+    """Another lookup attaches the same relation to rows of another table."""
+
+    def books() -> list[Review]:
+        return list(Review.objects.order_by("pk"))
+
+    lookups = [Prefetch("book", Book.objects.select_related("publisher"))]
+    prefetch = MemoizedPrefetch(*lookups)
+    other = MemoizedPrefetch(
+        *lookups, Prefetch("book__author__books", Book.objects.order_by("pk")), "book__author__books__publisher"
+    )
+    for one in (prefetch, other):
+        one.process_chunk(books())
+        publisher = bookshop.publishers[0]
+        publisher.name += " renamed"
+        publisher.save()
+        one.invalidate(Publisher, [publisher.pk])
+        reviews = one.process_chunk(books())
+        with no_queries():
+            names = {review.book.publisher.name for review in reviews}
+        assert publisher.name in names
