@@ -7,6 +7,7 @@ The methods are those that are found called, by the running Django's prefetch or
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -267,6 +268,8 @@ def stepwise(stream: Callable[[], Any]) -> Iterator[tuple[Any, list[str]]]:
                 result = next(chunks, None)
             except Exception as error:
                 result = error
+                # Otherwise a half-read cursor stays open until the garbage collector closes it, in another transaction.
+                traceback.clear_frames(error.__traceback__)
         yield result, queries.sql
 
 
