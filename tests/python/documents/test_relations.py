@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from chunkator import chunkator_page
-from django.db.models import Prefetch
-
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Book, Review
 from tests.python.catalogue.models import Branch, Country, Transfer
 from tests.python.conftest import Bookshop
@@ -17,17 +13,11 @@ LOOKUPS = examples("docs/relations.md", "Any lookup")
 MANY_TO_MANY = examples("docs/relations.md", "Many-to-many")
 NESTED = examples("docs/relations.md", "Nested", CHUNK)
 ONE_LIST = examples("docs/relations.md", "One list")
-NAMES = {
-    "MemoizedPrefetch": MemoizedPrefetch,
-    "MemoizedPrefetchConfig": MemoizedPrefetchConfig,
-    "Prefetch": Prefetch,
-    "chunkator_page": chunkator_page,
-}
 
 
 def test_any_lookup(bookshop: Bookshop) -> None:
     (example,) = LOOKUPS
-    *_, variables = run(example, **NAMES)
+    *_, variables = run(example)
     books = variables["prefetch"].process_chunk(stored_books())
     good = Review.objects.filter(rating__gte=4).order_by("pk")
     expected = [(list(good.filter(book=book)), set(Book.objects.filter(author=book.author_id))) for book in books]
@@ -38,7 +28,7 @@ def test_any_lookup(bookshop: Bookshop) -> None:
 
 def test_many_to_many(bookshop: Bookshop) -> None:
     (example,) = MANY_TO_MANY
-    *_, variables = run(example, **NAMES)
+    *_, variables = run(example)
     expected = [set(book.categories.all()) for book in stored_books()]
     books = list(Book.objects.order_by("pk"))
     with query_count(2):
@@ -49,7 +39,7 @@ def test_many_to_many(bookshop: Bookshop) -> None:
 
 def test_nested(bookshop: Bookshop) -> None:
     (example,) = NESTED
-    _, queries, variables = run(example, **NAMES)
+    _, queries, variables = run(example)
     assert len(queries) <= (REVIEWS // CHUNK + 1) + 3 * (REVIEWS // CHUNK)
     with no_queries():
         assert all(review.book.author.name and review.book.publisher.name for review in variables["chunk"])
@@ -60,7 +50,7 @@ def test_one_list() -> None:
     country = Country.objects.create(code="se", name="Sweden")
     branches = [Branch.objects.create(name=name, country=country) for name in ("north", "south", "west")]
     Transfer.objects.create(origin=branches[0], via=branches[1], destination=branches[2])
-    _, queries, variables = run(example, **NAMES, Transfer=Transfer, Branch=Branch)
+    _, queries, variables = run(example, Transfer=Transfer, Branch=Branch)
     assert len(queries) == 2
     (transfer,) = variables["transfers"]
     with no_queries():

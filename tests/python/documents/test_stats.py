@@ -8,10 +8,21 @@ from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop
 from tests.python.documents import examples
-from tests.python.documents.running import CHUNK, run
+from tests.python.documents.running import BOOKS, CHUNK, run
 
+REPORT = examples("docs/stats.md", "The report")
 ADVICE = examples("docs/stats.md", "How large each memory should have been")
 PROCESSES = examples("docs/stats.md", "Several processes")
+
+
+def test_report(bookshop: Bookshop) -> None:
+    (example,) = REPORT
+    printed, *_ = run(example)
+    tables = ["author", "translator", "publisher", "categories", "Author", "Publisher", "Category"]
+    counted = [line.split() for line in printed if line.split(" ")[0] in tables]
+    assert [name for name, *_ in counted] == tables
+    requests, _, misses, *_ = counted[tables.index("publisher")][1:]
+    assert (requests, misses) == (str(BOOKS), "0")
 
 
 def test_advice(bookshop: Bookshop) -> None:
