@@ -13,11 +13,15 @@ from tests.python.databases import on_one_database
 from tests.python.graph import assert_same_as_django
 from tests.python.own_models import own_tables, tables
 
+BY_DATABASE = getattr(models, "DB_SET_NULL", models.SET_NULL)  # since Django 6.1
+
 pytestmark = [on_one_database, own_tables]
 
 
 @isolate_apps("tests.python.bookshop")
-@pytest.mark.parametrize("name", ["by_set", "by_null", "by_default"])
+@pytest.mark.parametrize(
+    "name", ["by_set", "by_null", "by_default", pytest.param("by_database", marks=pytest.mark.since("6.1"))]
+)
 def test_rows_that_refer_to_a_deleted_one_are_read_again(name: str) -> None:
     class Person(models.Model):
         name = models.CharField(max_length=9)
@@ -32,6 +36,7 @@ def test_rows_that_refer_to_a_deleted_one_are_read_again(name: str) -> None:
         by_set = models.ForeignKey(Person, models.SET(stand_in), related_name="+")
         by_null = models.ForeignKey(Person, models.SET_NULL, null=True, related_name="+")
         by_default = models.ForeignKey(Person, models.SET_DEFAULT, default=1, related_name="+")
+        by_database = models.ForeignKey(Person, BY_DATABASE, null=True, related_name="+")
 
         class Meta:
             app_label = "bookshop"
@@ -47,7 +52,8 @@ def test_rows_that_refer_to_a_deleted_one_are_read_again(name: str) -> None:
 
     with tables(Person, Article, Comment):
         _, person = (Person.objects.create(pk=pk) for pk in (1, 2))
-        Comment.objects.create(article=Article.objects.create(by_set=person, by_null=person, by_default=person))
+        article = Article.objects.create(by_set=person, by_null=person, by_default=person, by_database=person)
+        Comment.objects.create(article=article)
         lookup = f"article__{name}"
         prefetch = MemoizedPrefetch(lookup, invalidate_on_change=True)
         [comment] = assert_same_as_django(comments, [lookup], prefetch)
