@@ -16,7 +16,7 @@ from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 
 from ._clock import Clock
-from ._config import DEFAULT_SIZE, Size, check_sizes
+from ._config import DEFAULT_SIZE, DefaultSize, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
 from ._prefetch import MemoizedPrefetch, amount_of
@@ -73,7 +73,7 @@ def memoized(
         prefetch: Its lookups are added to those of the queryset. It remembers the rows of both, and its `stats()`
             counts both.
         lru_cache_size: How many rows of each table to keep between chunks, as for MemoizedPrefetch; None keeps all.
-            Ignored if `prefetch` is given, which has its own.
+            Not beside `prefetch`, which has its own.
         memory: In place of `lru_cache_size`: how much memory all tables together may take, as for MemoizedPrefetch.
 
     Returns:
@@ -81,8 +81,8 @@ def memoized(
 
     Raises:
         TypeError: An argument is not as described above.
-        ValueError: A size is not positive, `memory` is given beside a size or `prefetch`, or the queryset's class
-            attaches rows in its own way, so that they would bypass `prefetch`.
+        ValueError: A size is not positive, two of `prefetch`, `lru_cache_size` and `memory` are given, or the
+            queryset's class attaches rows in its own way, so that they would bypass `prefetch`.
 
     .. versionadded:: 1.0
     """
@@ -103,8 +103,9 @@ def memoized(
     if prefetch is None:
         amount_of(memory, lru_cache_size, "memoized")
         prefetch = MemoizedPrefetch(lru_cache_size=lru_cache_size, memory=memory)
-    elif memory is not None:
-        msg = "memoized: memory is that of prefetch; give it to the MemoizedPrefetch."
+    elif memory is not None or not isinstance(lru_cache_size, DefaultSize):
+        name = "lru_cache_size" if memory is None else "memory"
+        msg = f"memoized: {name} is that of prefetch; give it to the MemoizedPrefetch."
         raise ValueError(msg)
     join(clone, SharedMemory(prefetch))
     return clone

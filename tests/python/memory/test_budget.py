@@ -160,6 +160,8 @@ def test_threads_share_it() -> None:
         (lambda: MemoizedPrefetch(memory="lots"), "'lots'"),
         (lambda: memoized(Book.objects.all(), memory="lots"), "memoized: memory must be"),
         (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), memory=5), "give it to the MemoizedPrefetch"),
+        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), lru_cache_size=5), "memoized: lru_cache_size is that"),
+        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), lru_cache_size=None), "memoized: lru_cache_size is"),
     ],
 )
 def test_wrong_calls(call: Any, message: str) -> None:
