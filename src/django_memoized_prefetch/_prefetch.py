@@ -51,15 +51,15 @@ class MemoizedPrefetch:
             that it has added or removed. Changes without a signal are missed: `update()`, bulk operations, raw SQL, and
             rows of a many-to-many's automatic table that are saved or deleted directly.
         memory: In place of `lru_cache_size`: how much memory all tables together may take after each chunk, in bytes or
-            as a text such as `"200 MB"`. As long as they fit, all rows are kept. Then each table gets the size at which
-            all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed by samples, with
-            what hangs on them.
+            as a text such as `"200 MB"`; at least 10 kB. As long as they fit, all rows are kept. Then each table gets
+            the size at which all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed
+            by samples, with what hangs on them.
 
     Raises:
         AttributeError: With `model`: a lookup names no relation of it.
         TypeError: A lookup or an argument has another type than described above.
-        ValueError: A lookup leads to another model than its config says, a size or an amount is not positive, both
-            `memory` and `lru_cache_size` are given, or two configs remember the same rows.
+        ValueError: A lookup leads to another model than its config says, a size is not positive, `memory` is less than
+            10 kB or no amount, both `memory` and `lru_cache_size` are given, or two configs remember the same rows.
 
     The constructor may run queries: those of configs with `prefetch_all=True`.
 

@@ -379,7 +379,7 @@ def test_the_report(bookshop: Bookshop) -> None:
         ),
         (lambda: MemoizedPrefetch("author").plan(Book.objects.all(), progress=3), TypeError, "plan: progress must be"),
         (
-            lambda: MemoizedPrefetch(memory=9).plan(Book.objects.all()),
+            lambda: MemoizedPrefetch(memory="9 MB").plan(Book.objects.all()),
             ValueError,
             "with memory= the run itself chooses",
         ),
@@ -399,6 +399,7 @@ def test_wrong_calls(call: Any, error: type[Exception], message: str) -> None:
         ("20 apples", ValueError, "'20 apples'"),
         ("", ValueError, "must be bytes or a text"),
         (0, ValueError, "must be positive"),
+        (20, ValueError, r'sizes: memory must be at least 10 kB.* write "20 MB"'),
         (True, TypeError, "must be a number of bytes"),
         (1.5, TypeError, "must be a number of bytes"),
     ],
