@@ -10,6 +10,8 @@ from typing import Any, Optional, Union
 from django.db import models
 from django.db.models.query import ModelIterable
 
+from ._messages import shown
+
 
 class DefaultSize(int):
     """A size that nobody has asked for."""
@@ -63,16 +65,10 @@ class MemoizedPrefetchConfig:
     def __post_init__(self) -> None:
         where = "MemoizedPrefetchConfig"
         if not (isinstance(self.model, type) and issubclass(self.model, models.Model)):
-            msg = f"{where}: model must be a model class, got {self.model!r}."
+            msg = f"{where}: model must be a model class, got {shown(self.model)}."
             raise TypeError(msg)
-        where = f"MemoizedPrefetchConfig({self.model.__name__}, {self.attributes!r})"
-        if isinstance(self.attributes, str):
-            got = f"the string {self.attributes!r}; write [{self.attributes!r}]"
-            msg = f"{where}: attributes must be a list of names, got {got}."
-            raise TypeError(msg)
-        if not isinstance(self.attributes, (list, tuple)) or not all(isinstance(name, str) for name in self.attributes):
-            msg = f"{where}: attributes must be a list of names, got {self.attributes!r}."
-            raise TypeError(msg)
+        _check_names(self.attributes, f"{where}({self.model.__name__})")
+        where = f"{where}({self.model.__name__}, {self.attributes!r})"
         check_size(self.lru_cache_size, where)
         if self.is_many_to_many and (not self.through_model or not self.source_field or not self.target_field):
             msg = "For many-to-many relationships, through_model, source_field, and target_field must be provided"
@@ -85,7 +81,7 @@ class MemoizedPrefetchConfig:
 
     def _check_queryset(self, queryset: models.QuerySet[Any], where: str) -> None:
         if not isinstance(queryset, models.QuerySet):
-            msg = f"{where}: queryset must be a QuerySet, got {queryset!r}."
+            msg = f"{where}: queryset must be a QuerySet, got {shown(queryset)}."
             raise TypeError(msg)
         if not issubclass(queryset._iterable_class, ModelIterable):
             msg = f"{where}: queryset must give {self.model.__name__} instances, got one of values() or values_list()."
@@ -110,6 +106,20 @@ class MemoizedPrefetchConfig:
         if hasattr(queryset, "seal"):  # django-seal
             queryset = queryset.seal()
         return queryset
+
+
+def _check_names(attributes: Any, where: str) -> None:
+    """Raises TypeError unless it is a list of names."""
+    if isinstance(attributes, str):
+        got = f"the string {attributes!r}; write [{attributes!r}]"
+    elif not isinstance(attributes, (list, tuple)):
+        got = shown(attributes)
+    elif others := [name for name in attributes if not isinstance(name, str)]:
+        got = f"{shown(attributes)} with {shown(others[0])}"
+    else:
+        return
+    msg = f"{where}: attributes must be a list of names, got {got}."
+    raise TypeError(msg)
 
 
 def check_size(size: Any, where: str) -> None:

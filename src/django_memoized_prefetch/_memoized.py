@@ -19,6 +19,7 @@ from ._clock import Clock
 from ._config import DEFAULT_SIZE, DefaultSize, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
+from ._messages import shown
 from ._prefetch import MemoizedPrefetch, amount_of
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
@@ -90,10 +91,11 @@ def memoized(
     if isinstance(queryset, BaseManager):
         queryset = queryset.all()
     if not isinstance(queryset, QuerySet):
-        msg = f"memoized: expected a queryset or a manager, got {queryset!r} of type {type(queryset).__name__}."
+        msg = f"memoized: expected a queryset or a manager, got {shown(queryset)}."
         raise TypeError(msg)
     if prefetch is not None and not isinstance(prefetch, MemoizedPrefetch):
-        msg = f"memoized: prefetch must be a MemoizedPrefetch, got {prefetch!r}; lookups belong in prefetch_related()."
+        got = f"{shown(prefetch)}; lookups belong in prefetch_related()"
+        msg = f"memoized: prefetch must be a MemoizedPrefetch, got {got}."
         raise TypeError(msg)
     check_sizes(lru_cache_size, "memoized")
     clone = queryset._chain()

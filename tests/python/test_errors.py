@@ -10,7 +10,7 @@ import pytest
 from django.core.exceptions import FieldError
 from django.db.models import prefetch_related_objects
 
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Partition, memoized, partitions
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import Bookshop
@@ -121,6 +121,61 @@ def test_malformed_path(path: str) -> None:
 def test_argument_that_is_neither_config_nor_name(argument: Any) -> None:
     with pytest.raises(TypeError, match="MemoizedPrefetchConfig"):
         MemoizedPrefetch(argument)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (["author", "publisher"], "got a list; write MemoizedPrefetch('author', 'publisher')."),
+        (("author",), "got a tuple; write MemoizedPrefetch('author')."),
+        (["author", MemoizedPrefetchConfig(Author, ["author"])], "got a list; write MemoizedPrefetch(*lookups)."),
+        ({"author": 1}, "got a dict."),
+        ([], "got a list."),
+        (Author, "got the class Author."),
+        (Author(name="x"), "got an Author."),
+        (Book.objects.all(), "got a QuerySet of Book; pass it to chunks()."),
+        (Book.objects, "got a Manager of Book; pass it to chunks()."),
+        (5, "got 5."),
+    ],
+)
+def test_what_came_in_place_of_lookups(bookshop: Bookshop, argument: Any, message: str) -> None:
+    expected = "MemoizedPrefetch: expected lookup strings, Prefetch objects and MemoizedPrefetchConfig objects, "
+    with no_queries(), pytest.raises(TypeError) as raised:
+        MemoizedPrefetch("publisher", argument)
+    assert str(raised.value) == expected + message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rows: memoized(list(rows)), "memoized: expected a queryset or a manager, got a list."),
+        (lambda rows: memoized(rows, rows), "memoized: prefetch must be a MemoizedPrefetch, got a QuerySet of Book; "),
+        (lambda rows: partitions(list(rows), 2), "partitions: expected a queryset or a manager, got a list."),
+        (lambda rows: MemoizedPrefetch("author").plan(rows[0]), "iterable of model instances, got a Book."),
+        (lambda rows: MemoizedPrefetch("author").plan(list(rows.values())), "expected model instances, got a dict"),
+        (lambda rows: MemoizedPrefetch("author").chunks(rows[0]), "iterable of model instances, got a Book."),
+        (lambda rows: MemoizedPrefetchConfig(rows[0], ["author"]), "model must be a model class, got a Book."),
+        (
+            lambda rows: MemoizedPrefetchConfig(Book, rows),
+            "attributes must be a list of names, got a QuerySet of Book.",
+        ),
+        (lambda rows: MemoizedPrefetchConfig(Book, ["a", rows]), "must be a list of names, got a list with a QuerySet"),
+        (lambda rows: MemoizedPrefetchConfig(Book, ["a"], list(rows)), "queryset must be a QuerySet, got a list."),
+        (lambda rows: MemoizedPrefetch("author", model=rows[0]), "model must be a model class, got a Book."),
+        (lambda rows: MemoizedPrefetch("author", scope=rows), "without arguments, got a QuerySet of Book."),
+        (lambda rows: MemoizedPrefetch.for_run("a", lambda: rows), "must return a MemoizedPrefetch, got a QuerySet of"),
+        (lambda rows: MemoizedPrefetch("author").invalidate(rows[0]), "model must be a model class, got a Book."),
+        (lambda rows: MemoizedPrefetch("author").chunks(rows, progress=list(rows)), "a callable or None, got a list."),
+        (lambda rows: Partition.from_dict(list(rows)), "expected what as_dict() returned, got a list."),
+    ],
+)
+def test_no_rows_are_printed(bookshop: Bookshop, call: Any, message: str) -> None:
+    rows = Book.objects.all()
+    with pytest.raises(TypeError) as raised:
+        call(rows)
+    assert message in str(raised.value)
+    assert "Book object (" not in str(raised.value)
+    assert not {book.title for book in bookshop.books if book.title in str(raised.value)}
 
 
 # --- configs

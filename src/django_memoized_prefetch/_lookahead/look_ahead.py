@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
 
+from .._messages import shown
 from .._running.session import Session
 from .._streaming.stream import check_count
 from .levels import Levels
@@ -67,13 +68,13 @@ def _of_queryset(
 def _objects_of(source: Any) -> tuple[Iterator[Any], Any]:
     """The objects of an iterable, and the first one."""
     if not isinstance(source, Iterable) or isinstance(source, (str, bytes)):
-        msg = f"plan: expected a queryset, a manager, or an iterable of model instances, got {source!r}."
+        msg = f"plan: expected a queryset, a manager, or an iterable of model instances, got {shown(source)}."
         raise TypeError(msg)
     # Not iter() of raw SQL, which prefetches.
     objects = source.iterator() if isinstance(source, RawQuerySet) else iter(source)
     first = next(objects, None)
     if not isinstance(first, Model):
-        got = "no object" if first is None else repr(first)
+        got = "no object" if first is None else shown(first)
         msg = f"plan: expected model instances, got {got}."
         raise TypeError(msg)
     return chain([first], objects), first
