@@ -100,7 +100,7 @@ class Partition:
         The part that `as_dict()` described, equal to the original.
 
         Raises:
-            ValueError: `values` lacks a field, has another, or names a model or a key that there is not.
+            ValueError: `values` lacks a field, has another, or names a model or a key that does not exist.
             TypeError: `values` is not a mapping.
         """
         where = "Partition.from_dict"
