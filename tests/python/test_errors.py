@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import FieldError
+from django.db import models
 from django.db.models import prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Partition, memoized, partitions
+from tests.python.archive.models import Named, WithInit
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import Bookshop
@@ -198,6 +200,27 @@ def test_model_that_is_no_model(model: Any) -> None:
         MemoizedPrefetchConfig(model, ["author"])
 
 
+@pytest.mark.parametrize(("model", "queryset"), [(models.Model, Author.objects), (Named, WithInit.objects)])
+def test_model_without_a_table(model: Any, queryset: Any) -> None:
+    with pytest.raises(TypeError, match=f"model must have a table, got {model.__name__}"):
+        MemoizedPrefetchConfig(model, ["author"])
+    # If there is a queryset, it says where the rows are.
+    MemoizedPrefetchConfig(model, ["author"], queryset.all())
+
+
+@pytest.mark.parametrize("value", ["yes", "no", "", [1], 2])
+@pytest.mark.parametrize("name", ["prefetch_all", "is_many_to_many"])
+def test_flag_that_is_neither_true_nor_false(name: str, value: Any) -> None:
+    where = r"MemoizedPrefetchConfig\(Author, \['author'\]\)"
+    with no_queries(), pytest.raises(TypeError, match=f"{where}: {name} must be True or False, got "):
+        MemoizedPrefetchConfig(Author, ["author"], **{name: value})
+
+
+@pytest.mark.parametrize("value", [None, 0, False])
+def test_flag_that_is_false(value: Any) -> None:
+    MemoizedPrefetchConfig(Author, ["author"], prefetch_all=value, is_many_to_many=value)
+
+
 @pytest.mark.parametrize("size", [0, -1, -10_000])
 @pytest.mark.parametrize(
     "make",
@@ -297,8 +320,15 @@ def test_many_to_many_needs_all_three_arguments(missing: str) -> None:
         "target_field": "category_id",
     }
     del arguments[missing]
-    with pytest.raises(ValueError, match=r"^For many-to-many relationships, "):
+    with pytest.raises(ValueError, match=r"^For many-to-many relationships, .* must be provided: ") as raised:
         MemoizedPrefetchConfig(Category, ["categories"], is_many_to_many=True, **arguments)
+    assert f": MemoizedPrefetchConfig(Category, ['categories']) lacks {missing}. " in str(raised.value)
+
+
+def test_many_to_many_alone() -> None:
+    message = r"lacks through_model, source_field, target_field\. .*leave out is_many_to_many"
+    with pytest.raises(ValueError, match=message):
+        MemoizedPrefetchConfig(Category, ["categories"], is_many_to_many=True)
 
 
 @pytest.mark.parametrize("changed", [{"source_field": "boook_id"}, {"target_field": "nonsense"}])
