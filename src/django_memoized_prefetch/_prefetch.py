@@ -269,13 +269,15 @@ class MemoizedPrefetch:
         Args:
             queryset: What `chunks()` would be given. Of objects that are there, only their own keys are known.
             chunk_size: How many rows each chunk would have.
-            rows: Read only the first rows. The figures then are of these rows alone.
+            rows: Read only the first rows. The figures then are of these rows alone. One chunk tells nothing of what
+                comes back: read several.
             progress: True draws a bar with tqdm. A callable receives a Progress for every batch of rows that was read.
 
         Raises:
             AttributeError: A lookup names no relation of these rows.
             TypeError: `queryset` is not what `chunks` takes.
-            ValueError: A lookup leads to another model than its config says, or a number is not positive.
+            ValueError: There are no lookups, one leads to another model than its config says, or a number is not
+                positive.
             ImportError: `progress=True` without tqdm.
         """
         with reporting(progress, "plan") as report:

@@ -38,6 +38,7 @@ def look_ahead(session: Session, source: Any, chunk_size: int, rows: int | None,
         levels.add(session.own.given)
         if isinstance(source, RawQuerySet):
             levels.add(source._prefetch_related_lookups)
+        check_lookups(levels)
         reader = Reader(levels, rows, report)
         reader.read_objects(objects)
     is_part = rows is not None and reader.rows >= rows
@@ -60,9 +61,20 @@ def _of_queryset(
     levels.add(session.own.given)
     if not is_apart:
         levels.add(lookups)
+    check_lookups(levels)
     reader = Reader(levels, rows, report)
     reader.read_queryset(queryset)
     return levels, reader
+
+
+def check_lookups(levels: Levels) -> None:
+    """Raises ValueError if there are none."""
+    if not (levels.levels or levels.untold):
+        msg = (
+            f"plan: there are no lookups, so nothing is fetched for {levels.model.__name__}; give them to "
+            "MemoizedPrefetch, or to the queryset's prefetch_related()."
+        )
+        raise ValueError(msg)
 
 
 def _objects_of(source: Any) -> tuple[Iterator[Any], Any]:
