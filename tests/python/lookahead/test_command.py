@@ -19,6 +19,7 @@ from tests.python.bookshop.models import Book
 from tests.python.conftest import FIRST_KEY
 from tests.python.databases import on_one_database
 from tests.python.lookahead.library import fill_library
+from tests.python.queries import query_count
 
 pytestmark = on_one_database
 
@@ -72,6 +73,14 @@ def test_it_draws(tmp_path: Path) -> None:
     assert "<svg" in file.read_text()
 
 
+def test_it_cannot_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with query_count(0), pytest.raises(CommandError, match="--svg: there is no directory /nowhere"):
+        told("bookshop.Book", "author", "--svg", "/nowhere/curves.svg")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with query_count(0), pytest.raises(CommandError, match=r'pip install "django-memoized-prefetch\[plot\]"'):
+        told("bookshop.Book", "author", "--svg", str(tmp_path / "curves.svg"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,7 +97,7 @@ def test_it_draws(tmp_path: Path) -> None:
         (["bookshop.Book", "author", "--memory", "20"], 'write "20 MB"'),
         (["bookshop.Book"], "the following arguments are required: lookups"),
         (["bookshop.Book", "author", "--database", "none"], "there is no database 'none'; databases: default, other"),
-        (["bookshop.Book", "author", "--svg", "/nowhere/curves.svg"], "/nowhere/curves.svg"),
+        (["bookshop.Book", "author", "--svg", "."], "Is a directory: '.'"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], message: str) -> None:
