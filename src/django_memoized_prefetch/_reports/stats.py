@@ -223,7 +223,7 @@ class Stats:
         text += [f"{name}: read {how}" for name, how in self.streams.items()]
         text += [f"{name}: built {how}" for name, how in self.built.items() if how != "natively"]
         if self.advice:
-            text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
+            text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items() if not advice.fits)]
         if self.memory is not None:
             text.append(str(self.memory))
         if self.time.total:
