@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._memory.amount import parse_bytes
 from .._memory.curve import Curve, best_sizes, packed, with_rest
+from .._reports.by_name import ByName
 from .._reports.plot import draw, html
 from .._streaming.stream import check_count
 from .weights import bytes_of_rows
@@ -113,9 +114,9 @@ class Plan:
                     self._shown[table.label].append(table)
         outcome = self._run(self.chunk_size, self._kept())
         self.queries = outcome.queries
-        self.tables: Mapping[str, TablePlan] = {
-            label: self._table(label, tables, outcome) for label, tables in self._shown.items()
-        }
+        self.tables: Mapping[str, TablePlan] = ByName(
+            (label, self._table(label, tables, outcome)) for label, tables in self._shown.items()
+        )
 
     @property
     def chunks(self) -> int:

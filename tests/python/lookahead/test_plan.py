@@ -474,6 +474,15 @@ def test_one_chunk_tells_no_sizes(rows: int, message: str) -> None:
         plan.sizes("1 MB")
 
 
+def test_a_table_that_is_not_there(bookshop: Bookshop) -> None:
+    tables = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 4).tables
+    with pytest.raises(KeyError, match=r"there is no 'author'; did you mean 'Author'\? There are: Author, Publisher"):
+        tables["author"]
+    with pytest.raises(KeyError, match=r"there is no 'zzz'\. There are: Author, Publisher"):
+        tables["zzz"]
+    assert tables.get("author") is None
+
+
 def test_without_lookups(bookshop: Bookshop) -> None:
     message = r"plan: there are no lookups.* give them to MemoizedPrefetch, or to the queryset's prefetch_related\(\)"
     for rows in (Book.objects, list(Book.objects.all())):
