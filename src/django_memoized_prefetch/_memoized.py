@@ -82,9 +82,8 @@ def memoized(
 
     Raises:
         TypeError: An argument is not as described above.
-        ValueError: A size is not positive, `memory` is less than 10 kB, two of `prefetch`, `lru_cache_size` and
-            `memory` are given, or the queryset's class attaches rows in its own way, so that they would bypass
-            `prefetch`.
+        ValueError: A size is not positive, `memory` under 10 kB, or two of it, `prefetch` and a size are given;
+            or the queryset's class attaches rows in its own way, so that they would bypass `prefetch`.
 
     .. versionadded:: 1.0
     """
