@@ -10,6 +10,8 @@ from typing import Any, Optional, Union
 from django.db import models
 from django.db.models.query import ModelIterable
 
+from ._messages import shown
+
 
 class DefaultSize(int):
     """A size that nobody has asked for."""
@@ -42,7 +44,7 @@ class MemoizedPrefetchConfig:
         target_field: The field or column of `through_model` that holds the key of `model`.
 
     Raises:
-        TypeError: An argument has another type than described above.
+        TypeError: An argument has another type than described above, or `model` is abstract and no queryset is given.
         ValueError: A size is not positive, the queryset does not fit `model`, or only some of the last four arguments
             are given.
 
@@ -63,29 +65,45 @@ class MemoizedPrefetchConfig:
     def __post_init__(self) -> None:
         where = "MemoizedPrefetchConfig"
         if not (isinstance(self.model, type) and issubclass(self.model, models.Model)):
-            msg = f"{where}: model must be a model class, got {self.model!r}."
+            msg = f"{where}: model must be a model class, got {shown(self.model)}."
             raise TypeError(msg)
-        where = f"MemoizedPrefetchConfig({self.model.__name__}, {self.attributes!r})"
-        if isinstance(self.attributes, str):
-            got = f"the string {self.attributes!r}; write [{self.attributes!r}]"
-            msg = f"{where}: attributes must be a list of names, got {got}."
-            raise TypeError(msg)
-        if not isinstance(self.attributes, (list, tuple)) or not all(isinstance(name, str) for name in self.attributes):
-            msg = f"{where}: attributes must be a list of names, got {self.attributes!r}."
-            raise TypeError(msg)
+        _check_names(self.attributes, f"{where}({self.model.__name__})")
+        where = f"{where}({self.model.__name__}, {self.attributes!r})"
+        self._check_table(where)
         check_size(self.lru_cache_size, where)
-        if self.is_many_to_many and (not self.through_model or not self.source_field or not self.target_field):
-            msg = "For many-to-many relationships, through_model, source_field, and target_field must be provided"
-            raise ValueError(msg)
-        if not self.is_many_to_many and (self.through_model or self.source_field or self.target_field):
-            msg = f"{where}: through_model, source_field and target_field need is_many_to_many=True."
-            raise ValueError(msg)
+        for name in ("prefetch_all", "is_many_to_many"):
+            # By value: 0 and None were always false.
+            if getattr(self, name) not in (True, False, None):
+                msg = f"{where}: {name} must be True or False, got {shown(getattr(self, name))}."
+                raise TypeError(msg)
+        self._check_links(where)
         if self.queryset is not None:
             self._check_queryset(self.queryset, where)
 
+    def _check_table(self, where: str) -> None:
+        """Raises TypeError if nothing says where rows are read from: an abstract model has no table."""
+        options = getattr(self.model, "_meta", None)  # Model itself has none
+        if self.queryset is None and not self.overrides_queryset and (options is None or options.abstract):
+            msg = f"{where}: model must have a table, got {self.model.__name__}, which is abstract, and no queryset."
+            raise TypeError(msg)
+
+    def _check_links(self, where: str) -> None:
+        given = {name: getattr(self, name) for name in ("through_model", "source_field", "target_field")}
+        lacking = [name for name, value in given.items() if not value]
+        if self.is_many_to_many and lacking:
+            msg = (
+                "For many-to-many relationships, through_model, source_field, and target_field must be provided: "
+                f"{where} lacks {', '.join(lacking)}. Or leave out is_many_to_many with all three: a many-to-many is "
+                "recognised without it."
+            )
+            raise ValueError(msg)
+        if not self.is_many_to_many and len(lacking) < len(given):
+            msg = f"{where}: through_model, source_field and target_field need is_many_to_many=True."
+            raise ValueError(msg)
+
     def _check_queryset(self, queryset: models.QuerySet[Any], where: str) -> None:
         if not isinstance(queryset, models.QuerySet):
-            msg = f"{where}: queryset must be a QuerySet, got {queryset!r}."
+            msg = f"{where}: queryset must be a QuerySet, got {shown(queryset)}."
             raise TypeError(msg)
         if not issubclass(queryset._iterable_class, ModelIterable):
             msg = f"{where}: queryset must give {self.model.__name__} instances, got one of values() or values_list()."
@@ -110,6 +128,20 @@ class MemoizedPrefetchConfig:
         if hasattr(queryset, "seal"):  # django-seal
             queryset = queryset.seal()
         return queryset
+
+
+def _check_names(attributes: Any, where: str) -> None:
+    """Raises TypeError unless it is a list of names."""
+    if isinstance(attributes, str):
+        got = f"the string {attributes!r}; write [{attributes!r}]"
+    elif not isinstance(attributes, (list, tuple)):
+        got = shown(attributes)
+    elif others := [name for name in attributes if not isinstance(name, str)]:
+        got = f"{shown(attributes)} with {shown(others[0])}"
+    else:
+        return
+    msg = f"{where}: attributes must be a list of names, got {got}."
+    raise TypeError(msg)
 
 
 def check_size(size: Any, where: str) -> None:

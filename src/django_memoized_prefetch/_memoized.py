@@ -16,9 +16,10 @@ from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable
 
 from ._clock import Clock
-from ._config import DEFAULT_SIZE, Size, check_sizes
+from ._config import DEFAULT_SIZE, DefaultSize, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
+from ._messages import shown
 from ._prefetch import MemoizedPrefetch, amount_of
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
@@ -73,7 +74,7 @@ def memoized(
         prefetch: Its lookups are added to those of the queryset. It remembers the rows of both, and its `stats()`
             counts both.
         lru_cache_size: How many rows of each table to keep between chunks, as for MemoizedPrefetch; None keeps all.
-            Ignored if `prefetch` is given, which has its own.
+            Not beside `prefetch`, which has its own.
         memory: In place of `lru_cache_size`: how much memory all tables together may take, as for MemoizedPrefetch.
 
     Returns:
@@ -81,18 +82,19 @@ def memoized(
 
     Raises:
         TypeError: An argument is not as described above.
-        ValueError: A size is not positive, `memory` is given beside a size or `prefetch`, or the queryset's class
-            attaches rows in its own way, so that they would bypass `prefetch`.
+        ValueError: A size is not positive, `memory` under 10 kB, or two of it, `prefetch` and a size are given;
+            or the queryset's class attaches rows in its own way, so that they would bypass `prefetch`.
 
     .. versionadded:: 1.0
     """
     if isinstance(queryset, BaseManager):
         queryset = queryset.all()
     if not isinstance(queryset, QuerySet):
-        msg = f"memoized: expected a queryset or a manager, got {queryset!r} of type {type(queryset).__name__}."
+        msg = f"memoized: expected a queryset or a manager, got {shown(queryset)}."
         raise TypeError(msg)
     if prefetch is not None and not isinstance(prefetch, MemoizedPrefetch):
-        msg = f"memoized: prefetch must be a MemoizedPrefetch, got {prefetch!r}; lookups belong in prefetch_related()."
+        got = f"{shown(prefetch)}; lookups belong in prefetch_related()"
+        msg = f"memoized: prefetch must be a MemoizedPrefetch, got {got}."
         raise TypeError(msg)
     check_sizes(lru_cache_size, "memoized")
     clone = queryset._chain()
@@ -103,8 +105,9 @@ def memoized(
     if prefetch is None:
         amount_of(memory, lru_cache_size, "memoized")
         prefetch = MemoizedPrefetch(lru_cache_size=lru_cache_size, memory=memory)
-    elif memory is not None:
-        msg = "memoized: memory is that of prefetch; give it to the MemoizedPrefetch."
+    elif memory is not None or not isinstance(lru_cache_size, DefaultSize):
+        name = "lru_cache_size" if memory is None else "memory"
+        msg = f"memoized: {name} is that of prefetch; give it to the MemoizedPrefetch."
         raise ValueError(msg)
     join(clone, SharedMemory(prefetch))
     return clone

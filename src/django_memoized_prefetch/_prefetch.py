@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 from django.db.models import Manager, Model, Prefetch, QuerySet
+from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
 from ._config import DEFAULT_SIZE, DefaultSize, MemoizedPrefetchConfig, Size, check_sizes
 from ._lookahead.look_ahead import look_ahead
 from ._lookahead.plan import Plan
 from ._memory.amount import parse_bytes
+from ._messages import shown
 from ._partitions.partition import Partition
 from ._partitions.runs import RUNS
 from ._reports.report import links_views, rows_views
@@ -51,15 +53,15 @@ class MemoizedPrefetch:
             that it has added or removed. Changes without a signal are missed: `update()`, bulk operations, raw SQL, and
             rows of a many-to-many's automatic table that are saved or deleted directly.
         memory: In place of `lru_cache_size`: how much memory all tables together may take after each chunk, in bytes or
-            as a text such as `"200 MB"`. As long as they fit, all rows are kept. Then each table gets the size at which
-            all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed by samples, with
-            what hangs on them.
+            as a text such as `"200 MB"`; at least 10 kB. As long as they fit, all rows are kept. Then each table gets
+            the size at which all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed
+            by samples, with what hangs on them.
 
     Raises:
         AttributeError: With `model`: a lookup names no relation of it.
         TypeError: A lookup or an argument has another type than described above.
-        ValueError: A lookup leads to another model than its config says, a size or an amount is not positive, both
-            `memory` and `lru_cache_size` are given, or two configs remember the same rows.
+        ValueError: A lookup leads to another model than its config says, a size is not positive, `memory` is less than
+            10 kB or no amount, both `memory` and `lru_cache_size` are given, or two configs remember the same rows.
 
     The constructor may run queries: those of configs with `prefetch_all=True`.
 
@@ -79,11 +81,12 @@ class MemoizedPrefetch:
         check_sizes(lru_cache_size, "MemoizedPrefetch")
         amount = amount_of(memory, lru_cache_size, "MemoizedPrefetch")
         if scope is not None and not callable(scope):
-            msg = f"MemoizedPrefetch: scope must be a callable without arguments, got {scope!r}."
+            msg = f"MemoizedPrefetch: scope must be a callable without arguments, got {shown(scope)}."
             raise TypeError(msg)
         if model is not None and not (isinstance(model, type) and issubclass(model, Model)):
-            msg = f"MemoizedPrefetch: model must be a model class, got {model!r}."
+            msg = f"MemoizedPrefetch: model must be a model class, got {shown(model)}."
             raise TypeError(msg)
+        _check_lookups(lookups)
         self._lookups = lookups
         # Copies and pickles keep the configuration, not the memory.
         self._options = {
@@ -132,16 +135,16 @@ class MemoizedPrefetch:
         elif isinstance(run, str):
             key = (run,)
         else:
-            msg = f"for_run: run must be a Partition or the name of a run, got {run!r}."
+            msg = f"for_run: run must be a Partition or the name of a run, got {shown(run)}."
             raise TypeError(msg)
         if not callable(make):
-            msg = f"for_run: make must be a callable without arguments, got {make!r}."
+            msg = f"for_run: make must be a callable without arguments, got {shown(make)}."
             raise TypeError(msg)
 
         def checked() -> Any:
             made = make()
             if not isinstance(made, cls):
-                msg = f"for_run: make must return a {cls.__name__}, got {made!r}."
+                msg = f"for_run: make must return a {cls.__name__}, got {shown(made)}."
                 raise TypeError(msg)
             return made
 
@@ -266,13 +269,15 @@ class MemoizedPrefetch:
         Args:
             queryset: What `chunks()` would be given. Of objects that are there, only their own keys are known.
             chunk_size: How many rows each chunk would have.
-            rows: Read only the first rows. The figures then are of these rows alone.
+            rows: Read only the first rows. The figures then are of these rows alone. One chunk tells nothing of what
+                comes back: read several.
             progress: True draws a bar with tqdm. A callable receives a Progress for every batch of rows that was read.
 
         Raises:
             AttributeError: A lookup names no relation of these rows.
             TypeError: `queryset` is not what `chunks` takes.
-            ValueError: A lookup leads to another model than its config says, or a number is not positive.
+            ValueError: There are no lookups, one leads to another model than its config says, or a number is not
+                positive.
             ImportError: `progress=True` without tqdm.
         """
         with reporting(progress, "plan") as report:
@@ -297,7 +302,7 @@ class MemoizedPrefetch:
             ValueError: A key is not a valid primary key of the model.
         """
         if not (isinstance(model, type) and issubclass(model, Model) and hasattr(model, "_meta")):
-            msg = f"invalidate: model must be a model class, got {model!r}."
+            msg = f"invalidate: model must be a model class, got {shown(model)}."
             raise TypeError(msg)
         if isinstance(pks, (str, bytes)) or not (pks is None or isinstance(pks, Iterable)):
             msg = f"invalidate: pks must be an iterable of primary keys or None, got {pks!r}; write [{pks!r}]."
@@ -339,6 +344,24 @@ class MemoizedPrefetch:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {', '.join(self._session.own.paths()) or 'no lookups'}>"
+
+
+def _check_lookups(lookups: Iterable[Any]) -> None:
+    """Raises TypeError if one is nothing that `prefetch_related` takes, and no config."""
+    for one in lookups:
+        if isinstance(one, (str, Prefetch, MemoizedPrefetchConfig)):
+            continue
+        hint = ""
+        if isinstance(one, (QuerySet, BaseManager, RawQuerySet)):
+            hint = "; pass it to chunks()"
+        elif isinstance(one, (list, tuple)) and one:
+            are_names = all(isinstance(name, str) for name in one)
+            hint = f"; write MemoizedPrefetch({', '.join(map(repr, one)) if are_names else '*lookups'})"
+        msg = (
+            "MemoizedPrefetch: expected lookup strings, Prefetch objects and MemoizedPrefetchConfig objects, "
+            f"got {shown(one)}{hint}."
+        )
+        raise TypeError(msg)
 
 
 def _check_unique(configs: Iterable[MemoizedPrefetchConfig]) -> None:

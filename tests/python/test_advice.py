@@ -298,8 +298,21 @@ def test_printed_it_has_a_line_per_table() -> None:
     )
     unbounded = read(MemoizedPrefetch("author", lru_cache_size=None), [[(1, None)], [(2, None)], [(1, None)]])
     assert str(unbounded.stats()).splitlines()[-2] == "Author: all kept, 2 would have done"
+    fits = read(MemoizedPrefetch("author", lru_cache_size=8), [[(key % 8, None)] for key in range(30)])
+    assert "would have done" not in str(fits.stats())
     once = read(MemoizedPrefetch("author", lru_cache_size=10), [[(key, None)] for key in range(20)])
     assert str(once.stats()).splitlines()[-2] == "Author: 10 kept, 1 would have done"
+
+
+def test_an_estimate_of_the_size_in_use_is_not_printed() -> None:
+    def report(kept: int) -> str:
+        return str(
+            Stats({}, {}, advice={"Author": Advice(kept, 5, exact=False, packed=packed([(3_201, 9)]), largest=9_000)})
+        )
+
+    assert "Author: 3,300 kept, about 3,210 would have done" in report(3_300)
+    assert "Author" not in report(3_205)
+    assert "Author" not in str(Stats({}, {}, advice={"Author": Advice(1, 5, exact=False, largest=9_000)}))
 
 
 def test_estimates_are_printed_as_such() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import FieldError
+from django.db import models
 from django.db.models import prefetch_related_objects
 
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Partition, memoized, partitions
+from tests.python.archive.models import Named, WithInit
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Volume
 from tests.python.conftest import Bookshop
@@ -123,6 +125,61 @@ def test_argument_that_is_neither_config_nor_name(argument: Any) -> None:
         MemoizedPrefetch(argument)
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (["author", "publisher"], "got a list; write MemoizedPrefetch('author', 'publisher')."),
+        (("author",), "got a tuple; write MemoizedPrefetch('author')."),
+        (["author", MemoizedPrefetchConfig(Author, ["author"])], "got a list; write MemoizedPrefetch(*lookups)."),
+        ({"author": 1}, "got a dict."),
+        ([], "got a list."),
+        (Author, "got the class Author."),
+        (Author(name="x"), "got an Author."),
+        (Book.objects.all(), "got a QuerySet of Book; pass it to chunks()."),
+        (Book.objects, "got a Manager of Book; pass it to chunks()."),
+        (5, "got 5."),
+    ],
+)
+def test_what_came_in_place_of_lookups(bookshop: Bookshop, argument: Any, message: str) -> None:
+    expected = "MemoizedPrefetch: expected lookup strings, Prefetch objects and MemoizedPrefetchConfig objects, "
+    with no_queries(), pytest.raises(TypeError) as raised:
+        MemoizedPrefetch("publisher", argument)
+    assert str(raised.value) == expected + message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rows: memoized(list(rows)), "memoized: expected a queryset or a manager, got a list."),
+        (lambda rows: memoized(rows, rows), "memoized: prefetch must be a MemoizedPrefetch, got a QuerySet of Book; "),
+        (lambda rows: partitions(list(rows), 2), "partitions: expected a queryset or a manager, got a list."),
+        (lambda rows: MemoizedPrefetch("author").plan(rows[0]), "iterable of model instances, got a Book."),
+        (lambda rows: MemoizedPrefetch("author").plan(list(rows.values())), "expected model instances, got a dict"),
+        (lambda rows: MemoizedPrefetch("author").chunks(rows[0]), "iterable of model instances, got a Book."),
+        (lambda rows: MemoizedPrefetchConfig(rows[0], ["author"]), "model must be a model class, got a Book."),
+        (
+            lambda rows: MemoizedPrefetchConfig(Book, rows),
+            "attributes must be a list of names, got a QuerySet of Book.",
+        ),
+        (lambda rows: MemoizedPrefetchConfig(Book, ["a", rows]), "must be a list of names, got a list with a QuerySet"),
+        (lambda rows: MemoizedPrefetchConfig(Book, ["a"], list(rows)), "queryset must be a QuerySet, got a list."),
+        (lambda rows: MemoizedPrefetch("author", model=rows[0]), "model must be a model class, got a Book."),
+        (lambda rows: MemoizedPrefetch("author", scope=rows), "without arguments, got a QuerySet of Book."),
+        (lambda rows: MemoizedPrefetch.for_run("a", lambda: rows), "must return a MemoizedPrefetch, got a QuerySet of"),
+        (lambda rows: MemoizedPrefetch("author").invalidate(rows[0]), "model must be a model class, got a Book."),
+        (lambda rows: MemoizedPrefetch("author").chunks(rows, progress=list(rows)), "a callable or None, got a list."),
+        (lambda rows: Partition.from_dict(list(rows)), "expected what as_dict() returned, got a list."),
+    ],
+)
+def test_no_rows_are_printed(bookshop: Bookshop, call: Any, message: str) -> None:
+    rows = Book.objects.all()
+    with pytest.raises(TypeError) as raised:
+        call(rows)
+    assert message in str(raised.value)
+    assert "Book object (" not in str(raised.value)
+    assert not {book.title for book in bookshop.books if book.title in str(raised.value)}
+
+
 # --- configs
 
 
@@ -141,6 +198,27 @@ def test_attributes_that_are_no_names(attributes: Any) -> None:
 def test_model_that_is_no_model(model: Any) -> None:
     with pytest.raises(TypeError, match="model"):
         MemoizedPrefetchConfig(model, ["author"])
+
+
+@pytest.mark.parametrize(("model", "queryset"), [(models.Model, Author.objects), (Named, WithInit.objects)])
+def test_model_without_a_table(model: Any, queryset: Any) -> None:
+    with pytest.raises(TypeError, match=f"model must have a table, got {model.__name__}"):
+        MemoizedPrefetchConfig(model, ["author"])
+    # If there is a queryset, it says where the rows are.
+    MemoizedPrefetchConfig(model, ["author"], queryset.all())
+
+
+@pytest.mark.parametrize("value", ["yes", "no", "", [1], 2])
+@pytest.mark.parametrize("name", ["prefetch_all", "is_many_to_many"])
+def test_flag_that_is_neither_true_nor_false(name: str, value: Any) -> None:
+    where = r"MemoizedPrefetchConfig\(Author, \['author'\]\)"
+    with no_queries(), pytest.raises(TypeError, match=f"{where}: {name} must be True or False, got "):
+        MemoizedPrefetchConfig(Author, ["author"], **{name: value})
+
+
+@pytest.mark.parametrize("value", [None, 0, False])
+def test_flag_that_is_false(value: Any) -> None:
+    MemoizedPrefetchConfig(Author, ["author"], prefetch_all=value, is_many_to_many=value)
 
 
 @pytest.mark.parametrize("size", [0, -1, -10_000])
@@ -242,8 +320,15 @@ def test_many_to_many_needs_all_three_arguments(missing: str) -> None:
         "target_field": "category_id",
     }
     del arguments[missing]
-    with pytest.raises(ValueError, match=r"^For many-to-many relationships, "):
+    with pytest.raises(ValueError, match=r"^For many-to-many relationships, .* must be provided: ") as raised:
         MemoizedPrefetchConfig(Category, ["categories"], is_many_to_many=True, **arguments)
+    assert f": MemoizedPrefetchConfig(Category, ['categories']) lacks {missing}. " in str(raised.value)
+
+
+def test_many_to_many_alone() -> None:
+    message = r"lacks through_model, source_field, target_field\. .*leave out is_many_to_many"
+    with pytest.raises(ValueError, match=message):
+        MemoizedPrefetchConfig(Category, ["categories"], is_many_to_many=True)
 
 
 @pytest.mark.parametrize("changed", [{"source_field": "boook_id"}, {"target_field": "nonsense"}])

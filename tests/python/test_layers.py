@@ -15,7 +15,7 @@ pytestmark = on_one_database
 PACKAGE = Path(django_memoized_prefetch.__file__).parent
 # From the bottom. Modules of one folder may import one another, but not in a circle.
 LAYERS = [
-    *("_clock", "_engine", "_config", "_stock", "_stock_converters", "_private_class", "_relation"),
+    *("_clock", "_messages", "_engine", "_config", "_stock", "_stock_converters", "_private_class", "_relation"),
     *("_hydrating", "_queries", "_lookups", "_memory"),
     *("_relations", "_planning", "_changes", "_reports", "_running", "_streaming", "_lookahead", "_partitions"),
     *("_prefetch", "_memoized", "management", "__main__", "__init__"),

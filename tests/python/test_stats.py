@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
+from typing import Any
 
 import pytest
 from django.db.models import Count
 
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Stats
 from tests.python.bookshop.models import Book, Category, Publisher, Review
 from tests.python.catalogue.models import Shelf, Volume
 from tests.python.conftest import Bookshop
@@ -133,6 +135,39 @@ def test_as_dict_is_plain(bookshop: Bookshop) -> None:
     assert json.loads(json.dumps(plain)) == plain
     assert plain["queries"] == prefetch.stats().queries == 3
     assert plain["relations"]["author"]["fetched"] == prefetch.stats().relations["author"].fetched
+
+
+def test_names_that_are_not_there(bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch("author")
+    prefetch.process_chunk(all_books())
+    stats = pickle.loads(pickle.dumps(prefetch.stats()))
+    for names in (stats.tables, stats.advice, (stats + stats).tables, Stats.from_dict(stats.as_dict()).tables):
+        with pytest.raises(KeyError, match=r"there is no 'author'; did you mean 'Author'\? There are: Author"):
+            names["author"]
+    with pytest.raises(KeyError, match="there is no 'Author'; did you mean 'author'"):
+        stats.relations["Author"]
+    assert Stats.from_dict(stats.as_dict()).as_dict() == {**stats.as_dict(), "advice": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda values: {}, ValueError, "Stats.from_dict: expected the fields relations, tables, .*, got none"),
+        (lambda values: [values], TypeError, r"Stats.from_dict: expected what as_dict\(\) returned, got a list"),
+        (lambda values: {**values, "time": None}, TypeError, r"Stats.from_dict: time: expected .*, got None"),
+        (lambda values: {**values, "time": {"loop": 1}}, ValueError, "time: expected the fields .*, got loop"),
+        (
+            lambda values: {**values, "tables": {"A": {"x": 1}}},
+            ValueError,
+            "tables: 'A': expected the fields .*, got x",
+        ),
+        (lambda values: {**values, "relations": 5}, TypeError, r"relations: expected what as_dict\(\) returned, got 5"),
+        (lambda values: {**values, "memory": {}}, ValueError, "memory: expected the fields memory, .*, got none"),
+    ],
+)
+def test_from_what_as_dict_did_not_return(change: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Stats.from_dict(change(MemoizedPrefetch("author", memory="1 MB").stats().as_dict()))
 
 
 def test_two_can_be_added(bookshop: Bookshop) -> None:

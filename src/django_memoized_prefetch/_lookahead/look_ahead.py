@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
 
+from .._messages import shown
 from .._running.session import Session
 from .._streaming.stream import check_count
 from .levels import Levels
@@ -37,6 +38,7 @@ def look_ahead(session: Session, source: Any, chunk_size: int, rows: int | None,
         levels.add(session.own.given)
         if isinstance(source, RawQuerySet):
             levels.add(source._prefetch_related_lookups)
+        check_lookups(levels)
         reader = Reader(levels, rows, report)
         reader.read_objects(objects)
     is_part = rows is not None and reader.rows >= rows
@@ -59,21 +61,32 @@ def _of_queryset(
     levels.add(session.own.given)
     if not is_apart:
         levels.add(lookups)
+    check_lookups(levels)
     reader = Reader(levels, rows, report)
     reader.read_queryset(queryset)
     return levels, reader
 
 
+def check_lookups(levels: Levels) -> None:
+    """Raises ValueError if there are none."""
+    if not (levels.levels or levels.untold):
+        msg = (
+            f"plan: there are no lookups, so nothing is fetched for {levels.model.__name__}; give them to "
+            "MemoizedPrefetch, or to the queryset's prefetch_related()."
+        )
+        raise ValueError(msg)
+
+
 def _objects_of(source: Any) -> tuple[Iterator[Any], Any]:
     """The objects of an iterable, and the first one."""
     if not isinstance(source, Iterable) or isinstance(source, (str, bytes)):
-        msg = f"plan: expected a queryset, a manager, or an iterable of model instances, got {source!r}."
+        msg = f"plan: expected a queryset, a manager, or an iterable of model instances, got {shown(source)}."
         raise TypeError(msg)
     # Not iter() of raw SQL, which prefetches.
     objects = source.iterator() if isinstance(source, RawQuerySet) else iter(source)
     first = next(objects, None)
     if not isinstance(first, Model):
-        got = "no object" if first is None else repr(first)
+        got = "no object" if first is None else shown(first)
         msg = f"plan: expected model instances, got {got}."
         raise TypeError(msg)
     return chain([first], objects), first

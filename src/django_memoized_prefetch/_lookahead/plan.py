@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .._memory.amount import parse_bytes
-from .._memory.curve import Curve, best_sizes, packed
+from .._memory.curve import Curve, best_sizes, packed, with_rest
+from .._reports.by_name import ByName
 from .._reports.plot import draw, html
 from .._streaming.stream import check_count
 from .weights import bytes_of_rows
@@ -113,9 +114,9 @@ class Plan:
                     self._shown[table.label].append(table)
         outcome = self._run(self.chunk_size, self._kept())
         self.queries = outcome.queries
-        self.tables: Mapping[str, TablePlan] = {
-            label: self._table(label, tables, outcome) for label, tables in self._shown.items()
-        }
+        self.tables: Mapping[str, TablePlan] = ByName(
+            (label, self._table(label, tables, outcome)) for label, tables in self._shown.items()
+        )
 
     @property
     def chunks(self) -> int:
@@ -166,14 +167,28 @@ class Plan:
 
         It weighs the rows of each table by a sample: one statement for each table reads the columns of 64 rows.
 
+        If all rows were read, no table gets more than is of use. If only the first ones were, later rows may ask for
+        more keys, and for keys that came longer ago. Then what the best sizes for the first rows leave of the memory is
+        shared out: tables whose keys come back get further entries in proportion to their distinct keys.
+
         Args:
-            memory: Bytes, or a text such as "200 MB" or "1.5 GiB".
+            memory: Bytes, or a text such as "200 MB" or "1.5 GiB"; at least 10 kB.
 
         Raises:
-            ValueError: `memory` is not positive, or is no amount of memory.
+            ValueError: `memory` is less than 10 kB or no amount, or only the first rows were read and no key comes back
+                in a later chunk of them. One chunk alone tells no sizes.
             TypeError: It is neither an integer nor a text.
         """
         budget = parse_bytes(memory, "sizes")
+        if self.is_part and not any(table.found for table in self.tables.values()):
+            first = (
+                f"the first {count(self.rows, 'row')}, which are {count(self.chunks, 'chunk')} of {self.chunk_size:,}"
+            )
+            msg = (
+                f"sizes: no key comes back in a later chunk of {first}, so they do not tell what to keep: plan more "
+                f"rows, such as rows={20 * self.chunk_size}, or all."
+            )
+            raise ValueError(msg)
         weights = [max(bytes_of_rows(table) for table in tables) for tables in self._shown.values()]
         kept = self._kept()
         best: list[int] = []
@@ -184,6 +199,9 @@ class Plan:
             for tables, size in zip(self._shown.values(), best):
                 for table in tables:
                     kept[table.number] = size
+        if self.is_part:
+            shares = [self.tables[label].distinct if self.tables[label].found else 0 for label in self._shown]
+            best = with_rest(best, weights, budget, shares)
         return dict(zip(self._shown, best))
 
     def plot(self, ax: Any = None) -> Any:
@@ -283,6 +301,10 @@ class Plan:
             depends=any(table.depends for table in tables),
             _optimal=lambda sizes: self._optimum(tables, sizes),
         )
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def found_by(tables: Sequence[PlannedTable], outcome: Outcome) -> list[tuple[int, int]]:

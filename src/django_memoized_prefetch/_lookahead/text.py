@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .plan import Plan
+from .plan import Plan, count
 
 Line = Sequence[str]
 
@@ -12,7 +12,12 @@ Line = Sequence[str]
 def report(plan: Plan) -> str:
     """Tables of what would be fetched, by size, chunk size and row order, then what cannot be told."""
     part = "the first " if plan.is_part else ""
-    text = [f"{part}{count(plan.rows, 'row')} of {plan.what}, in {count(plan.chunks, 'chunk')} of {plan.chunk_size:,}"]
+    if not (plan.tables or plan.rows):  # then no row was read
+        text = [f"of {plan.what} nothing can be told"]
+    else:
+        text = [
+            f"{part}{count(plan.rows, 'row')} of {plan.what}, in {count(plan.chunks, 'chunk')} of {plan.chunk_size:,}"
+        ]
     if plan.tables:
         queries = "1 query" if plan.queries == 1 else f"{plan.queries:,} queries"
         text.append(f"{queries} for related rows")
@@ -47,7 +52,3 @@ def aligned(lines: Sequence[Line]) -> list[str]:
         " ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]).rstrip()
         for line in lines
     ]
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -96,6 +96,11 @@ class Advice(Curve):
         """How many keys would have been fetched with twice the `lru_cache_size`."""
         return self.fetched_with(None if self.kept is None else 2 * self.kept)
 
+    @property
+    def fits(self) -> bool:
+        """Whether no other `lru_cache_size` would have been better, as far as the figures tell."""
+        return self.avoids is None and self.kept is not None and self._rounded(self.enough) >= self.kept
+
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON for example."""
         return {
@@ -152,8 +157,12 @@ class Advice(Curve):
         return f"{kept} kept; {twice}; {self._text(self.avoids)} would avoid it"
 
     def _text(self, size: int) -> str:
-        """The size as text; an estimate is rounded up to three digits."""
+        about = "" if self.exact or size == self.largest else "about "
+        return f"{about}{self._rounded(size):,}"
+
+    def _rounded(self, size: int) -> int:
+        """The size as it is shown: an estimate is rounded up to three digits."""
         if self.exact or size == self.largest:
-            return f"{size:,}"
-        unit = 10 ** max(0, len(str(size)) - 3)
-        return f"about {-(-size // unit) * unit:,}"
+            return size
+        unit: int = 10 ** max(0, len(str(size)) - 3)
+        return -(-size // unit) * unit

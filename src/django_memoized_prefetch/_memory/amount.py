@@ -18,19 +18,22 @@ UNITS = {
     "TIB": 1024**4,
 }
 
+# Room for about ten rows: less keeps nothing, and whoever writes a smaller number means megabytes.
+LEAST = 10_000
+
 
 def parse_bytes(amount: int | str, where: str) -> int:
     """
     A number of bytes, from bytes or from a text such as "200 MB" or "1.5 GiB".
 
     Raises:
-        ValueError: It is not positive, or is no amount of memory.
+        ValueError: It is less than 10 kB, or is no amount of memory.
         TypeError: It is neither an integer nor a text.
     """
     if isinstance(amount, bool) or not isinstance(amount, (int, str)):
         msg = f'{where}: memory must be a number of bytes or a text such as "200 MB", got {amount!r}.'
         raise TypeError(msg)
-    number = amount
+    number, digits, has_unit = amount, str(amount), False
     if isinstance(amount, str):
         match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", amount)
         unit = UNITS.get(match[2].upper()) if match else None
@@ -39,8 +42,23 @@ def parse_bytes(amount: int | str, where: str) -> int:
             raise ValueError(msg)
         value = float(re.sub("[_,]", "", match[1])) * unit
         number = round(value) if value < sys.maxsize else sys.maxsize
+        digits, has_unit = match[1], bool(match[2])
     assert isinstance(number, int)
     if number <= 0:
         msg = f"{where}: memory must be positive, got {amount!r}."
         raise ValueError(msg)
+    if number < LEAST:
+        hint = 'write for example "200 MB"' if has_unit else f'for megabytes write "{digits} MB"'
+        got = f"{amount!r}{'' if has_unit else ', a number of bytes'}; {hint}"
+        msg = f"{where}: memory must be at least 10 kB, room for about ten rows, got {got}."
+        raise ValueError(msg)
     return number
+
+
+def in_units(amount: int) -> str:
+    """A number of bytes as text, such as "200.0 MB" or "20.0 kB"."""
+    if abs(amount) >= UNITS["MB"]:
+        return f"{amount / UNITS['MB']:,.1f} MB"
+    if abs(amount) >= UNITS["KB"]:
+        return f"{amount / UNITS['KB']:.1f} kB"
+    return f"{amount} byte{'' if amount == 1 else 's'}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._engine import Links, Memo
+from .amount import in_units
 from .curve import best_sizes, unpacked
 from .memory import Memory
 from .weights import Weighing
@@ -52,9 +53,9 @@ class BudgetStats:
         )
 
     def __str__(self) -> str:
-        used, memory, double = (f"{amount / 1e6:,.1f}" for amount in (self.used, self.memory, 2 * self.memory))
+        used, memory, double = map(in_units, (self.used, self.memory, 2 * self.memory))
         fewer = self.fetched - self.double
-        return f"memory: {used} of {memory} MB used; with {double} MB {fewer:,} fewer keys would have been fetched"
+        return f"memory: {used} of {memory} used; with {double} {fewer:,} fewer keys would have been fetched"
 
 
 @dataclass

@@ -109,6 +109,15 @@ def best_sizes(
     return sizes
 
 
+def with_rest(sizes: Sequence[int], weights: Sequence[float], budget: float, shares: Sequence[int]) -> list[int]:
+    """The sizes, and what they leave of the budget: as many further entries as the shares, in proportion."""
+    left = budget - sum(size * weight for size, weight in zip(sizes, weights))
+    asked = sum(share * weight for share, weight in zip(shares, weights))
+    if left <= 0 or asked <= 0:
+        return list(sizes)
+    return [size + int(left * share / asked) for size, share in zip(sizes, shares)]
+
+
 def hull(found: Sequence[tuple[int, int]], least: int = 0) -> list[tuple[int, int]]:
     """
     The concave hull of a curve, as pieces (entries, keys): so many more entries find so many more keys.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from django.apps import apps
 from django.db.models import Manager, Model, QuerySet
 
+from .._messages import shown
 from .._relation import pk_fields, value_field
 from .._streaming.pages import key_value
 from .ranges import of_whole, same_rows
@@ -99,13 +100,13 @@ class Partition:
         The part that `as_dict()` described, equal to the original.
 
         Raises:
-            ValueError: `values` lacks a field, has another, or names a model or a key that there is not.
+            ValueError: `values` lacks a field, has another, or names a model or a key that does not exist.
             TypeError: `values` is not a mapping.
         """
         where = "Partition.from_dict"
         names = [one.name for one in fields(cls)]
         if not isinstance(values, Mapping):
-            msg = f"{where}: expected what as_dict() returned, got {values!r}."
+            msg = f"{where}: expected what as_dict() returned, got {shown(values)}."
             raise TypeError(msg)
         if set(values) != set(names):
             msg = f"{where}: expected the fields {', '.join(names)}, got {', '.join(map(str, values)) or 'none'}."

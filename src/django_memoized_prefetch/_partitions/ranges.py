@@ -14,6 +14,7 @@ from django.db.models.lookups import In
 from django.db.models.manager import BaseManager
 from django.db.models.sql.where import WhereNode
 
+from .._messages import shown
 from .._private_class import set_class, stock_class_of
 from .._streaming.pages import Pages, why_not_in_pages
 
@@ -32,7 +33,7 @@ def of_whole(queryset: Any, where: str) -> tuple[Pages, QuerySet[Any]]:
     if isinstance(queryset, BaseManager):
         queryset = queryset.all()
     if not isinstance(queryset, QuerySet):
-        msg = f"{where}: expected a queryset or a manager, got {queryset!r}."
+        msg = f"{where}: expected a queryset or a manager, got {shown(queryset)}."
         raise TypeError(msg)
     plain = queryset._chain()
     plain._db = plain.db  # fixed: a router may choose another replica each time

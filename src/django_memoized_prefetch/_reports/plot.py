@@ -44,12 +44,7 @@ def draw(curves: Mapping[str, Curve], ax: Any = None, optimum: Optimum | None = 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-    except ImportError as error:
-        msg = 'plot: it needs matplotlib: pip install "django-memoized-prefetch[plot]".'
-        raise ImportError(msg) from error
+    Figure, Line2D = drawing_classes()  # noqa: N806
     is_ours = ax is None
     if is_ours:
         ax = Figure(figsize=(8, 4.5), layout="constrained").add_subplot()
@@ -89,6 +84,17 @@ def draw(curves: Mapping[str, Curve], ax: Any = None, optimum: Optimum | None = 
     else:
         ax.legend(handles=[*lines, *marks], fontsize="small")
     return ax
+
+
+def drawing_classes() -> tuple[Any, Any]:
+    """matplotlib's Figure and Line2D. Raises ImportError if it is not installed."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
+    except ImportError as error:
+        msg = 'plot: it needs matplotlib: pip install "django-memoized-prefetch[plot]".'
+        raise ImportError(msg) from error
+    return Figure, Line2D
 
 
 def thousands(value: float, _position: int | None = None) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from .._clock import Times
 from .._memory.advice import Advice
 from .._memory.budget import BudgetStats
+from .._messages import shown
+from .by_name import ByName
 from .plot import draw, html
 
 Added = TypeVar("Added", "RelationStats", Advice)
@@ -63,8 +66,15 @@ class RelationStats:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RelationStats:
-        """What `as_dict()` described."""
-        return cls(**{name: value for name, value in values.items() if name != "hit_rate"})
+        """
+        What `as_dict()` described.
+
+        Raises:
+            ValueError: `values` lacks a field, or has another.
+            TypeError: `values` is not a mapping.
+        """
+        made: RelationStats = _read(cls, values, "RelationStats.from_dict", {"hit_rate"})
+        return made
 
     def __sub__(self, other: RelationStats) -> RelationStats:
         if not isinstance(other, RelationStats):
@@ -117,6 +127,10 @@ class Stats:
     memory: BudgetStats | None = None
     time: Times = Times()  # noqa: RUF009
 
+    def __post_init__(self) -> None:
+        for name in ("relations", "tables", "advice"):
+            object.__setattr__(self, name, ByName(getattr(self, name)))
+
     @property
     def queries(self) -> int:
         """How many SQL statements ran in total."""
@@ -161,14 +175,29 @@ class Stats:
         The Stats that `as_dict()` described, for example in the result of a task.
 
         `advice` is empty, because the dict does not hold what a sum of it would need.
+
+        Raises:
+            ValueError: `values` lacks a field, or a part of it has others than `as_dict()` gives it.
+            TypeError: `values` or a part of it is not a mapping.
         """
+        where = "Stats.from_dict"
+        names = ("relations", "tables", "streams", "built", "memory", "time")
+        _check_fields(values, names, where, is_all=False)
+        memory = values["memory"]
+        relations, tables = (
+            {
+                path: _read(RelationStats, one, f"{where}: {name}: {path!r}", {"hit_rate"})
+                for path, one in _mapping(values[name], f"{where}: {name}").items()
+            }
+            for name in ("relations", "tables")
+        )
         return cls(
-            {name: RelationStats.from_dict(one) for name, one in values["relations"].items()},
-            {name: RelationStats.from_dict(one) for name, one in values["tables"].items()},
-            streams=dict(values["streams"]),
-            built=dict(values["built"]),
-            memory=None if values["memory"] is None else BudgetStats(**values["memory"]),
-            time=Times(**values["time"]),
+            relations,
+            tables,
+            streams=dict(_mapping(values["streams"], f"{where}: streams")),
+            built=dict(_mapping(values["built"], f"{where}: built")),
+            memory=None if memory is None else _read(BudgetStats, memory, f"{where}: memory"),
+            time=_read(Times, values["time"], f"{where}: time"),
         )
 
     def __sub__(self, other: Stats) -> Stats:
@@ -223,12 +252,35 @@ class Stats:
         text += [f"{name}: read {how}" for name, how in self.streams.items()]
         text += [f"{name}: built {how}" for name, how in self.built.items() if how != "natively"]
         if self.advice:
-            text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items())]
+            text += ["", *(f"{name}: {advice}" for name, advice in self.advice.items() if not advice.fits)]
         if self.memory is not None:
             text.append(str(self.memory))
         if self.time.total:
             text.append(str(self.time))
         return "\n".join(text)
+
+
+def _mapping(values: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        msg = f"{where}: expected what as_dict() returned, got {shown(values)}."
+        raise TypeError(msg)
+    return values
+
+
+def _check_fields(values: Any, names: Collection[str], where: str, *, is_all: bool = True) -> None:
+    """Raises TypeError or ValueError unless it has these fields; with `is_all`, no others."""
+    given = set(_mapping(values, where))
+    if not given >= set(names) or (is_all and given != set(names)):
+        msg = f"{where}: expected the fields {', '.join(names)}, got {', '.join(map(str, values)) or 'none'}."
+        raise ValueError(msg)
+
+
+def _read(kind: Any, values: Any, where: str, derived: Collection[str] = ()) -> Any:
+    """An instance of a dataclass from its fields; those that are derived of others are left out."""
+    names = [one.name for one in fields(kind)]
+    given = {name: value for name, value in _mapping(values, where).items() if name not in derived}
+    _check_fields(given, names, where)
+    return kind(**given)
 
 
 def _added(left: dict[str, Added], right: dict[str, Added]) -> dict[str, Added]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Callable, Protocol
 
+from .._messages import shown
 from .._reports.stats import Stats
 
 # One line for each run that has ended. Only on request, since a project may log INFO of all packages.
@@ -159,7 +160,7 @@ def log_run(name: str, rows: int, stats: Callable[[], Stats]) -> None:
 def consumer_of(progress: Any, where: str) -> Consumer | None:
     """The consumer that a `progress` argument stands for. Raises TypeError if it is none."""
     if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        msg = f"{where}: progress must be True, a callable or None, got {progress!r}."
+        msg = f"{where}: progress must be True, a callable or None, got {shown(progress)}."
         raise TypeError(msg)
     return Bar(where) if progress is True else progress if callable(progress) else None
 

@@ -15,6 +15,7 @@ from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
 
 from .._hydrating.iterable import with_native_rows
+from .._messages import shown
 from .._private_class import FAMILY, set_class, stock_class_of
 from .._running.session import Session
 from .._stock import ATTACHING, why_not_own, why_not_read_as_stock
@@ -158,7 +159,7 @@ class Stream:
 
     def _of_iterable(self, source: Any, after: Any, mode: str | None) -> Callable[[Meter | None], Chunks]:
         if not isinstance(source, Iterable) or isinstance(source, (str, bytes)):
-            msg = f"chunks: expected a queryset, a manager, or an iterable of model instances, got {source!r}."
+            msg = f"chunks: expected a queryset, a manager, or an iterable of model instances, got {shown(source)}."
             raise TypeError(msg)
         if after is not None or mode is not None:
             msg = f"chunks: after and mode are for querysets, got a {type(source).__name__}."

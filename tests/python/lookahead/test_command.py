@@ -19,6 +19,7 @@ from tests.python.bookshop.models import Book
 from tests.python.conftest import FIRST_KEY
 from tests.python.databases import on_one_database
 from tests.python.lookahead.library import fill_library
+from tests.python.queries import query_count
 
 pytestmark = on_one_database
 
@@ -40,11 +41,17 @@ def test_it_finds_sizes() -> None:
     fill_library(2)
     text = told("bookshop.Book", "author", "--memory", "10 kB")
     assert "the best within 10 kB: lru_cache_size={'Author': " in text
+    text = told("bookshop.Book", "author", "--memory", "1 MB", "--rows", "60", "--chunk-size", "20")
+    assert (
+        "the best within 1 MB for the first 60 rows; what they leave is shared out: lru_cache_size={'Author': " in text
+    )
 
 
 def test_it_prints_json() -> None:
     fill_library(3)
-    figures = json.loads(told("bookshop.book", "author", "--json", "--memory", "1 MB", "--rows", "50"))
+    figures = json.loads(
+        told("bookshop.book", "author", "--json", "--memory", "1 MB", "--rows", "50", "--chunk-size", "9")
+    )
     assert figures["rows"] == 50
     assert figures["sizes"].keys() == figures["tables"].keys() == {"Author"}
 
@@ -66,6 +73,14 @@ def test_it_draws(tmp_path: Path) -> None:
     assert "<svg" in file.read_text()
 
 
+def test_it_cannot_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with query_count(0), pytest.raises(CommandError, match="--svg: there is no directory /nowhere"):
+        told("bookshop.Book", "author", "--svg", "/nowhere/curves.svg")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with query_count(0), pytest.raises(CommandError, match=r'pip install "django-memoized-prefetch\[plot\]"'):
+        told("bookshop.Book", "author", "--svg", str(tmp_path / "curves.svg"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -78,9 +93,11 @@ def test_it_draws(tmp_path: Path) -> None:
         (["bookshop.Book", "author", "--filter", "author__isnull=perhaps"], "must be true or false"),
         (["bookshop.Book", "author", "--order-by", "nothing"], "Cannot resolve keyword 'nothing'"),
         (["bookshop.Book", "author", "--chunk-size", "0"], "chunk_size must be at least 1"),
-        (["bookshop.Book", "author", "--memory", "much"], "'much'"),
+        (["bookshop.Book", "author", "--memory", "much"], "--memory: memory must be bytes or a text such as"),
+        (["bookshop.Book", "author", "--memory", "20"], 'write "20 MB"'),
+        (["bookshop.Book"], "the following arguments are required: lookups"),
         (["bookshop.Book", "author", "--database", "none"], "there is no database 'none'; databases: default, other"),
-        (["bookshop.Book", "author", "--svg", "/nowhere/curves.svg"], "/nowhere/curves.svg"),
+        (["bookshop.Book", "author", "--svg", "."], "Is a directory: '.'"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], message: str) -> None:

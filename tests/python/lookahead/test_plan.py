@@ -379,11 +379,15 @@ def test_the_report(bookshop: Bookshop) -> None:
         ),
         (lambda: MemoizedPrefetch("author").plan(Book.objects.all(), progress=3), TypeError, "plan: progress must be"),
         (
-            lambda: MemoizedPrefetch(memory=9).plan(Book.objects.all()),
+            lambda: MemoizedPrefetch(memory="9 MB").plan(Book.objects.all()),
             ValueError,
             "with memory= the run itself chooses",
         ),
-        (lambda: MemoizedPrefetch().plan(Book.objects.all()).by_chunk_size([0]), ValueError, "must be at least 1"),
+        (
+            lambda: MemoizedPrefetch("author").plan(Book.objects.all()).by_chunk_size([0]),
+            ValueError,
+            "must be at least 1",
+        ),
         (lambda: MemoizedPrefetch(lru_cache_size={"Author": 0}), ValueError, r"lru_cache_size\['Author'\] must be"),
         (lambda: MemoizedPrefetch(lru_cache_size={Author: 1}), TypeError, "names of tables"),
     ],
@@ -399,6 +403,7 @@ def test_wrong_calls(call: Any, error: type[Exception], message: str) -> None:
         ("20 apples", ValueError, "'20 apples'"),
         ("", ValueError, "must be bytes or a text"),
         (0, ValueError, "must be positive"),
+        (20, ValueError, r'sizes: memory must be at least 10 kB.* write "20 MB"'),
         (True, TypeError, "must be a number of bytes"),
         (1.5, TypeError, "must be a number of bytes"),
     ],
@@ -426,6 +431,71 @@ def test_sizes_for_an_amount_of_memory() -> None:
         assert best <= 1.1 * sum(plan.tables[name].fetched_with(size) for name, size in split.items())
     stats = run(MemoizedPrefetch("author", "publisher", lru_cache_size=few), Book.objects.all(), 10)
     assert {name: table.bound for name, table in stats.tables.items()} == few
+
+
+def test_sizes_of_a_part_use_the_rest_of_the_memory() -> None:
+    fill_library(15, books=1200, authors=300)
+    paths = ("author", "publisher", "categories")
+    part = MemoizedPrefetch(*paths).plan(Book.objects.all(), 20, rows=120)
+    sizes = part.sizes("1 MB")
+    assert all(sizes[name] >= table.enough for name, table in part.tables.items())
+    # Many more authors than there were among the first rows, and in proportion as many publishers.
+    assert sizes["Author"] > 3 * part.tables["Author"].distinct
+    ratio = part.tables["Author"].distinct / part.tables["Publisher"].distinct
+    assert sizes["Author"] / sizes["Publisher"] == pytest.approx(ratio, rel=0.2)
+    # The links of the run's own rows never come back.
+    assert sizes["Book.categories links"] == 1
+    stats = run(MemoizedPrefetch(*paths, lru_cache_size=sizes), Book.objects.all(), 20)
+    whole = MemoizedPrefetch(*paths).plan(Book.objects.all(), 20)
+    assert {name: stats.tables[name].misses for name in sizes} == {
+        name: table.distinct for name, table in whole.tables.items()
+    }
+    budgeted = MemoizedPrefetch(*paths).plan(Book.objects.all(), 20, rows=120).sizes(40_000)
+    assert sum(budgeted.values()) < 200
+
+
+def test_all_rows_leave_the_rest_of_the_memory() -> None:
+    fill_library(15)
+    plan = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 20, rows=1_000)
+    assert plan.sizes("1 MB") == {name: table.enough for name, table in plan.tables.items()}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (20, r"sizes: no key comes back in a later chunk of the first 20 rows, which are 1 chunk of 20, .* rows=400"),
+        (7, r"the first 7 rows, which are 1 chunk of 20, so .*: plan more rows, such as rows=400, or all\."),
+    ],
+)
+def test_one_chunk_tells_no_sizes(rows: int, message: str) -> None:
+    fill_library(16)
+    plan = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 20, rows=rows)
+    with query_count(0), pytest.raises(ValueError, match=message):
+        plan.sizes("1 MB")
+
+
+def test_a_table_that_is_not_there(bookshop: Bookshop) -> None:
+    tables = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 4).tables
+    with pytest.raises(KeyError, match=r"there is no 'author'; did you mean 'Author'\? There are: Author, Publisher"):
+        tables["author"]
+    with pytest.raises(KeyError, match=r"there is no 'zzz'\. There are: Author, Publisher"):
+        tables["zzz"]
+    assert tables.get("author") is None
+
+
+def test_without_lookups(bookshop: Bookshop) -> None:
+    message = r"plan: there are no lookups.* give them to MemoizedPrefetch, or to the queryset's prefetch_related\(\)"
+    for rows in (Book.objects, list(Book.objects.all())):
+        with query_count(0), pytest.raises(ValueError, match=message):
+            MemoizedPrefetch().plan(rows)
+    with query_count(0), pytest.raises(ValueError, match=message):
+        MemoizedPrefetch(MemoizedPrefetchConfig(Author, [])).plan(Book.objects.all())
+
+
+def test_without_anything_to_tell() -> None:
+    fill_library(19)
+    text = str(MemoizedPrefetch("author").plan(Book.objects.order_by("?")))
+    assert text == "of Book nothing can be told\n\nauthor: not told, the rows come in random order"
 
 
 def test_progress() -> None:

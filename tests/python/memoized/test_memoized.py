@@ -231,7 +231,7 @@ def test_a_forked_child_starts_with_nothing_remembered(
 
 
 def test_bad_arguments_say_so() -> None:
-    with pytest.raises(TypeError, match=r"memoized: expected a queryset or a manager, got \[\] of type list"):
+    with pytest.raises(TypeError, match=r"memoized: expected a queryset or a manager, got a list"):
         memoized([])  # type: ignore[type-var]
     with pytest.raises(TypeError, match=r"memoized: prefetch must be a MemoizedPrefetch, got 'author'"):
         memoized(Book.objects.all(), "author")  # type: ignore[call-overload]

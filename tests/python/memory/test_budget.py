@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def test_it_holds_after_every_chunk(memory: int) -> None:
     assert memory == 10**9 or max(used) > 0.5 * memory
 
 
-@pytest.mark.parametrize("memory", [1, 5_000, 40_000, "1 GB"])
+@pytest.mark.parametrize("memory", [10_000, 40_000, "1 GB"])
 def test_the_same_as_django(memory: Any) -> None:
     fill_workshop()
     prefetch = MemoizedPrefetch(*LOOKUPS, "photos", "remarks", memory=memory)
@@ -117,7 +118,7 @@ def test_twice_the_memory_is_what_a_run_with_it_fetches() -> None:
     assert once.memory.double < once.memory.fetched
     assert twice.memory.fetched == pytest.approx(once.memory.double, rel=0.15)
     text = str(once)
-    assert "of 0.0 MB used; with 0.1 MB" in text
+    assert " kB of 30.0 kB used; with 60.0 kB" in text
     assert once.as_dict()["memory"]["memory"] == 30_000
     assert (once + twice).memory is not None
 
@@ -158,13 +159,33 @@ def test_threads_share_it() -> None:
         (lambda: MemoizedPrefetch(memory="20 MB", lru_cache_size=None), "give either memory or lru_cache_size"),
         (lambda: MemoizedPrefetch(memory=0), "MemoizedPrefetch: memory must be positive"),
         (lambda: MemoizedPrefetch(memory="lots"), "'lots'"),
+        (lambda: MemoizedPrefetch(memory=20), r'MemoizedPrefetch: memory must be at least 10 kB.* got 20,.*"20 MB"'),
+        (lambda: MemoizedPrefetch(memory="1.5"), r"""got '1.5', a number of bytes; for megabytes write "1.5 MB"\."""),
+        (lambda: MemoizedPrefetch(memory=9_999), "at least 10 kB"),
+        (lambda: MemoizedPrefetch(memory="5 kB"), r"""at least 10 kB.* got '5 kB'; write for example "200 MB"\."""),
         (lambda: memoized(Book.objects.all(), memory="lots"), "memoized: memory must be"),
-        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), memory=5), "give it to the MemoizedPrefetch"),
+        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), memory="5 MB"), "give it to the MemoizedPrefetch"),
+        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), lru_cache_size=5), "memoized: lru_cache_size is"),
+        (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), lru_cache_size=None), "memoized: lru_cache_size is"),
     ],
 )
 def test_wrong_calls(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("memory", "used", "text"),
+    [
+        (20_000_000, 1_234_567, "memory: 1.2 MB of 20.0 MB used; with 40.0 MB 0 fewer keys"),
+        (20_000, 999, "memory: 999 bytes of 20.0 kB used; with 40.0 kB 0 fewer keys"),
+        (600_000, 1, "memory: 1 byte of 600.0 kB used; with 1.2 MB 0 fewer keys"),
+    ],
+)
+def test_small_amounts_are_printed_as_such(memory: int, used: int, text: str) -> None:
+    stats = MemoizedPrefetch(memory=memory).stats().memory
+    assert stats is not None
+    assert str(replace(stats, used=used)).startswith(text)
 
 
 # --- weights

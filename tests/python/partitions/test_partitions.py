@@ -261,7 +261,7 @@ def test_what_cannot_be_cut(bookshop: Bookshop, make: Any, reason: str) -> None:
 
 
 def test_wrong_arguments(bookshop: Bookshop) -> None:
-    with pytest.raises(TypeError, match=r"^partitions: expected a queryset or a manager, got <class"):
+    with pytest.raises(TypeError, match=r"^partitions: expected a queryset or a manager, got the class Book"):
         partitions(Book, 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^partitions: count must be an integer, got '3'"):
         partitions(Book.objects, "3")  # type: ignore[arg-type]

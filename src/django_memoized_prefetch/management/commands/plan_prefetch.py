@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -16,8 +17,10 @@ from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.utils import DatabaseError
 
-from ..._lookahead.plan import Plan
+from ..._lookahead.plan import Plan, count
+from ..._memory.amount import parse_bytes
 from ..._prefetch import MemoizedPrefetch
+from ..._reports.plot import drawing_classes
 
 
 class Command(BaseCommand):  # type: ignore[misc]
@@ -41,6 +44,7 @@ class Command(BaseCommand):  # type: ignore[misc]
         try:
             rows = rows_of(options)
             size = {} if options["lru_cache_size"] is None else {"lru_cache_size": options["lru_cache_size"]}
+            check_first(options)
             prefetch = MemoizedPrefetch(*options["lookups"], **size)
             shows = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
             plan = prefetch.plan(rows, options["chunk_size"], rows=options["rows"], progress=shows or None)
@@ -59,10 +63,25 @@ class Command(BaseCommand):  # type: ignore[misc]
         else:
             self.stdout.write(str(plan))
             if sizes is not None:
-                self.stdout.write(f"\nthe best within {options['memory']}: lru_cache_size={sizes}")
+                part = (
+                    f" for the first {count(plan.rows, 'row')}; what they leave is shared out" if plan.is_part else ""
+                )
+                self.stdout.write(f"\nthe best within {options['memory']}{part}: lru_cache_size={sizes}")
         if options["svg"]:
             plan.plot().figure.savefig(options["svg"], format="svg", facecolor="white")
             self.stderr.write(f"The curves are in {options['svg']}.")
+
+
+def check_first(options: dict[str, Any]) -> None:
+    """Raises what would come up only after all keys have been read."""
+    if options["memory"] is not None:
+        parse_bytes(options["memory"], "--memory")
+    if options["svg"]:
+        drawing_classes()
+        directory = Path(options["svg"]).parent
+        if not directory.is_dir():
+            msg = f"--svg: there is no directory {directory}."
+            raise ValueError(msg)
 
 
 def rows_of(options: dict[str, Any]) -> QuerySet[Any]:
