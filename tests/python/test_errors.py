@@ -10,6 +10,7 @@ import pytest
 from django.core.exceptions import FieldError
 from django.db import models
 from django.db.models import prefetch_related_objects
+from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Partition, memoized, partitions
 from tests.python.archive.models import Named, WithInit
@@ -449,3 +450,19 @@ def test_key_that_the_database_refuses() -> None:
     with pytest.raises(theirs.type):
         prefetch.process_chunk(chunk(bad))
     assert_same_as_django(chunk, "shelf", prefetch)
+
+
+@isolate_apps("tests.python.bookshop")
+def test_a_config_for_another_model_of_that_name(bookshop: Bookshop) -> None:
+    """As a migration's historical models have the names of the real ones."""
+
+    class Author(models.Model):
+        class Meta:
+            app_label = "bookshop"
+
+    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Author, ["author"]))
+    expected = (
+        r"leads to tests\.python\.bookshop\.models\.Author, not tests\.python\.test_errors\.Author; in a migration"
+    )
+    with pytest.raises(ValueError, match=expected):
+        prefetch.process_chunk(bookshop.books)

@@ -304,7 +304,11 @@ def check_target(step: Step) -> None:
         return
     model = config.model if config.queryset is None else config.queryset.model
     if not issubclass(model, relation.to._meta.concrete_model):
-        msg = f"{step.lookup.where}: {relation.label} leads to {relation.to.__name__}, not {model.__name__}."
+        expected, got, hint = relation.to.__name__, model.__name__, ""
+        if expected == got:
+            expected, got = (f"{one.__module__}.{one.__name__}" for one in (relation.to, model))
+            hint = "; in a migration, take every model from apps.get_model()"
+        msg = f"{step.lookup.where}: {relation.label} leads to {expected}, not {got}{hint}."
         raise ValueError(msg)
 
 

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet, prefetch_related_objects
 from .._engine import Chunk, group_by_class, mark_prefetched
 from .._lookups import Lookup
 from .._memory.context import Context
+from .._messages import shown
 from .._planning.planner import asks_manager
 from .._queries.counting import QueryCount
 from .._relations.base import Step
@@ -179,7 +180,7 @@ def rows_of(objects: Iterable[Row]) -> Sequence[Row]:
     except TypeError:
         if isinstance(objects, Iterable):
             raise
-        msg = f"process_chunk: expected a list, queryset or other iterable of model instances, got {objects!r}."
+        msg = f"process_chunk: expected a list, queryset or other iterable of model instances, got {shown(objects)}."
         raise TypeError(msg) from None
 
 
@@ -187,6 +188,7 @@ def not_an_instance(objects: Sequence[Any], found: type) -> TypeError:
     """The error for an object that is not a model instance, with its index."""
     index = next(index for index, one in enumerate(objects) if type(one) is found)
     hint = "; values() and values_list() rows cannot have relations" if issubclass(found, (dict, tuple)) else ""
-    got = f"{objects[index]!r} of type {found.__name__}"
-    msg = f"process_chunk: expected model instances, got {got} at index {index}{hint}."
+    got = shown(objects[index])
+    of_type = "" if found.__name__ in got else f" of type {found.__name__}"
+    msg = f"process_chunk: expected model instances, got {got}{of_type} at index {index}{hint}."
     return TypeError(msg)

@@ -14,6 +14,7 @@ from django.db.models import Model, query
 
 from .._engine import Counters
 from .._lookups import Lookup, lookup_tree, lookups_for_django
+from .._memory.memory import has_own_size
 from .._planning.planner import Planner
 from .._queries.counting import QueryCount
 from .._relations.base import Step
@@ -97,7 +98,7 @@ class LookupSet:
             run.run(rows)
         finally:
             self.running.discard(id(run))
-        self._report_thrashing()
+        self._report_thrashing(session.amount is not None)
 
     def _process_by_django(self, rows: Sequence[Any], reason: str, session: Session) -> None:
         """Lets Django process the whole chunk, with all lookups as they were given."""
@@ -150,7 +151,7 @@ class LookupSet:
         """Raises if a lookup does not fit the model."""
         self.planner.check(self.tree.root, model)
 
-    def _report_thrashing(self) -> None:
+    def _report_thrashing(self, is_budgeted: bool) -> None:
         for path, counts in list(self._counts.items()):
             rows = counts.row_counts
             chunks, hits, evicted = self._thrashing.get(path, (0, 0, 0))
@@ -158,8 +159,9 @@ class LookupSet:
             self._thrashing[path] = (chunks, rows.hits, rows.evicted)
             if chunks == THRASHING_CHUNKS:
                 logger.warning(
-                    "%s: in each of %d chunks, more rows were evicted than found in memory; lru_cache_size is too "
-                    "small, or rows rarely repeat",
+                    "%s: in each of %d chunks, more rows were evicted than found in memory; %s is too small, or rows "
+                    "rarely repeat",
                     path,
                     chunks,
+                    "memory" if is_budgeted and not has_own_size(counts.lookup.config) else "lru_cache_size",
                 )
