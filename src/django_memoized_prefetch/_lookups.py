@@ -41,7 +41,7 @@ class Lookup:
     to_attr_given: Whether a `to_attr` was given; it may be the relation's own name.
     order: Its position in Django's order. Lookups with a smaller value come first.
     ends: Whether a given lookup ends here. Otherwise longer ones only pass through.
-    number: The position among all lookups of the first one, or of the config, that ends here.
+    number: The position of the first lookup or config that ends here, among all of them.
     origin: Who asked for it.
     config: The config that names this path, if any. It says what the rows are read from.
     querysets: Those of a Prefetch or GenericPrefetch object.

@@ -82,8 +82,8 @@ def memoized(
 
     Raises:
         TypeError: An argument is not as described above.
-        ValueError: A size is not positive, `memory` under 10 kB, or two of it, `prefetch` and a size are given;
-            or the queryset's class attaches rows in its own way, so that they would bypass `prefetch`.
+        ValueError: A size is not positive, `memory` is less than 10 kB, more than one of `prefetch`, `lru_cache_size`
+            and `memory` is given, or the queryset's class attaches rows in its own way, which would bypass `prefetch`.
 
     .. versionadded:: 1.0
     """

@@ -49,9 +49,10 @@ class MemoizedPrefetch:
             the others 10,000; `plan().sizes()` makes one.
         scope: A callable without arguments, called once per chunk. Chunks for which it returns different values share
             nothing. Use it for tenants that the connection does not reveal.
-        invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, and the links
-            that it has added or removed. Changes without a signal are missed: `update()`, bulk operations, raw SQL, and
-            rows of a many-to-many's automatic table that are saved or deleted directly.
+        invalidate_on_change: When a chunk begins, forget the rows that this process has saved or deleted, those that a
+            deletion has changed by `on_delete`, and the links that were added or removed. Changes without a signal are
+            missed: `update()`, bulk operations, raw SQL, and rows of a many-to-many's automatic table that are saved or
+            deleted directly.
         memory: In place of `lru_cache_size`: how much memory all tables together may take after each chunk, in bytes or
             as a text such as `"200 MB"`; at least 10 kB. As long as they fit, all rows are kept. Then each table gets
             the size at which all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed

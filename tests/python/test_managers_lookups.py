@@ -16,6 +16,12 @@ from tests.python.own_models import own_tables, tables
 pytestmark = [on_one_database, own_tables]
 
 
+class OfBookshop(models.Model):
+    class Meta:
+        app_label = "bookshop"
+        abstract = True
+
+
 @isolate_apps("tests.python.bookshop")
 @pytest.mark.parametrize("holder", ["Writer", "Shelf", "Loan"])
 @pytest.mark.parametrize("before", [[], ["books"], ["books__labels"]], ids=str)
@@ -24,11 +30,6 @@ def test_a_given_queryset_for_what_the_manager_prefetches(holder: str, before: l
     class WithGenres(models.Manager):  # type: ignore[type-arg]
         def get_queryset(self) -> Any:
             return super().get_queryset().prefetch_related("labels")
-
-    class OfBookshop(models.Model):
-        class Meta:
-            app_label = "bookshop"
-            abstract = True
 
     class Writer(OfBookshop):
         pass
@@ -105,11 +106,6 @@ def test_lookups_that_change_from_chunk_to_chunk(holder: str, given: list[str]) 
         def get_queryset(self) -> Any:
             current = Translation.objects.filter(language=language)
             return super().get_queryset().prefetch_related(Prefetch("translations", current, to_attr="current"))
-
-    class OfBookshop(models.Model):
-        class Meta:
-            app_label = "bookshop"
-            abstract = True
 
     class Entry(OfBookshop):
         pass
