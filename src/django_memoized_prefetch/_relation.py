@@ -48,6 +48,11 @@ class Relation:
         return self.target
 
     @property
+    def owner(self) -> type[Model]:
+        """The model that defines the attribute, from which others inherit it."""
+        return next(cls for cls in self.model.__mro__ if cls.__dict__.get(self.name) is self.descriptor)
+
+    @property
     def label(self) -> str:
         return f"{self.model.__name__}.{self.name}"
 
@@ -69,6 +74,19 @@ def link_fields(relation: Relation) -> tuple[type[Model], Field[Any, Any], Field
 def pk_fields(model: type[Model]) -> list[Field[Any, Any]]:
     """The columns of the primary key."""
     return list(getattr(model._meta, "pk_fields", (model._meta.pk,)))
+
+
+def held_field(model: type[Model], field: Any) -> Any:
+    """
+    The field in which objects of the model hold another one's value.
+
+    That is the field itself, but for a parent's primary key: Django reads it from the child's own.
+    """
+    if field.primary_key:
+        link = model._meta.get_ancestor_link(field.model)
+        if not link or link.primary_key or link.model._meta.abstract:
+            return model._meta.pk
+    return field
 
 
 def value_field(field: Any) -> Any:

@@ -335,26 +335,9 @@ def why_class_may_vary(model: type[Model]) -> str | None:
     return why_overridden_once(model, ("from_db", "__new__", "__init__"))
 
 
-def why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
-    """
-    Why the keys of a relation might differ from the values in its columns.
-
-    Args:
-        held: The model and field in which the objects hold the key.
-        asked: The model and field by which rows are found for it.
-    """
-    for model, field in (held, asked):
-        if (reason := why_not_column(model, field.attname) or why_not_key(field)) is not None:
-            return reason
-        if field.primary_key and (reason := why_overridden_once(model, _PRIMARY_KEY)) is not None:
-            return reason
-    return None
-
-
 _KEYS = ("get_local_related_value", "get_foreign_related_value", "get_instance_value_for_fields")
 # How a many-to-many's query reaches its through table.
 _PATHS = ("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos")
-_PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
 
 # --- the prefetch itself -------------------------------------------------------------------------------------------

@@ -25,6 +25,13 @@ def load_missing(instances: Sequence[Any], attname: str, count: Callable[[str], 
         load_deferred(deferred, attname, count)
 
 
+def _is_in_child(instance: Model, attname: str) -> bool:
+    """Whether the column is a parent's primary key, which Django takes from the child's link to that parent."""
+    field: Any = instance._meta.get_field(attname)
+    link = instance._meta.get_ancestor_link(field.model)
+    return bool(link is not None and field.primary_key and field != link)
+
+
 def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
     """Loads a deferred column of many instances, with one query per class and database instead of one per instance."""
     groups: dict[tuple[type[Model], str | None], list[Any]] = defaultdict(list)
@@ -32,6 +39,8 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
         state = instance._state
         if state.db is None or getattr(state, "sealed", False) or fetches_otherwise(state) or loads_its_way(instance):
             getattr(instance, attname)  # Django raises, warns, or loads other values too
+        elif _is_in_child(instance, attname):
+            getattr(instance, attname)
         elif attname not in instance.__dict__:
             groups[type(instance), state.db].append(instance)
     for (model, db), members in groups.items():

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db.models import CharField, IntegerField, TextField, UUIDField
+from django.db import connections
+from django.db.models import CharField, DateTimeField, IntegerField, JSONField, Model, TextField, UUIDField
 
 from .._engine import are_of_class, group_by_value
 from .._relation import Relation, value_field
-from .._stock import why_overridden_once
+from .._stock import why_not_column, why_not_key, why_overridden_once
 from .keys import column_type_of, is_integer_type
 
 
@@ -29,6 +31,37 @@ def equals_as_python(field: Any, connection: Any) -> bool:
     else:
         exact = isinstance(field, UUIDField) and column_type == "uuid"
     return exact and why_overridden_once(type(field), ("from_db_value", "to_python")) is None
+
+
+def why_not_keys(held: tuple[type[Model], Any], asked: tuple[type[Model], Any]) -> str | None:
+    """
+    Why the keys of a relation might differ from the values in its columns, or be compared in another way.
+
+    Args:
+        held: The model and field in which the objects hold the key.
+        asked: The model and field by which rows are found for it.
+    """
+    for model, field in (held, asked):
+        reason = why_not_column(model, field.attname) or why_not_key(field) or why_ambiguous(field)
+        if reason is not None:
+            return reason
+        if field.primary_key and (reason := why_overridden_once(model, _PRIMARY_KEY)) is not None:
+            return reason
+    return None
+
+
+_PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
+
+
+def why_ambiguous(field: Any) -> str | None:
+    """Why keys that are equal in Python might be different ones for the database; None if they cannot be."""
+    value, label = value_field(field), f"{field.model.__name__}.{field.name}"
+    if isinstance(value, JSONField):
+        return f"{label}: the database tells 1 from true, but they are equal in Python"
+    zones = [one["TIME_ZONE"] for one in connections.settings.values()]
+    if isinstance(value, DateTimeField) and settings.USE_TZ and any(zones):
+        return f"{label}: two moments of the hour that comes twice in autumn are equal in Python"
+    return None
 
 
 def odd_keys(field: Any, keys: list[Any]) -> list[Any]:

@@ -10,9 +10,10 @@ from django.db.models import Model, QuerySet
 from .._engine import ReverseManySpec
 from .._queries.counting import QueryCount
 from .._queries.eligibility import why_not_referring, why_not_remembered
+from .._queries.equality import why_not_keys
 from .._queries.sources import related_rows
-from .._relation import Relation, cache_name_of, pk_fields
-from .._stock import why_not_foreign_key, why_not_keys
+from .._relation import Relation, cache_name_of, held_field, pk_fields
+from .._stock import why_not_foreign_key
 from .base import Given, check_no_links, find_source, selected_by, to_attr_spec
 from .by_django import ByDjango
 from .to_many import ToManyStep, load_keys
@@ -91,6 +92,7 @@ def reverse_relation(
     """
     field, target = related.field, related.related_model
     local_field, target_field = field.related_fields[0]
+    target_field = held_field(model, target_field)
     reason = reason or why_not_foreign_key(field) or why_not_keys((model, target_field), (target, local_field))
     if reason is not None:
         return Relation(model, name, ByDjango, reason, target, field=field, descriptor=descriptor)

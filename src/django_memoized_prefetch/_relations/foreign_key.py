@@ -10,10 +10,10 @@ from django.db.models.fields.related_descriptors import ForwardManyToOneDescript
 
 from .._engine import ForeignKeySpec
 from .._memory.table import TableSpec
-from .._queries.equality import equals_as_python
+from .._queries.equality import equals_as_python, why_not_keys
 from .._queries.sources import base_rows
-from .._relation import Relation, cache_name_of
-from .._stock import why_not_attached_by_descriptor, why_not_foreign_key, why_not_keys
+from .._relation import Relation, cache_name_of, held_field
+from .._stock import why_not_attached_by_descriptor, why_not_foreign_key
 from .base import check_no_links, find_source, to_attr_spec
 from .by_django import ByDjango
 from .to_one import ToOneStep
@@ -26,14 +26,15 @@ class ForeignKey(ToOneStep):
             return None
         field = descriptor.field
         target = field.remote_field.model
+        local_field, target_field = field.related_fields[0]
+        local_field = held_field(model, local_field)
         reason = (
             why_not_attached_by_descriptor(descriptor)
             or why_not_foreign_key(field)
-            or why_not_keys((model, field.related_fields[0][0]), (target, field.related_fields[0][1]))
+            or why_not_keys((model, local_field), (target, target_field))
         )
         if reason is not None:
             return Relation(model, name, ByDjango, reason, target, descriptor=descriptor)
-        local_field, target_field = field.related_fields[0]
         remote = field.remote_field
         return Relation(
             model,

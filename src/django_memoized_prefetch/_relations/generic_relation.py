@@ -11,10 +11,11 @@ from .._engine import group_by_value
 from .._hydrating.iterable import with_native_rows
 from .._queries.counting import QueryCount
 from .._queries.deferred import load_missing
+from .._queries.equality import why_not_keys
 from .._queries.keys import batches, by_name, with_keys
 from .._queries.sources import RowSource
 from .._relation import Relation, pk_fields
-from .._stock import is_generic, why_not_collection, why_not_column, why_not_keys
+from .._stock import is_generic, why_not_collection, why_not_column
 from .base import Given, Step
 from .by_django import ByDjango
 from .collection import Collection

@@ -29,7 +29,7 @@ from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
 from .._queries.eligibility import defers, why_not_linked
-from .._queries.equality import equals_as_python, odd_keys
+from .._queries.equality import equals_as_python, odd_keys, why_not_keys
 from .._queries.keys import batches, by_name, by_relation, with_keys
 from .._queries.rows import fetch_rows
 from .._queries.sources import RowSource, default_rows, hinted
@@ -40,7 +40,6 @@ from .._stock import (
     static_attribute,
     why_not_collection,
     why_not_key,
-    why_not_keys,
     why_not_many_to_many,
     why_overridden_once,
 )

@@ -109,6 +109,9 @@ class ChunkRun:
                     mark_prefetched(members)
                     marked.add(model)
                 first, known = joined.get(step.joined_by, (step, ()))
+                if first.relation.key_name != step.relation.key_name:
+                    # A child reads a parent's key from its own. For both together, it is where the parent has it.
+                    first = self._lookups.planner.step(below, first.relation.owner, parent, members[0])
                 joined[step.joined_by] = (first, [*known, *members] if known else members)
             for step, members in joined.values():
                 levels += self._levels_of(step, members, lifetime)

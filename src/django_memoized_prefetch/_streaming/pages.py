@@ -15,6 +15,7 @@ from django.db.models.sql.where import ExtraWhere
 
 from .._engine import repeated_neighbour
 from .._queries.eligibility import all_expressions
+from .._queries.equality import why_ambiguous
 from .._relation import pk_fields
 from .._stock import is_own_class, why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
 from .closing import closing_readers
@@ -236,7 +237,8 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
             return f"{pk.name} has its own lookup {name!r}"
     for column in pk_fields(queryset.model):
         # If a key is read differently from how it is written, it does not tell where the next page begins.
-        if (reason := why_not_column(queryset.model, column.attname) or why_not_key(column)) is not None:
+        reason = why_not_column(queryset.model, column.attname) or why_not_key(column) or why_ambiguous(column)
+        if reason is not None:
             return reason
     return why_not_read_as_stock(type(queryset)) or why_not_stock(queryset)
 
