@@ -9,19 +9,17 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.models import Count, Prefetch
-from django.db.models.functions import Random
 
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Plan, Stats, memoized
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 from tests.python.bookshop.models import Author, Book, Publisher, Review
-from tests.python.catalogue.models import Volume
 from tests.python.conftest import Bookshop
 from tests.python.lookahead.library import fill_library
+from tests.python.lookahead.runs import assert_told, run
 from tests.python.queries import captured_queries, query_count
 from tests.python.turns import by_turns, examples
 from tests.python.workshop.models import Repair
 from tests.python.workshop.rows import fill_workshop
 
-BOTH = {"categories", "some"}
 # Every path to one row or by links that `plan` can tell, of three models.
 PATHS: dict[Any, list[str]] = {
     Repair: [
@@ -40,18 +38,6 @@ def untold_links(rows: Any, path: str) -> bool:
         return False
     assert MemoizedPrefetch(path).plan(rows).untold == {path: "the queryset cannot be joined with the links"}
     return True
-
-
-def run(prefetch: MemoizedPrefetch, rows: Any, chunk_size: int) -> Stats:
-    for _ in prefetch.chunks(rows, chunk_size):
-        pass
-    return prefetch.stats()
-
-
-def assert_told(plan: Plan, stats: Stats) -> None:
-    told = {name: table.fetched for name, table in plan.tables.items() if table.fetched}
-    assert told == {name: table.misses for name, table in stats.tables.items() if table.misses}
-    assert plan.queries == stats.queries
 
 
 @pytest.mark.parametrize("seed", range(examples(24)))
@@ -157,49 +143,6 @@ def test_configs_and_lookups_with_one_table_keep_the_larger_number() -> None:
         assert_told(plan, run(prefetch, Book.objects.all(), 10))
 
 
-@pytest.mark.parametrize(
-    ("rows", "lookups", "untold"),
-    [
-        (lambda: Book.objects.annotate(r=Random()).order_by("r"), ("author",), {"author"}),
-        (lambda: Book.objects.distinct(), ("author",), {"author"}),
-        (lambda: Author.objects.first().books.all(), ("author", "publisher"), {"author"}),
-        (lambda: list(Review.objects.all()), ("book__author", "book"), {"book__author"}),
-        (lambda: list(Book.objects.all()), ("categories",), {"categories"}),
-        (lambda: Book.objects.filter(categories__pk__gt=0).order_by("pk")[3:40], ("categories",), {"categories"}),
-        (lambda: Book.objects.all(), (Prefetch("categories", to_attr="some"), "categories"), BOTH),
-        (
-            lambda: Review.objects.all(),
-            (Prefetch("book", Book.objects.only("title")), "book__author"),
-            {"book__author"},
-        ),
-        (lambda: Book.objects.extra(where=["isbn > '3'"]).order_by("pk"), ("author", "categories"), {"categories"}),
-        (lambda: Review.objects.all(), (Prefetch("book", Book.objects.none()), "book__author"), set()),
-    ],
-)
-def test_what_is_left_out(rows: Any, lookups: Any, untold: set[str]) -> None:
-    fill_library(18)
-    plan = MemoizedPrefetch(*lookups, lru_cache_size=4).plan(rows(), 10)
-    assert set(plan.untold) == untold
-    prefetch = MemoizedPrefetch(*lookups, lru_cache_size=4)
-    stats = run(prefetch, rows(), 10)
-    for name, table in plan.tables.items():
-        assert table.fetched == (stats.tables[name].misses if name in stats.tables else 0)
-
-
-def test_what_shares_a_table_with_something_untold_is_not_told() -> None:
-    fill_library(13)
-    config = MemoizedPrefetchConfig(Author, ["author"], prefetch_all=True)
-    plan = MemoizedPrefetch(config, "translator", "publisher").plan(Book.objects.all(), 20)
-    assert plan.untold == {
-        "author": "prefetch_all reads its rows before the first chunk",
-        "translator": "it shares Author with author, of which nothing is told",
-    }
-    assert list(plan.tables) == ["Publisher"]
-    assert MemoizedPrefetch("author").plan(Book.objects.order_by("?")).untold == {
-        "author": "the rows come in random order"
-    }
-
-
 def test_what_is_attached_to_objects_is_not_asked_for() -> None:
     fill_library(14)
     books = list(Book.objects.select_related("author").order_by("pk")[:30]) + list(Book.objects.order_by("-pk")[:30])
@@ -264,28 +207,6 @@ def test_configs_and_keys_without_a_relation() -> None:
     assert_told(prefetch.plan(Book.objects.all(), 10), run(prefetch, Book.objects.all(), 10))
 
 
-def test_sizes_by_table() -> None:
-    fill_library(5)
-    prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size={"Author": 4})
-    plan = prefetch.plan(Book.objects.all(), 10)
-    assert (plan.tables["Author"].kept, plan.tables["Publisher"].kept) == (4, 10_000)
-    stats = run(prefetch, Book.objects.all(), 10)
-    assert_told(plan, stats)
-    assert (stats.tables["Author"].bound, stats.tables["Publisher"].bound) == (4, 10_000)
-
-
-def test_a_size_for_a_table_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
-    fill_library(5)
-    sizes = {"Auther": 4, "Publisher": 3, "Book.categories links": 2}
-    run(MemoizedPrefetch("author", "publisher", "categories", lru_cache_size=sizes), Book.objects.all(), 50)
-    warnings = [record.getMessage() for record in caplog.records if "no table" in record.getMessage()]
-    assert warnings == ["lru_cache_size: there is no table 'Auther'; did you mean 'Author'?"]
-    caplog.clear()
-    Book.objects.update(translator=None)
-    run(MemoizedPrefetch("translator", lru_cache_size={"Author": 4}), Book.objects.all(), 50)
-    assert not [record for record in caplog.records if "no table" in record.getMessage()]
-
-
 def test_it_reads_keys_alone() -> None:
     fill_library(6)
     prefetch = MemoizedPrefetch("author", "translator", "publisher", "categories")
@@ -341,21 +262,6 @@ def test_other_chunk_sizes_and_orders() -> None:
         assert fetched == {name: table.misses for name, table in stats.tables.items()}
 
 
-def test_what_cannot_be_told_is_said() -> None:
-    fill_workshop()
-    plan = MemoizedPrefetch("photos", "cause", "customer", "warranty").plan(Repair.objects.all())
-    assert set(plan.untold) == {"photos", "cause", "warranty", "customer"}
-    assert "customer: not told, it shares Customer with cause, of which nothing is told" in str(plan)
-    assert set(MemoizedPrefetch("photos", "customer").plan(Repair.objects.all()).untold) == {"photos"}
-    assert "cause: not told, the values of its rows decide where it leads" in str(plan)
-    assert "photos: not told, its rows refer to the object, so each is read once, whatever is kept" in str(plan)
-    plan = MemoizedPrefetch("customer__region").plan(Repair.objects.select_related("customer"))
-    assert plan.untold == {
-        "customer": "it comes along with the rows",
-        "customer__region": "it is below customer",
-    }
-
-
 def test_the_report(bookshop: Bookshop) -> None:
     plan = MemoizedPrefetch("author", "publisher", lru_cache_size=2).plan(Book.objects.all(), 4)
     lines = str(plan).splitlines()
@@ -397,83 +303,6 @@ def test_wrong_calls(call: Any, error: type[Exception], message: str) -> None:
         call()
 
 
-@pytest.mark.parametrize(
-    ("memory", "error", "message"),
-    [
-        ("20 apples", ValueError, "'20 apples'"),
-        ("", ValueError, "must be bytes or a text"),
-        (0, ValueError, "must be positive"),
-        (20, ValueError, r'sizes: memory must be at least 10 kB.* write "20 MB"'),
-        (True, TypeError, "must be a number of bytes"),
-        (1.5, TypeError, "must be a number of bytes"),
-    ],
-)
-def test_wrong_amounts(bookshop: Bookshop, memory: Any, error: type[Exception], message: str) -> None:
-    plan = MemoizedPrefetch("author").plan(Book.objects.all())
-    with pytest.raises(error, match=message):
-        plan.sizes(memory)
-
-
-def test_sizes_for_an_amount_of_memory() -> None:
-    fill_library(10)
-    plan = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 10)
-    with query_count(2):
-        enough = plan.sizes("1 MB")
-    assert enough == {name: table.enough for name, table in plan.tables.items()}
-    weight = 2_000
-    few = plan.sizes(10 * weight)
-    assert set(few) == {"Author", "Publisher"}
-    assert 2 <= sum(few.values()) < sum(enough.values())
-    best = sum(plan.tables[name].fetched_with(size) for name, size in few.items())
-    for authors in range(1, sum(few.values())):
-        split = {"Author": authors, "Publisher": sum(few.values()) - authors}
-        # Rows of both tables weigh nearly the same here.
-        assert best <= 1.1 * sum(plan.tables[name].fetched_with(size) for name, size in split.items())
-    stats = run(MemoizedPrefetch("author", "publisher", lru_cache_size=few), Book.objects.all(), 10)
-    assert {name: table.bound for name, table in stats.tables.items()} == few
-
-
-def test_sizes_of_a_part_use_the_rest_of_the_memory() -> None:
-    fill_library(15, books=1200, authors=300)
-    paths = ("author", "publisher", "categories")
-    part = MemoizedPrefetch(*paths).plan(Book.objects.all(), 20, rows=120)
-    sizes = part.sizes("1 MB")
-    assert all(sizes[name] >= table.enough for name, table in part.tables.items())
-    # Many more authors than there were among the first rows, and in proportion as many publishers.
-    assert sizes["Author"] > 3 * part.tables["Author"].distinct
-    ratio = part.tables["Author"].distinct / part.tables["Publisher"].distinct
-    assert sizes["Author"] / sizes["Publisher"] == pytest.approx(ratio, rel=0.2)
-    # The links of the run's own rows never come back.
-    assert sizes["Book.categories links"] == 1
-    stats = run(MemoizedPrefetch(*paths, lru_cache_size=sizes), Book.objects.all(), 20)
-    whole = MemoizedPrefetch(*paths).plan(Book.objects.all(), 20)
-    assert {name: stats.tables[name].misses for name in sizes} == {
-        name: table.distinct for name, table in whole.tables.items()
-    }
-    budgeted = MemoizedPrefetch(*paths).plan(Book.objects.all(), 20, rows=120).sizes(40_000)
-    assert sum(budgeted.values()) < 200
-
-
-def test_all_rows_leave_the_rest_of_the_memory() -> None:
-    fill_library(15)
-    plan = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 20, rows=1_000)
-    assert plan.sizes("1 MB") == {name: table.enough for name, table in plan.tables.items()}
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (20, r"sizes: no key comes back in a later chunk of the first 20 rows, which are 1 chunk of 20, .* rows=400"),
-        (7, r"the first 7 rows, which are 1 chunk of 20, so .*: plan more rows, such as rows=400, or all\."),
-    ],
-)
-def test_one_chunk_tells_no_sizes(rows: int, message: str) -> None:
-    fill_library(16)
-    plan = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 20, rows=rows)
-    with query_count(0), pytest.raises(ValueError, match=message):
-        plan.sizes("1 MB")
-
-
 def test_a_table_that_is_not_there(bookshop: Bookshop) -> None:
     tables = MemoizedPrefetch("author", "publisher").plan(Book.objects.all(), 4).tables
     with pytest.raises(KeyError, match=r"there is no 'author'; did you mean 'Author'\? There are: Author, Publisher"):
@@ -492,12 +321,6 @@ def test_without_lookups(bookshop: Bookshop) -> None:
         MemoizedPrefetch(MemoizedPrefetchConfig(Author, [])).plan(Book.objects.all())
 
 
-def test_without_anything_to_tell() -> None:
-    fill_library(19)
-    text = str(MemoizedPrefetch("author").plan(Book.objects.order_by("?")))
-    assert text == "of Book nothing can be told\n\nauthor: not told, the rows come in random order"
-
-
 def test_progress() -> None:
     fill_library(11, books=1200)
     rows = []
@@ -511,11 +334,3 @@ def test_two_databases(bookshop: Bookshop, other_bookshop: Bookshop) -> None:
     prefetch = MemoizedPrefetch("author", "categories", lru_cache_size=2)
     rows = Book.objects.using("other").all()
     assert_told(prefetch.plan(rows, 3), run(prefetch, rows, 3))
-
-
-def test_what_cannot_be_told_of_other_models() -> None:
-    paths = [one.name for one in Volume._meta.get_fields() if one.is_relation and not one.auto_created]
-    plan = MemoizedPrefetch(*paths).plan(Volume.objects.all())
-    assert set(plan.untold) < set(paths)
-    assert plan.rows == 0
-    assert str(plan).startswith("0 rows of Volume, in 0 chunks of 2,000")
