@@ -205,11 +205,10 @@ def djangos_error(objects: list[Any], lookup: str) -> str:
 
 @own_tables
 def test_an_unhashable_key_is_a_type_error_and_memory_stays() -> None:
-    with labels_and_items(models.JSONField(unique=True), models.JSONField()) as (label, item):
+    text = {"max_length": 9}
+    with labels_and_items(models.CharField(unique=True, **text), models.CharField(**text)) as (label, item):
         label.objects.bulk_create(label(code=code) for code in ("a", "b", "c"))
-        djangos = [item(label_id=code) for code in ("a", "b", "c")]
-        models.prefetch_related_objects(djangos, "label")
-        good = [one.label for one in djangos]  # on MariaDB, Django finds none before 5.2
+        good = list(label.objects.order_by("code"))
         prefetch = MemoizedPrefetch("label")
         prefetch.process_chunk([item(label_id="a")])
         message = djangos_error([item(label_id=[1, 2])], "label")
@@ -217,7 +216,7 @@ def test_an_unhashable_key_is_a_type_error_and_memory_stays() -> None:
         for bad in ([item(label_id=[1, 2])], [item(label_id="b"), item(label_id={"x": 1}), item(label_id="a")]):
             with pytest.raises(TypeError, match=r"unhashable type: '(list|dict)'"):
                 prefetch.process_chunk(bad)
-            assert prefetch.memoized_objects[label].values() == [row for row in good[:1] if row]
+            assert prefetch.memoized_objects[label].values() == good[:1]
         with captured_queries() as queries:
             [one] = prefetch.process_chunk([item(label_id="a")])
         assert (one.label, len(queries)) == (good[0], 0)
