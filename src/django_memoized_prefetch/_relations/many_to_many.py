@@ -16,6 +16,7 @@ from django.db.models import (
     DecimalField,
     DurationField,
     FloatField,
+    GenericIPAddressField,
     JSONField,
     Model,
     QuerySet,
@@ -155,7 +156,8 @@ class ManyToMany(ToManyStep):
 
 # Before 5.0, Django compares the value that the driver returned for a link with the one that it would send, such as a
 # date with its text.
-_COMPARED_AS_RETURNED = (DateTimeField, DurationField, JSONField, *((DateField, TimeField) if VERSION < (5, 0) else ()))
+_SENT_OTHERWISE = (DateField, TimeField, GenericIPAddressField) if VERSION < (5, 0) else ()
+_COMPARED_AS_RETURNED = (DateTimeField, DurationField, JSONField, *_SENT_OTHERWISE)
 
 
 def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, target_key: Any) -> str | None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from django import VERSION
 from django.db import router
-from django.db.models import Model
+from django.db.models import DecimalField, FloatField, Model
 from django.db.models.fields.related_descriptors import ReverseManyToOneDescriptor
 
 from .._hydrating.iterable import with_native_rows
 from .._queries.counting import QueryCount
 from .._queries.keys import batches, by_relation, with_keys
-from .._relation import Relation
+from .._relation import Relation, value_field
 from .._stock import why_not_collection
 from .base import check_strays, refuses_strays
 from .collection import Collection, reverse_relation
@@ -21,8 +21,8 @@ from .collection import Collection, reverse_relation
 if TYPE_CHECKING:
     from .._running.level import Level
 
-# Before 5.0, Django sets the object that a row refers to with the descriptor's `__set__`.
-SETS_PARENTS = VERSION < (5, 0)
+# Before 5.2, Django sets the object that a row refers to with the descriptor's `__set__`.
+SETS_PARENTS = VERSION < (5, 2)
 
 
 class ReverseMany(Collection):
@@ -57,7 +57,7 @@ class ReverseMany(Collection):
             [row for row in rows if not relation.field.is_cached(row)] if refuses_strays(self, level.alias) else rows
         )
         check_strays(level, loose, relation.join_name, keys)
-        if SETS_PARENTS:
+        if SETS_PARENTS and self.parent_name is not None:
             set_parents(relation, rows, level.objects)
         return rows
 
@@ -79,11 +79,13 @@ def set_parents(relation: Relation, rows: Sequence[Any], objects: Sequence[Any])
     """
     Sets the objects that rows refer to with Django's setter, if that does more than cache them.
 
-    It does if a router may refuse the relation, or if one side has no database yet and gets it from the other.
+    It does if a router may refuse the relation, or if one side has no database yet and gets it from the other. And the
+    row gets the object's key, from which its own may differ although they are equal, as 0.0 and -0.0 are.
     """
     databases = {one._state.db for one in objects} | {row._state.db for row in rows}
     routed = any(hasattr(one, "allow_relation") for one in router.routers)
-    if not rows or (len(databases) == 1 and None not in databases and not routed):
+    looks_alike = not isinstance(value_field(relation.field), (DecimalField, FloatField))
+    if not rows or (len(databases) == 1 and None not in databases and not routed and looks_alike):
         return
     parents = {getattr(one, relation.key_name): one for one in objects}
     for row in rows:
