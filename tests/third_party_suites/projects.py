@@ -37,7 +37,9 @@ class Project:
 _PYTEST = ("pytest>=8.4", "pytest-django>=4.11")
 # Without this, pytest uses the options of this repository.
 _NO_OPTIONS = ("-c", "/dev/null", "--rootdir", ".")
-_TIMED = "tests/test_ltree_utils.py::TestGenerateLabel::test_large_string"
+# Tests that measure time.
+_TIMED_LABELS = "tests/test_ltree_utils.py::TestGenerateLabel::test_large_string"
+_TIMED_LOOKUPS = "guardian/testapp/tests/test_indexes.py::IndexVsNoIndexPerformanceTestCase"
 # The apps with prefetches, of images, documents, snippets and pages. All apps would take three times as long.
 _WAGTAIL = ("wagtail.images", "wagtail.documents", "wagtail.snippets", "wagtail.tests")
 
@@ -108,12 +110,16 @@ PROJECTS = (
     Project(
         "django-treebeard",
         "7.0.3",
-        # The deselected test measures time.
-        start=("pytest", *_NO_OPTIONS, "tests", "--deselect", _TIMED),
+        start=("pytest", *_NO_OPTIONS, "tests", "--deselect", _TIMED_LABELS),
         needs=_PYTEST,
         settings="tests.settings",
     ),
-    Project("django-guardian", "3.5.2", start=("pytest",), needs=(*_PYTEST, "django-environ")),
+    Project(
+        "django-guardian",
+        "3.5.2",
+        start=("pytest", "--deselect", _TIMED_LOOKUPS),
+        needs=(*_PYTEST, "django-environ"),
+    ),
     Project(
         "wagtail",
         "8.0.1",
