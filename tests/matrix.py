@@ -65,8 +65,10 @@ def build_wheel(version: str, interpreter: str) -> tuple[Path, Path]:
     logged(log, python, "-m", "pip", "install", "--group", "build")
     for old in home.glob("*.whl"):
         old.unlink()
+    # script/bootstrap puts CMake there if the machine has none.
+    with_cmake = ["env", f"PATH={Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"]
     wheel = [python, "-m", "pip", "wheel", ".", "--no-build-isolation", "--no-deps", "--wheel-dir", home]
-    logged(log, *wheel, "-C", f"build-dir={home}/build")
+    logged(log, *with_cmake, *wheel, "-C", f"build-dir={home}/build")
     (made,) = home.glob("*.whl")
     return python, made
 
