@@ -105,8 +105,10 @@ def test_a_second_interpreter_is_refused(isolated: bool) -> None:
         exec(ALONE)
         interpreters.destroy(second)
         exec(PACKAGE)
-        refused(create({isolated}), ALONE)
+        third = create({isolated})
+        refused(third, ALONE)
         exec(PACKAGE)
+        interpreters.destroy(third)
         """)
 
 
@@ -135,6 +137,7 @@ def test_what_was_first_may_be_any_interpreter(isolated: bool) -> None:
             raise AssertionError("was imported")
         interpreters.destroy(first)
         refused(second, ALONE)
+        interpreters.destroy(second)
         """)
 
 
@@ -151,6 +154,7 @@ if sys.version_info[:2] == (3, 12):
                 else:
                     raise AssertionError("was imported")
             exec(PACKAGE)
+            interpreters.destroy(first)
             """)
 
 
