@@ -58,7 +58,7 @@ def why_ambiguous(field: Any) -> str | None:
     value, label = value_field(field), f"{field.model.__name__}.{field.name}"
     if isinstance(value, JSONField):
         return f"{label}: the database tells 1 from true, but they are equal in Python"
-    zones = [one["TIME_ZONE"] for one in connections.settings.values()]
+    zones = [one.get("TIME_ZONE") for one in connections.settings.values()]
     if isinstance(value, DateTimeField) and settings.USE_TZ and any(zones):
         return f"{label}: two moments of the hour that comes twice in autumn are equal in Python"
     return None
