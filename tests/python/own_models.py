@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, models
 from django.db.models import prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
@@ -18,6 +18,14 @@ committed_tables = pytest.mark.django_db(transaction=True, databases=["default",
 # PostgreSQL makes them in one, as long as no statement fails, and to roll them back takes no time. To empty all tables
 # after a test takes half a second.
 own_tables = pytest.mark.django_db(transaction=connection.vendor != POSTGRESQL, databases=["default", "other"])
+
+
+class OfBookshop(models.Model):
+    """Base of models that belong to an app."""
+
+    class Meta:
+        app_label = "bookshop"
+        abstract = True
 
 
 @contextmanager

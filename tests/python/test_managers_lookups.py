@@ -11,15 +11,9 @@ from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.databases import on_one_database
-from tests.python.own_models import own_tables, tables
+from tests.python.own_models import OfBookshop, own_tables, tables
 
 pytestmark = [on_one_database, own_tables]
-
-
-class OfBookshop(models.Model):
-    class Meta:
-        app_label = "bookshop"
-        abstract = True
 
 
 @isolate_apps("tests.python.bookshop")

@@ -37,10 +37,9 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
     groups: dict[tuple[type[Model], str | None], list[Any]] = defaultdict(list)
     for instance in instances:
         state = instance._state
-        if state.db is None or getattr(state, "sealed", False) or fetches_otherwise(state) or loads_its_way(instance):
-            getattr(instance, attname)  # Django raises, warns, or loads other values too
-        elif _is_in_child(instance, attname):
-            getattr(instance, attname)
+        is_own_way = getattr(state, "sealed", False) or fetches_otherwise(state) or loads_its_way(instance)
+        if state.db is None or is_own_way or _is_in_child(instance, attname):
+            getattr(instance, attname)  # Django raises, warns, loads other values too, or needs no query
         elif attname not in instance.__dict__:
             groups[type(instance), state.db].append(instance)
     for (model, db), members in groups.items():
