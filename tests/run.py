@@ -122,6 +122,8 @@ def run_python(group: Group, arguments: list[str], python: str = sys.executable,
     # With all cases, Python runs in its development mode, which checks what native code does with Python's memory, and
     # takes an eighth of the time. `make sanitize` checks more. The workers of pytest-xdist inherit it.
     mode = {"PYTHONDEVMODE": "1"} if os.environ.get("EVERY") == "1" else {}
+    # Images of containers often set this variable. Each process then rewrites the asserts of 287 files again: 7 s.
+    mode["PYTHONDONTWRITEBYTECODE"] = ""
     code = call(pytest, **mode, **environment)
     if report.exists():
         group.read(report)

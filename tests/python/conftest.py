@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import django
 import pytest
 from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 
@@ -38,6 +40,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("django_db") is None:
             item.add_marker(pytest.mark.django_db(databases=["default", "other"]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def flushed_where_filled(django_db_setup: None) -> None:
+    """
+    After a test that commits, Django empties all tables, which takes PostgreSQL half a second. Most tests fill five.
+    """
+    for alias in connections:
+        flush_filled_tables(connections[alias])
+
+
+def flush_filled_tables(connection: BaseDatabaseWrapper) -> None:
+    flush = connection.ops.sql_flush
+
+    def sql_flush(style: Any, tables: Sequence[str], **options: Any) -> list[str]:
+        are_filled = ", ".join(f"EXISTS (SELECT 1 FROM {connection.ops.quote_name(table)})" for table in tables)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {are_filled}")
+            filled = list(itertools.compress(tables, cursor.fetchone()))
+        # PostgreSQL wants the tables that refer to them emptied too, even if they are empty.
+        return flush(style, filled, **{**options, "allow_cascade": True})
+
+    connection.ops.sql_flush = sql_flush
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -12,6 +12,10 @@ import tarfile
 import venv
 from pathlib import Path
 
+from tests.python.databases import on_one_database
+
+pytestmark = on_one_database  # it has settings and a database of its own
+
 ROOT = Path(__file__).resolve().parents[2]
 # Kept, so that only the first run needs the network.
 KEPT = ROOT / "build" / "original"
