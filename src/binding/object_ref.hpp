@@ -45,6 +45,13 @@ private:
     PyObject* m_object = nullptr;
 };
 
+/// What nanobind hands over, with a reference of its own.
+inline object_ref from_nb(nb::handle object) noexcept { return object_ref::borrow(object.ptr()); }
+/// The same, with null for None.
+inline object_ref optional_from_nb(nb::handle object) noexcept {
+    return object.is_none() ? object_ref() : from_nb(object);
+}
+
 /// Throws the Python error that is set. Not inlined, to keep this cold code out of the callers' loops.
 [[noreturn]] MEMOIZED_PREFETCH_COLD inline void throw_python_error() { throw nb::python_error(); }
 

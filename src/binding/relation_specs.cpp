@@ -9,9 +9,6 @@ namespace memoized_prefetch::binding {
 
 namespace {
 
-object_ref from_nb(nb::handle object) { return object_ref::borrow(object.ptr()); }
-object_ref optional_from_nb(nb::handle object) { return object.is_none() ? object_ref() : from_nb(object); }
-
 /// `to_attr`: (name, where Django asks whether it was attached before), or None.
 own_attribute own_attribute_from(nb::handle to_attr) {
     if (to_attr.is_none()) {

@@ -60,8 +60,6 @@ py_links::py_links(std::size_t bound) : links(bound) { links.measure_distances()
 
 namespace {
 
-object_ref from_nb(nb::handle object) { return object_ref::borrow(object.ptr()); }
-
 std::optional<std::size_t> bound_of(std::size_t bound) {
     return bound == unbounded ? std::nullopt : std::optional<std::size_t>(bound);
 }
@@ -363,8 +361,7 @@ void bind_tables(nb::module_& module) {
         .def(
             "__init__",
             [](py_memo* self, nb::handle bound, nb::str key_name, bool key_in_dict, nb::object pk_name) {
-                new (self) py_memo(bound_from(bound), from_nb(key_name), key_in_dict,
-                                   pk_name.is_none() ? object_ref() : from_nb(pk_name));
+                new (self) py_memo(bound_from(bound), from_nb(key_name), key_in_dict, optional_from_nb(pk_name));
             },
             nb::arg("bound").none(), nb::arg("key_name"), nb::arg("key_in_dict") = false,
             nb::arg("pk_name").none() = nb::none(),

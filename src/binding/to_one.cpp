@@ -17,6 +17,12 @@ object_ref attached_in(const object_ref& fields_cache, const to_one_relation& re
     return row;
 }
 
+/// The key of a reverse cache in `lent`.
+object_ref place_of(PyObject* row, PyObject* name) {
+    const object_ref id = checked(PyLong_FromVoidPtr(row));
+    return checked(PyTuple_Pack(2, id.get(), name));
+}
+
 /// Makes a remembered row lead back to the remembered instance, unless it leads to one already. A chunk's own instance may
 /// have taken that place, and left it empty when the chunk ended.
 void keep_reverse(PyObject* row, PyObject* name, PyObject* object) {
@@ -113,8 +119,12 @@ void to_one_instances::read(std::size_t at, std::span<key_reading<py_key>> readi
         }
         if (attached && (!m_remembered || still_attached(relation, attached, dict.get()))) {
             readings[number] = {key_state::attached, {}};
-            if (m_remembered && relation.reverse_name && is_instance_of_model(attached.get())) {
-                keep_reverse(attached.get(), relation.reverse_name.get(), object);
+            if (relation.reverse_name && is_instance_of_model(attached.get())) {
+                if (m_remembered) {
+                    keep_reverse(attached.get(), relation.reverse_name.get(), object);
+                } else {
+                    lend_again(attached.get(), relation.reverse_name.get(), object);
+                }
             }
         } else {
             readings[number] = reading_of(relation.key.read_from(dict.get()), relation.translated);
@@ -165,8 +175,7 @@ void to_one_instances::attach(std::size_t at, std::span<const object_ref* const>
 /// is attached to a remembered one later.
 void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* object) const {
     const object_ref cache = fields_cache_of(row);
-    const object_ref id = checked(PyLong_FromVoidPtr(row));
-    const object_ref place = checked(PyTuple_Pack(2, id.get(), name));
+    const object_ref place = place_of(row, name);
     if (!m_remembered) {
         const object_ref lent = checked(PyTuple_Pack(2, row, object));
         checked(PyDict_SetItem(m_lent, place.get(), lent.get()));
@@ -179,6 +188,16 @@ void to_one_instances::attach_reverse(PyObject* row, PyObject* name, PyObject* o
         throw_python_error();
     }
     checked(PyDict_SetItem(cache.get(), name, object));
+}
+
+/// For a chunk that is processed again: the row is still attached, but what led back was taken off when the chunk ended.
+/// What the row's user has put there is left alone.
+void to_one_instances::lend_again(PyObject* row, PyObject* name, PyObject* object) const {
+    const object_ref cache = fields_cache_of(row);
+    const int is_filled = checked(PyDict_Contains(cache.get(), name));
+    if (is_filled == 0 || checked(PyDict_Contains(m_lent, place_of(row, name).get())) == 1) {
+        attach_reverse(row, name, object);
+    }
 }
 
 void detach_reverse(nb::dict lent) {

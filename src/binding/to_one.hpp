@@ -61,6 +61,7 @@ private:
     void open(std::size_t begin);
     [[nodiscard]] bool still_attached(const to_one_relation& relation, const object_ref& row, PyObject* dict) const;
     void attach_reverse(PyObject* row, PyObject* name, PyObject* object) const;
+    void lend_again(PyObject* row, PyObject* name, PyObject* object) const;
 
     opened_instances m_opened;
     py_vector<const to_one_relation*> m_relations;

@@ -29,7 +29,17 @@ OWN = ("django", "seal")
 
 # What Django's prefetch calls on a queryset, directly or not. Names that a Django version lacks are skipped.
 _QUERYSET = (
-    *("__init__", "__iter__", "__getattribute__", "__getattr__", "__setattr__", "__delattr__", "db", "query"),
+    *(
+        "__new__",
+        "__init__",
+        "__iter__",
+        "__getattribute__",
+        "__getattr__",
+        "__setattr__",
+        "__delattr__",
+        "db",
+        "query",
+    ),
     *("_chain", "_clone", "_fetch_all", "_prefetch_related_objects", "_add_hints", "_next_is_sticky", "fetch_mode"),
     *("filter", "_filter_or_exclude", "_filter_or_exclude_inplace", "_not_support_combined_queries", "using", "extra"),
     *("_disable_cloning", "_enable_cloning"),
@@ -43,7 +53,7 @@ PREFETCHERS = ("get_prefetch_querysets", "get_prefetch_queryset")
 DESCRIPTOR = ("is_cached", "get_queryset", *PREFETCHERS)
 # Of the class that Django generates for a relation as a subclass of the default manager's. The engine calls that
 # manager's own get_queryset(), as Django does.
-_RELATED_MANAGER = ("__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
+_RELATED_MANAGER = ("__new__", "__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
 # Of a field that holds keys: how they are read, put in a query and compared.
 _FIELD = (
     *(
@@ -148,11 +158,17 @@ def why_patched(cls: type, names: Iterable[str]) -> str | None:
 
 
 def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -> str | None:
-    """Which of these attributes a class outside Django overrides."""
+    """
+    Which of these attributes a class outside Django overrides.
+
+    With `__new__` among them, the class's own class must not make its instances in another way either.
+    """
     for name in names:
         base, attribute = _found(cls, name)
         if base is not None and not is_own_class(base) and not is_own(attribute):
             return custom or f"{cls.__name__} has its own {name}()"
+    if "__new__" in names and why_overridden(type(cls), ("__call__",)) is not None:
+        return custom or f"{cls.__name__}'s metaclass has its own __call__()"
     return None
 
 
@@ -210,7 +226,7 @@ ATTACHING = ("_iterator", "aiterator", "_prefetch_related_objects")
 def _why_not_stock_iterable(iterable_class: Any) -> str | None:
     if not issubclass(iterable_class, ModelIterable):
         return f"the queryset yields no model instances, its iterable is {iterable_class.__name__}"
-    return why_overridden_once(iterable_class, ("__init__", "__iter__"))
+    return why_overridden_once(iterable_class, ("__new__", "__init__", "__iter__"))
 
 
 def _why_not_stock_query(query_class: type) -> str | None:

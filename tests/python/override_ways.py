@@ -289,6 +289,25 @@ def _behind_descriptor(base: Any) -> Any:
     return with_attributes(descriptor_class=own)(base)
 
 
+def _filtered_by_its_metaclass(base: Any) -> Any:
+    def call(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        made = type.__call__(cls, *args, **kwargs)
+        if made.query.where and not made.query.is_sliced:
+            made.query.add_q(Q(rank__gte=2))
+        return made
+
+    return type("Making", (type,), {"__call__": call})(f"Own{base.__name__}", (base,), {"__module__": __name__})
+
+
+def _filtered_when_new(base: Any) -> Any:
+    def new(cls: Any, model: Any = None, query: Any = None, *_: Any, **__: Any) -> Any:
+        if query is not None and query.where and not query.is_sliced:
+            query.add_q(Q(rank__gte=2))
+        return base.__new__(cls)
+
+    return with_attributes(__new__=new)(base)
+
+
 class Number(int):
     pass
 
@@ -313,6 +332,8 @@ CLASSES: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("manager", "auto_created"): with_attributes(auto_created=True),
     ("manager", "use_in_migrations"): with_attributes(use_in_migrations=True),
     ("related manager", "looks at the instance"): _looks_at_instance,
+    ("queryset", "filtered by its metaclass"): _filtered_by_its_metaclass,
+    ("queryset", "filtered when new"): _filtered_when_new,
     **{(role, "own lookup in"): _with_lookup("in") for role in _COLUMNS},
     **{(role, "own lookup exact"): _with_lookup("exact") for role in _COLUMNS},
     **{(role, "behind a descriptor"): _behind_descriptor for role in _COLUMNS},

@@ -130,6 +130,24 @@ def test_router_decides_with_the_first_object_as_hint(bookshop: Bookshop, other_
         assert_same_as_django(lambda: all_books("default"), LOOKUPS, MemoizedPrefetch(*LOOKUPS))
 
 
+class ReadsReplica:
+    def db_for_read(self, model: type[models.Model], **hints: Any) -> str:
+        return "other"
+
+
+@pytest.mark.parametrize("router", [ReadsReplica, ReadsElsewhere])
+def test_router_decides_where_a_deferred_key_is_read(bookshop: Bookshop, other_bookshop: Bookshop, router: Any) -> None:
+    """A replica lags behind, so that the key is another one there."""
+    Book.objects.using("other").update(author=other_bookshop.authors[5])
+    with override_settings(DATABASE_ROUTERS=[router()]):
+        assert_same_as_django(
+            lambda: list(Book.objects.using("default").defer("author").order_by("pk")),
+            "author",
+            MemoizedPrefetch("author"),
+            read=lambda book: (book.author_id, book._state.db),
+        )
+
+
 class Fails:
     def db_for_read(self, model: type[models.Model], **hints: Any) -> str | None:
         raise RuntimeError("no route")

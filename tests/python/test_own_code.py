@@ -11,7 +11,7 @@ import pytest
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
-from django.db.models import Func, Prefetch, QuerySet, prefetch_related_objects, query
+from django.db.models import F, Func, Prefetch, QuerySet, prefetch_related_objects, query
 from django.db.models.fields import related_descriptors
 from django.db.models.fields.related import ForeignObject
 from django.db.models.fields.related_lookups import RelatedIn
@@ -258,15 +258,47 @@ def test_deferred_keys_of_a_model_that_loads_in_its_own_way() -> None:
         assert check(lambda: list(Listed.objects.only("pk")), "writer", lambda one: one.writer) == [writer]
 
 
-def test_a_window_that_is_written_in_a_template(bookshop: Bookshop) -> None:
-    rank = Func(template="ROW_NUMBER() OVER (ORDER BY id)", output_field=models.IntegerField())
-    queryset = Author.objects.annotate(rank=rank)
-    prefetch = MemoizedPrefetch(Prefetch("author", queryset))
+class RankedByItself(Func):
+    arity = 0
+
+    def as_sql(self, *_: Any, **__: Any) -> Any:
+        return "ROW_NUMBER() OVER (ORDER BY 1)", []
+
+
+class RankedByTemplate(Func):
+    template = "ROW_NUMBER() OVER (ORDER BY 1)"
+
+
+NUMBER = {"output_field": models.IntegerField()}
+
+
+@pytest.mark.parametrize(
+    "rank",
+    [
+        Func(template="ROW_NUMBER() OVER (ORDER BY 1)", **NUMBER),
+        Func(F("pk"), function="COUNT", over="OVER ()", template="%(function)s(%(expressions)s) %(over)s", **NUMBER),
+        Func(function="COUNT(*) OVER ", **NUMBER),
+        RankedByTemplate(**NUMBER),
+        RankedByItself(**NUMBER),
+        RankedByItself(**NUMBER) + 1,
+    ],
+    ids=["template", "argument", "function", "class", "own SQL", "part of an expression"],
+)
+@pytest.mark.parametrize("lookup", ["author", "categories"])
+def test_a_window_that_is_written_as_text(bookshop: Bookshop, lookup: str, rank: Any) -> None:
+    model = {"author": Author, "categories": Category}[lookup]
+    queryset = model.objects.annotate(rank=rank).order_by("pk")
+    prefetch = MemoizedPrefetch(Prefetch(lookup, queryset))
+
+    def ranks(book: Book) -> list[Any]:
+        rows = [book.author] if lookup == "author" else book.categories.all()
+        return [(row.pk, row.rank) for row in rows]  # type: ignore[attr-defined]
+
     for start in (0, 3, 6):
         theirs = list(Book.objects.order_by("pk")[start : start + 4])
-        prefetch_related_objects(theirs, Prefetch("author", queryset))
+        prefetch_related_objects(theirs, Prefetch(lookup, queryset))
         ours = prefetch.process_chunk(list(Book.objects.order_by("pk")[start : start + 4]))
-        assert [one.author.rank for one in ours] == [one.author.rank for one in theirs]
+        assert [ranks(one) for one in ours] == [ranks(one) for one in theirs]
 
 
 # --- queryset classes that look at themselves

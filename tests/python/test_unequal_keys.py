@@ -12,7 +12,7 @@ from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.databases import POSTGRESQL, SQLITE, only_on
-from tests.python.own_models import OfBookshop, outcome, own_tables, pks, tables
+from tests.python.own_models import OfBookshop, check, outcome, own_tables, pks, tables
 
 pytestmark = own_tables
 
@@ -82,6 +82,41 @@ def test_two_moments_with_one_local_time() -> None:
                 assert sorted(found) == [[(1, 1)], [(2, 2)]]
         finally:
             in_zone()
+
+
+@only_on(POSTGRESQL)
+@isolate_apps("tests.python.bookshop")
+def test_array_keys() -> None:
+    from django.contrib.postgres.fields import ArrayField
+
+    class Cell(OfBookshop):
+        place = ArrayField(models.IntegerField(), primary_key=True)
+
+    class Sheet(OfBookshop):
+        cells = models.ManyToManyField(Cell)
+
+    with tables(Cell, Sheet):
+        for number in range(3):
+            Sheet.objects.create(pk=number + 1).cells.add(*(Cell.objects.create(place=[number, i]) for i in range(2)))
+        found = check(lambda: list(Sheet.objects.order_by("pk")), "cells", pks("cells"))
+        assert sorted(found[1]) == [[1, 0], [1, 1]]
+
+
+@isolate_apps("tests.python.bookshop")
+def test_binary_keys() -> None:
+    """On PostgreSQL, Django finds no links of them."""
+
+    class Tag(OfBookshop):
+        pass
+
+    class Blob(OfBookshop):
+        data = models.BinaryField(primary_key=True, max_length=8)
+        tags = models.ManyToManyField(Tag)
+
+    with tables(Tag, Blob):
+        for data in (b"ab", b"cd"):
+            Blob.objects.create(data=data).tags.add(Tag.objects.create())
+        check(lambda: list(Blob.objects.order_by("pk")), "tags", pks("tags"))
 
 
 def in_zone() -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db import router
 from django.db.models import Model
 
 from .._stock import plain_manager, why_not_own
@@ -32,6 +33,14 @@ def _is_in_child(instance: Model, attname: str) -> bool:
     return bool(link is not None and field.primary_key and field != link)
 
 
+def _reads_from(instance: Model) -> str | None:
+    """The database from which Django loads the instance again. Without routers it is the instance's own."""
+    alias: str | None = instance._state.db
+    if router.routers:
+        alias = router.db_for_read(type(instance), instance=instance)
+    return alias
+
+
 def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str], Any]) -> None:
     """Loads a deferred column of many instances, with one query per class and database instead of one per instance."""
     groups: dict[tuple[type[Model], str | None], list[Any]] = defaultdict(list)
@@ -41,7 +50,7 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
         if state.db is None or is_own_way or _is_in_child(instance, attname):
             getattr(instance, attname)  # Django raises, warns, loads other values too, or needs no query
         elif attname not in instance.__dict__:
-            groups[type(instance), state.db].append(instance)
+            groups[type(instance), _reads_from(instance)].append(instance)
     for (model, db), members in groups.items():
         queryset = model._base_manager.db_manager(db, hints={"instance": members[0]}).all()
         values: dict[Any, Any] = {}
@@ -52,6 +61,7 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
         for member in members:
             if member.pk in values:
                 setattr(member, attname, values[member.pk])
+                member._state.db = db
                 for field in keys:  # Django drops the related row with every reload
                     if field.is_relation and field.is_cached(member):
                         field.delete_cached_value(member)

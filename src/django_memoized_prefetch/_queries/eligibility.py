@@ -10,11 +10,12 @@ from django.db.models import QuerySet
 from django.db.models.expressions import F, Func, OrderBy, RawSQL, Subquery
 from django.db.models.fields.related import ForeignObject
 from django.db.models.functions import Now, Random
+from django.db.models.lookups import Lookup
 from django.db.models.sql.where import ExtraWhere
 
-from .._stock import why_not_stock
+from .._stock import why_not_stock, why_overridden_once
 
-# A window function that is written in a template.
+# A window function that is written as text.
 _OVER = re.compile(r"\bover\b", re.IGNORECASE)
 
 
@@ -31,23 +32,33 @@ def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
         return "the queryset uses extra()"
     if (reason := why_not_stock(queryset)) is not None:
         return reason
-    expressions = [
-        *query.annotations.values(),
-        query.where,
-        *(order for order in query.order_by if not isinstance(order, str)),
-    ]
-    for expression in all_expressions(expressions):
+    made = [*query.annotations.values(), *(order for order in query.order_by if not isinstance(order, str))]
+    for expression in all_expressions([*made, query.where]):
         if isinstance(expression, (RawSQL, ExtraWhere)):
             return "the queryset uses raw SQL"
-        if isinstance(expression, Func) and _OVER.search(expression.extra.get("template") or expression.template or ""):
-            return "the queryset uses a window function"
         if isinstance(expression, (Random, Now)):
             return f"the queryset uses {type(expression).__name__}"
-        if getattr(expression, "contains_over_clause", False):
+        if _is_window(expression):
             return "the queryset uses a window function"
+    for expression in all_expressions(made):  # a condition cannot look at other rows
+        if not isinstance(expression, Lookup) and why_overridden_once(type(expression), _SQL) is not None:
+            return f"the queryset uses {type(expression).__name__}, which writes SQL of its own"
     if "?" in query.order_by:
         return "the queryset is in random order"
     return None
+
+
+# The methods by which an expression writes its SQL. A database's own one comes before as_sql().
+_SQL = ("as_sql", "as_sqlite", "as_postgresql", "as_mysql", "as_oracle")
+
+
+def _is_window(expression: Any) -> bool:
+    if getattr(expression, "contains_over_clause", False):
+        return True
+    if not isinstance(expression, Func):
+        return False
+    texts = (expression.function, expression.template, *expression.extra.values())
+    return any(isinstance(text, str) and _OVER.search(text) for text in texts)
 
 
 def why_not_referring(queryset: QuerySet[Any]) -> str | None:

@@ -13,7 +13,7 @@ from django.db.models import CharField, DateTimeField, IntegerField, JSONField, 
 
 from .._engine import are_of_class, group_by_value
 from .._relation import Relation, value_field
-from .._stock import why_not_column, why_not_key, why_overridden_once
+from .._stock import is_own_class, why_not_column, why_not_key, why_overridden_once
 from .keys import column_type_of, is_integer_type
 
 
@@ -54,14 +54,19 @@ _PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
 
 def why_ambiguous(field: Any) -> str | None:
-    """Why keys that are equal in Python might be different ones for the database; None if they cannot be."""
+    """Why keys that are equal in Python might be different ones for the database, or equal none in Python."""
     value, label = value_field(field), f"{field.model.__name__}.{field.name}"
+    if any(cls.__name__ in _UNHASHABLE and is_own_class(cls) for cls in type(value).__mro__):
+        return f"{label}: values of a {type(value).__name__} cannot be hashed"
     if isinstance(value, JSONField):
         return f"{label}: the database tells 1 from true, but they are equal in Python"
     zones = [one.get("TIME_ZONE") for one in connections.settings.values()]
     if isinstance(value, DateTimeField) and settings.USE_TZ and any(zones):
         return f"{label}: two moments of the hour that comes twice in autumn are equal in Python"
     return None
+
+
+_UNHASHABLE = ("ArrayField", "HStoreField")  # importing them fails if there is no psycopg
 
 
 def odd_keys(field: Any, keys: list[Any]) -> list[Any]:

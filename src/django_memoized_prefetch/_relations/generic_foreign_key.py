@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import django
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import connections
 from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
 
 from .._engine import GenericKeySpec, group_by_value
@@ -99,10 +100,16 @@ class GenericForeignKey(Step):
         leading = [one for one in fresh if getattr(one, content_type) is not None]
         load_missing(leading, relation.key_name, count.on)
         run.counts(self.lookup).row_counts.add_queries(count.queries)
-        if fresh:
-            yield from _targets(self, fresh)
-        else:
+        if not fresh:
             yield self, objects, None
+        elif len(connections.settings) > 1 and len({one._state.db for one in fresh}) > 1:
+            yield (
+                _left(self, "the objects are of several databases, in which a content type may be another one"),
+                fresh,
+                None,
+            )
+        else:
+            yield from _targets(self, fresh)
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         """Does nothing: all objects have something attached already."""

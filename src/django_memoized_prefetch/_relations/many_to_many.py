@@ -11,6 +11,7 @@ from django import VERSION
 from django.core.exceptions import EmptyResultSet
 from django.db import connections, router
 from django.db.models import (
+    BinaryField,
     DateField,
     DateTimeField,
     DecimalField,
@@ -156,8 +157,8 @@ class ManyToMany(ToManyStep):
 
 # Before 5.0, Django compares the value that the driver returned for a link with the one that it would send, such as a
 # date with its text.
-_SENT_OTHERWISE = (DateField, TimeField, GenericIPAddressField) if VERSION < (5, 0) else ()
-_COMPARED_AS_RETURNED = (DateTimeField, DurationField, JSONField, *_SENT_OTHERWISE)
+_SENT_OTHERWISE = (DateField, TimeField, DecimalField, GenericIPAddressField) if VERSION < (5, 0) else ()
+_COMPARED_AS_RETURNED = (BinaryField, DateTimeField, DurationField, JSONField, *_SENT_OTHERWISE)
 
 
 def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, target_key: Any) -> str | None:

@@ -11,7 +11,7 @@ from django.utils.functional import cached_property
 
 from .._lookups import Lookup
 from .._queries.counting import QueryCount
-from .._relation import Relation, relation_names
+from .._relation import Relation, relation_names, unknown_attribute
 from .._stock import PREFETCHERS, is_own, static_attribute
 from .base import Given, Step
 from .by_django import ByDjango
@@ -26,6 +26,7 @@ class PassedThrough(Step):
     def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
         super().__init__(lookup, relation, given)
         self._may_give_manager = may_give_manager(relation.model, lookup.name)
+        self._is_of_instances = getattr(relation.model, relation.name, None) is None
 
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
@@ -63,7 +64,11 @@ class PassedThrough(Step):
         return settled
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
-        """Does nothing: what the attribute holds is already there."""
+        """Attaches nothing: what the attribute holds is there, unless only the objects of an earlier chunk had it."""
+        lookup, model = self.lookup, self.relation.model
+        for level in levels:
+            if self._is_of_instances and not hasattr(level.objects[0], self.relation.name):
+                raise unknown_attribute(model, self.relation.name, lookup.where, lookup.path)
 
 
 def prefetches_on_class(model: type[Model], name: str) -> bool:

@@ -53,6 +53,27 @@ def test_of_two_instances_of_one_row_the_last_is_on_the_way_back() -> None:
             assert members[0].locker.member is members[half]
 
 
+@pytest.mark.parametrize("lookups", [["locker"], ["locker", "locker__member"]])
+@pytest.mark.parametrize("other_between", [False, True])
+def test_a_chunk_that_is_processed_again_is_found_on_the_way_back(lookups: list[str], other_between: bool) -> None:
+    members = [*all_members(), *all_members()][:8]
+    prefetch = MemoizedPrefetch(*lookups)
+    prefetch.process_chunk(members)
+    if other_between:
+        prefetch.process_chunk(all_members())
+    prefetch.process_chunk(members)
+    with no_queries():
+        assert members[0].locker.member is members[6]
+        assert members[2].locker.member is members[2]
+
+
+def test_what_the_user_put_on_the_way_back_stays() -> None:
+    first, again = all_members()[0], all_members()[0]
+    again.locker = first.locker  # which also leads back to it
+    MemoizedPrefetch("locker").process_chunk([first])
+    assert again.locker.member is again
+
+
 def test_a_spent_chunk_is_not_found_on_the_way_back() -> None:
     """A shared row keeps no object of a chunk that is over; Django's own query answers then."""
     prefetch = MemoizedPrefetch("locker")

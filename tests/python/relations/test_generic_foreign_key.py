@@ -206,6 +206,29 @@ def test_the_database_is_that_which_django_reads(theatre: None, alias: str) -> N
     assert_chunks_alike(lambda: list(Note.objects.using(alias).order_by("pk")), lambda: ["target", "writer"])
 
 
+def test_the_content_types_of_two_databases(theatre: None) -> None:
+    """What they number may be different models."""
+    fill_theatre(6, 4, "other")
+    all_types, all_notes = ContentType.objects.using("other"), Note.objects.using("other")
+    types = [ContentType.objects.db_manager("other").get_for_model(model) for model in (City, Person)]
+    keys = {one.pk: list(all_notes.filter(content_type=one).values_list("pk", flat=True)) for one in types}
+    all_notes.filter(content_type__in=keys).update(content_type=None)
+    all_types.filter(pk__in=keys).delete()
+    for (pk, notes_of_type), one in zip(keys.items(), reversed(types)):
+        all_types.create(pk=pk, app_label=one.app_label, model=one.model)
+        all_notes.filter(pk__in=notes_of_type).update(content_type=pk)
+
+    def notes() -> list[Note]:
+        ContentType.objects.clear_cache()
+        return [note for alias in ("default", "other", "default") for note in Note.objects.using(alias).order_by("pk")]
+
+    try:
+        assert_chunks_alike(notes, lambda: ["target"])
+        assert_chunks_alike(lambda: notes()[::-1], lambda: ["target"])
+    finally:
+        ContentType.objects.clear_cache()
+
+
 @pytest.mark.since("5.0")
 class TestGenericPrefetch:
     @staticmethod

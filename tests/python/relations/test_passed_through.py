@@ -40,6 +40,17 @@ def test_going_on_from_an_attribute_that_was_not_attached() -> None:
         refused(plays, *lookups)
 
 
+def test_an_attribute_that_only_the_first_chunk_has() -> None:
+    prefetch = MemoizedPrefetch("of_hand__written")
+    first, second = plays()[:2], plays()[2:]
+    for play in first:
+        play.of_hand = play.author
+    prefetch.process_chunk(first)
+    with pytest.raises(AttributeError, match="'of_hand' is not a relation of Play"):
+        prefetch.process_chunk(second)
+    assert first[0].author._prefetched_objects_cache["written"]
+
+
 class Box:
     """No model instance: Django passes through it by its attributes."""
 
