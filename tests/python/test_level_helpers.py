@@ -195,7 +195,7 @@ def test_lists_and_tuples_are_marked(made: Sequence[Any]) -> None:
     assert mark_prefetched(made) == len(made)
 
 
-@pytest.mark.skipif(sys.version_info[:2] not in ((3, 11), (3, 12)), reason="instances have no dict, or always one")
+@pytest.mark.since_python("3.11")  # before, instances always have one
 def test_instances_do_not_get_a_dict_by_it() -> None:
     class Fresh:  # other tests give instances of a model more attributes than its class has room for
         def __init__(self) -> None:

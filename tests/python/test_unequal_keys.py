@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from typing import Any
 from unittest import mock
 
@@ -93,30 +94,40 @@ def test_array_keys() -> None:
         place = ArrayField(models.IntegerField(), primary_key=True)
 
     class Sheet(OfBookshop):
-        cells = models.ManyToManyField(Cell)
+        cells = models.ManyToManyField(Cell, db_constraint=False)
 
     with tables(Cell, Sheet):
         for number in range(3):
-            Sheet.objects.create(pk=number + 1).cells.add(*(Cell.objects.create(place=[number, i]) for i in range(2)))
+            sheet = Sheet.objects.create(pk=number + 1)
+            for place in ([number, 0], [number, 1]):
+                Sheet.cells.through.objects.create(sheet=sheet, cell=Cell.objects.create(place=place))
         found = check(lambda: list(Sheet.objects.order_by("pk")), "cells", pks("cells"))
         assert sorted(found[1]) == [[1, 0], [1, 1]]
 
 
 @isolate_apps("tests.python.bookshop")
-def test_binary_keys() -> None:
-    """On PostgreSQL, Django finds no links of them."""
+@pytest.mark.parametrize(
+    ("column", "keys"),
+    [
+        (models.BinaryField(primary_key=True, max_length=8), [b"ab", b"cd"]),
+        (models.DecimalField(primary_key=True, max_digits=6, decimal_places=2), [Decimal("1.10"), Decimal("2.50")]),
+    ],
+    ids=["bytes", "decimals"],
+)
+def test_links_from_keys_in_a_form_of_the_driver(column: Any, keys: list[Any]) -> None:
+    """For bytes on PostgreSQL, and for decimals on SQLite and Django 4.2, Django finds no links."""
 
     class Tag(OfBookshop):
         pass
 
-    class Blob(OfBookshop):
-        data = models.BinaryField(primary_key=True, max_length=8)
-        tags = models.ManyToManyField(Tag)
+    class Tagged(OfBookshop):
+        key = column.clone()
+        tags = models.ManyToManyField(Tag, db_constraint=False)
 
-    with tables(Tag, Blob):
-        for data in (b"ab", b"cd"):
-            Blob.objects.create(data=data).tags.add(Tag.objects.create())
-        check(lambda: list(Blob.objects.order_by("pk")), "tags", pks("tags"))
+    with tables(Tag, Tagged):
+        for key in keys:
+            Tagged.objects.create(key=key).tags.add(Tag.objects.create())
+        check(lambda: list(Tagged.objects.order_by("pk")), "tags", pks("tags"))
 
 
 def in_zone() -> None:
