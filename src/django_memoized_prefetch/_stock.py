@@ -29,17 +29,8 @@ OWN = ("django", "seal")
 
 # What Django's prefetch calls on a queryset, directly or not. Names that a Django version lacks are skipped.
 _QUERYSET = (
-    *(
-        "__new__",
-        "__init__",
-        "__iter__",
-        "__getattribute__",
-        "__getattr__",
-        "__setattr__",
-        "__delattr__",
-        "db",
-        "query",
-    ),
+    *("__new__", "__init__", "__iter__", "db", "query"),
+    *("__getattribute__", "__getattr__", "__setattr__", "__delattr__"),
     *("_chain", "_clone", "_fetch_all", "_prefetch_related_objects", "_add_hints", "_next_is_sticky", "fetch_mode"),
     *("filter", "_filter_or_exclude", "_filter_or_exclude_inplace", "_not_support_combined_queries", "using", "extra"),
     *("_disable_cloning", "_enable_cloning"),
@@ -56,25 +47,9 @@ DESCRIPTOR = ("is_cached", "get_queryset", *PREFETCHERS)
 _RELATED_MANAGER = ("__new__", "__init__", "__getattribute__", "get_queryset", "_apply_rel_filters", *PREFETCHERS)
 # Of a field that holds keys: how they are read, put in a query and compared.
 _FIELD = (
-    *(
-        "get_prep_value",
-        "get_db_prep_value",
-        "get_db_converters",
-        "from_db_value",
-        "to_python",
-        "db_type",
-        "rel_db_type",
-    ),
-    *(
-        "value_from_object",
-        "value_to_string",
-        "get_lookup",
-        "get_col",
-        "cached_col",
-        "select_format",
-        "__eq__",
-        "__hash__",
-    ),
+    *("get_prep_value", "get_db_prep_value", "get_db_converters", "from_db_value", "to_python", "db_type"),
+    *("rel_db_type", "value_from_object", "value_to_string", "get_lookup", "get_col", "cached_col", "select_format"),
+    *("__eq__", "__hash__"),
     *("get_path_info", "_get_path_info", "get_reverse_path_info", "path_infos", "reverse_path_infos"),
     *("related_fields", "local_related_fields", "foreign_related_fields", "target_field", "get_extra_restriction"),
 )
