@@ -267,6 +267,10 @@ class _Draft:
             querysets = (prefetch.queryset,)
         if querysets is not None:
             draft.querysets = tuple(queryset for queryset in querysets if queryset is not None)
+        for queryset in draft.querysets or ():
+            if not hasattr(queryset, "_prefetch_related_lookups"):
+                msg = f"Prefetch({prefetch.prefetch_to!r}): expected a queryset, got {queryset!r}."
+                raise TypeError(msg)
         if draft.querysets and not draft.generic:  # Django does those of a GenericPrefetch's querysets
             draft.add_all(draft.querysets[0]._prefetch_related_lookups)
 

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db.models import prefetch_related_objects
+from django.db.models import Prefetch, prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Partition, memoized, partitions
 from tests.python.bookshop.models import Author, Book, Review
 from tests.python.conftest import Bookshop
 from tests.python.queries import no_queries
 from tests.python.refusals import all_books, refused
+from tests.python.theatre import models as theatre
+from tests.python.theatre.models import Work
 
 
 @pytest.mark.parametrize(
@@ -48,6 +50,21 @@ def test_misspelt_attribute_in_a_nested_path(bookshop: Bookshop, path: str) -> N
         MemoizedPrefetch(path).process_chunk(list(Review.objects.all()))
     with pytest.raises(AttributeError, match=r"'boook'.*Review.*did you mean 'book'"):
         MemoizedPrefetch("boook__author", model=Review)
+
+
+def test_a_relation_of_a_subclass_is_judged_only_where_no_row_can_be_of_that_class() -> None:
+    MemoizedPrefetch("librettist", model=Work)  # a chunk may hold operas
+    MemoizedPrefetch(Prefetch("work", Work.objects.distinct()), "work__librettist", model=theatre.Review)
+    for lookup, model in (("work__librettist", theatre.Review), ("libretist", Work)):
+        with pytest.raises(AttributeError, match=r"'libr.*' is not a relation of Work"):
+            MemoizedPrefetch(lookup, model=model)
+
+
+def test_what_is_no_queryset_is_named() -> None:
+    for queryset in ([1], Author.objects, Author):
+        with pytest.raises(TypeError, match=r"Prefetch\('author'\): expected a queryset, got ") as raised:
+            MemoizedPrefetch(Prefetch("author", queryset=queryset))
+        assert str(raised.value).endswith(f"{queryset!r}.")
 
 
 def test_nothing_alike_has_no_suggestion(bookshop: Bookshop) -> None:

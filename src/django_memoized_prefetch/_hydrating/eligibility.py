@@ -105,10 +105,10 @@ def how_built(model: Any, why_django: str | None = None) -> str:
 
 # What would let the engine build the instances.
 _REMEDIES = {
-    "custom __init__": "a receiver of post_init is no obstacle",
-    "custom from_db": "a receiver of post_init is no obstacle",
-    "pre_init has receivers": "receivers of post_init are no obstacle",
-    "custom descriptor": "a descriptor without __set__ is no obstacle",
+    "custom __init__": "a receiver of post_init would be no obstacle",
+    "custom from_db": "a receiver of post_init would be no obstacle",
+    "pre_init has receivers": "receivers of post_init would be no obstacle",
+    "custom descriptor": "a descriptor without __set__ would be no obstacle",
 }
 
 

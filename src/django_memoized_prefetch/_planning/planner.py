@@ -15,7 +15,7 @@ from .._queries.identity import lookups_of
 from .._relations.base import Given, Step, check_to_attr
 from .._relations.by_django import ByDjango
 from .._relations.find import relation_for
-from .._stock import why_not_stock_prefetch
+from .._stock import static_attribute, why_not_stock_prefetch
 
 
 class Planner:
@@ -68,6 +68,8 @@ class Planner:
     def check(self, lookup: Lookup, model: type[Model], parent: Step | None = None) -> None:
         """Raises if a lookup below this one does not fit, as far as the models alone can tell."""
         for below in lookup.below.values():
+            if (parent is None or parent.by_django) and is_of_subclass(model, below.name):
+                continue  # the objects, or the rows of such a queryset, may be of that class
             step = self.step(below, model, parent)
             check_to_attr(step)
             if step.row_model is not None:
@@ -133,6 +135,14 @@ class Planner:
                 found |= self.later_tables(deeper)
             known = self._later[step] = frozenset(found)
         return known
+
+
+def is_of_subclass(model: type[Model], name: str) -> bool:
+    """Whether the model lacks an attribute that a model derived from it has."""
+    return static_attribute(model, name) is None and any(
+        static_attribute(derived, name) is not None or is_of_subclass(derived, name)
+        for derived in model.__subclasses__()
+    )
 
 
 def asks_manager(step: Step) -> bool:

@@ -80,7 +80,8 @@ def relation_for(lookup: Lookup, model: type[Model], instance: Model | None) -> 
     if relation is None or isinstance(static_attribute(model, name), ManagerDescriptor):
         raise unknown_attribute(model, name, lookup.where, lookup.path)
     if relation.kind is PassedThrough and prefetches_on_class(model, name):
-        relation = Relation(model, name, ByDjango, "a custom manager that prefetches")
+        reason = f"a {type(getattr(model, name)).__name__}, which prefetches by itself"
+        relation = Relation(model, name, ByDjango, reason)
     if relation.kind is PassedThrough and lookup.config is not None and not lookup.below:
         raise unknown_attribute(model, name, lookup.where, lookup.path)
     return relation

@@ -40,11 +40,11 @@ def test_models_that_only_store_values() -> None:
 
 def test_models_with_code_of_their_own() -> None:
     assert built(WithInit) == {
-        "WithInit": "by the model itself. WithInit: custom __init__ (a receiver of post_init is no obstacle)"
+        "WithInit": "by the model itself. WithInit: custom __init__ (a receiver of post_init would be no obstacle)"
     }
     [descriptor] = built(WithDescriptor).values()
     assert descriptor.startswith("by the model itself. WithDescriptor.")
-    assert descriptor.endswith("custom descriptor Loud (a descriptor without __set__ is no obstacle)")
+    assert descriptor.endswith("custom descriptor Loud (a descriptor without __set__ would be no obstacle)")
 
 
 def test_models_with_receivers() -> None:
