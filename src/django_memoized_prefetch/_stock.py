@@ -136,7 +136,7 @@ def why_overridden(cls: type, names: Iterable[str], custom: str | None = None) -
     """
     Which of these attributes a class outside Django overrides.
 
-    With `__new__` among them, the class's own class must not make its instances in another way either.
+    With `__new__` among them, a metaclass's own `__call__()` counts too, since it also makes instances.
     """
     for name in names:
         base, attribute = _found(cls, name)

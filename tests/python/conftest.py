@@ -44,9 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def flushed_where_filled(django_db_setup: None) -> None:
-    """
-    After a test that commits, Django empties all tables, which takes PostgreSQL half a second. Most tests fill five.
-    """
+    """After a test that commits, only filled tables are emptied. PostgreSQL takes half a second to empty all."""
     for alias in connections:
         flush_filled_tables(connections[alias])
 

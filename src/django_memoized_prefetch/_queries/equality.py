@@ -54,7 +54,7 @@ _PRIMARY_KEY = ("pk", "_get_pk_val", "_is_pk_set")
 
 
 def why_ambiguous(field: Any) -> str | None:
-    """Why keys that are equal in Python might be different ones for the database, or equal none in Python."""
+    """Why Python cannot tell the field's values apart, as the database does, or cannot hash them; None if it can."""
     value, label = value_field(field), f"{field.model.__name__}.{field.name}"
     if any(cls.__name__ in _UNHASHABLE and is_own_class(cls) for cls in type(value).__mro__):
         return f"{label}: values of a {type(value).__name__} cannot be hashed"

@@ -103,11 +103,7 @@ class GenericForeignKey(Step):
         if not fresh:
             yield self, objects, None
         elif len(connections.settings) > 1 and len({one._state.db for one in fresh}) > 1:
-            yield (
-                _left(self, "the objects are of several databases, in which a content type may be another one"),
-                fresh,
-                None,
-            )
+            yield _left(self, "the objects are of several databases, whose content types may differ"), fresh, None
         else:
             yield from _targets(self, fresh)
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from django.db.models import prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.catalogue.models import Card, Locker, Member, Stamp
@@ -56,21 +59,34 @@ def test_of_two_instances_of_one_row_the_last_is_on_the_way_back() -> None:
 @pytest.mark.parametrize("lookups", [["locker"], ["locker", "locker__member"]])
 @pytest.mark.parametrize("other_between", [False, True])
 def test_a_chunk_that_is_processed_again_is_found_on_the_way_back(lookups: list[str], other_between: bool) -> None:
-    members = [*all_members(), *all_members()][:8]
-    prefetch = MemoizedPrefetch(*lookups)
-    prefetch.process_chunk(members)
-    if other_between:
-        prefetch.process_chunk(all_members())
-    prefetch.process_chunk(members)
-    with no_queries():
-        assert members[0].locker.member is members[6]
-        assert members[2].locker.member is members[2]
+    def ways_back(process: Callable[[list[Member]], object]) -> list[int | None]:
+        """For each member of a chunk with two instances of some, the place of the one that its locker leads back to."""
+        members = [*all_members(), *all_members()][:8]
+        process(members)
+        if other_between:
+            process(all_members())
+        process(members)
+        with no_queries():
+            found = [one.locker and one.locker.member for one in members]
+        return [next((place for place, one in enumerate(members) if one is back), None) for back in found]
+
+    ours = ways_back(MemoizedPrefetch(*lookups).process_chunk)
+    assert ours == ways_back(lambda members: prefetch_related_objects(members, *lookups))
+    assert ours[2] == 2
 
 
-def test_what_the_user_put_on_the_way_back_stays() -> None:
+@pytest.mark.parametrize(
+    "process",
+    [
+        lambda one: prefetch_related_objects([one], "locker"),
+        lambda one: MemoizedPrefetch("locker").process_chunk([one]),
+    ],
+    ids=["Django", "ours"],
+)
+def test_what_the_user_put_on_the_way_back_stays(process: Callable[[Member], object]) -> None:
     first, again = all_members()[0], all_members()[0]
     again.locker = first.locker  # which also leads back to it
-    MemoizedPrefetch("locker").process_chunk([first])
+    process(first)
     assert again.locker.member is again
 
 

@@ -46,6 +46,8 @@ def test_an_attribute_that_only_the_first_chunk_has() -> None:
     for play in first:
         play.of_hand = play.author
     prefetch.process_chunk(first)
+    with pytest.raises(AttributeError, match="Cannot find 'of_hand'"):
+        prefetch_related_objects(second, "of_hand__written")
     with pytest.raises(AttributeError, match="'of_hand' is not a relation of Play"):
         prefetch.process_chunk(second)
     assert first[0].author._prefetched_objects_cache["written"]
