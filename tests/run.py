@@ -87,7 +87,9 @@ def run_cpp(group: Group, arguments: list[str], url: str) -> None:
     report = REPORTS / "cpp.xml"
     report.unlink(missing_ok=True)
     configure = ["cmake", "-S", ".", "-B", str(build), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug"]
-    configure += ["-DCMAKE_CXX_FLAGS_DEBUG="]  # without -g, which takes a fifth of the time; the preset `debug` has it
+    # Without -g, which takes a fifth of the time; the preset `debug` has it. With -Og the tests run in 27 s instead of
+    # 44, and compile as fast as without.
+    configure += ["-DCMAKE_CXX_FLAGS_DEBUG=-Og"]
     configure += ["-DMEMOIZED_PREFETCH_TESTS=ON", "-DMEMOIZED_PREFETCH_PYTHON=OFF"]
     configure += ["-DMEMOIZED_PREFETCH_WERROR=" + ("ON" if os.environ.get("CI") else "OFF")]
     log = build / "configure.log"

@@ -9,6 +9,13 @@ from django.db.models.fields.related import RelatedField
 
 def accessors(model: type[models.Model]) -> dict[str, tuple[str, bool]]:
     """From where a relation is cached, in `fields_cache` or among the prefetched, to its attribute."""
+    known = model._meta._get_fields_cache  # Django makes another one when a model gains a relation
+    if accessors not in known:
+        known[accessors] = _accessors(model)
+    return known[accessors]
+
+
+def _accessors(model: type[models.Model]) -> dict[str, tuple[str, bool]]:
     found: dict[str, tuple[str, bool]] = {}
     for field in model._meta.get_fields(include_hidden=True):
         # Where a generic relation comes from, Django leaves a descriptor that finds nothing.

@@ -177,8 +177,11 @@ class Comparison:
             self._later(our, their, f"{where}[{i}]")
 
     def _read(self, our: Any, their: Any, where: str, queries: list[str]) -> None:
+        attached = [*_fields_cache(their), *_many(their)]
+        if not attached:
+            return
         names = accessors(type(their))
-        for cached in [*_fields_cache(their), *_many(their)]:
+        for cached in attached:
             if cached not in names or cached in self._by_chance:
                 continue  # a relation of the parent's class
             name, is_many = names[cached]
