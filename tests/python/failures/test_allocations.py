@@ -174,7 +174,7 @@ def test_each_allocation_of_native_code_fails_once(is_warm: bool) -> str:
             check(prefetch, chunk, states[relations.done], djangos, kept)
             number = following(number)
             if in_a_row == 2:  # and not one, since an allocation may be one that can be done without
-                stretch, number, in_a_row = stretch + (1 if EVERY else 6), 0, 0
+                stretch, number, in_a_row = stretch + (1 if EVERY else 8), 0, 0
                 if stretch > starvation.stretches:
                     break
     assert injected > (1_000 if EVERY else 60), f"only {injected} allocations failed"
