@@ -20,6 +20,7 @@ from tests.python.prefetching import SIZES, alike, plays
 from tests.python.queries import no_queries, outcome, query_count
 from tests.python.theatre.models import City, Company, Note, Person, Play, Review, Role, Seat, Tag, Work
 from tests.python.theatre.rows import fill_theatre
+from tests.python.turns import by_turns
 
 theatre = rows_of_a_module(lambda: fill_theatre(5, 5))
 
@@ -137,8 +138,8 @@ def test_equal_attributes_below_different_relations(size: int | None) -> None:
     )
 
 
-@SIZES
-def test_a_filter_below_one_of_two_relations_to_one_table(size: int | None) -> None:
+@pytest.mark.parametrize(("turn", "size"), list(enumerate([1, 2, 10_000, None])))
+def test_a_filter_below_one_of_two_relations_to_one_table(turn: int, size: int | None) -> None:
     """Authors and directors are the same rows: those who are only directors have all their plays, or none attached."""
     below = [
         lambda: Prefetch("author__written", Play.objects.filter(rank=0)),
@@ -146,10 +147,14 @@ def test_a_filter_below_one_of_two_relations_to_one_table(size: int | None) -> N
         lambda: Prefetch("author__hometown", City.objects.filter(rank=0)),
         lambda: Prefetch("author", Person.objects.prefetch_related(Prefetch("written", Play.objects.filter(rank=0)))),
     ]
-    for lookup in below:
-        alike(plays, lookup, "director", size=size, more_queries=1)
-        alike(plays, "director", lookup, "director__written", "cast", size=size, more_queries=2)
-        alike(plays, lookup, "director__hometown", "cast__written", size=size, more_queries=2)
+    for number, lookup in enumerate(below):
+        beside: list[tuple[int, list[Any]]] = [
+            (1, [lookup, "director"]),
+            (2, ["director", lookup, "director__written", "cast"]),
+            (2, [lookup, "director__hometown", "cast__written"]),
+        ]
+        for more_queries, lookups in by_turns(beside, turn + number):
+            alike(plays, *lookups, size=size, more_queries=more_queries)
 
 
 def test_an_attribute_that_is_there_already() -> None:
