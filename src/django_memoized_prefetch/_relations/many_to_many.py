@@ -73,7 +73,7 @@ class ManyToMany(ToManyStep):
             name,
             cls,
             target=target,
-            key_name=held_field(model, source_key.foreign_related_fields[0]).attname,
+            key_name=_held_key(model, source_key.foreign_related_fields[0]).attname,
             cache_name=field.related_query_name() if descriptor.reverse else field.name,
             target_field=target_key.foreign_related_fields[0],
             descriptor=descriptor,
@@ -167,7 +167,7 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
         return f"{source_key.model.__name__} has a foreign key of several columns"
     [source_field], [target_field] = source_key.foreign_related_fields, target_key.foreign_related_fields
     reason = (
-        why_not_keys((model, held_field(model, source_field)), (target, target_field))
+        why_not_keys((model, _held_key(model, source_field)), (target, target_field))
         or why_not_key(source_key)
         or why_not_key(target_key)
         or why_not_many_to_many(field, source_key, target_key)
@@ -177,6 +177,16 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
     if reason is None and isinstance(value_field(target_field), (FloatField, DecimalField)):
         return f"{target.__name__}.{target_field.name} may be NaN, which equals no key"
     return reason
+
+
+def _held_key(model: type[Model], field: Any) -> Any:
+    """
+    The field in which objects of the model hold the key that their links refer to.
+
+    Before 5.0, Django warns of objects without a primary key, and asks with the key of the parent that has the
+    relation.
+    """
+    return held_field(model, field) if VERSION >= (5, 0) else field
 
 
 # --- queries

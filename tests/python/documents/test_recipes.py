@@ -12,7 +12,6 @@ from django.db import connection
 from django_elasticsearch_dsl.registries import DocumentRegistry
 from rest_framework.test import APIRequestFactory
 
-from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Author, Book, Publisher
 from tests.python.conftest import FIRST_KEY, Bookshop, fill_bookshop
 from tests.python.documents import examples
@@ -161,9 +160,8 @@ def test_a_database_for_each_tenant(bookshop: Bookshop, other_bookshop: Bookshop
 def test_prometheus(bookshop: Bookshop) -> None:
     from prometheus_client import REGISTRY
 
-    prefetch = MemoizedPrefetch("author")
-    run(PROMETHEUS[0], prefetch=prefetch)
-    stats = prefetch.stats()
+    names = run(PROMETHEUS[0])[2]
+    stats = names["prefetch"].stats()
     labels = {"run": "books", "table": "Author", "figure": "hits"}
     assert REGISTRY.get_sample_value("prefetch", labels) == stats.tables["Author"].hits > 0
     labels = {"run": "books", "table": "", "figure": "seconds_fetching"}
@@ -177,8 +175,7 @@ def test_open_telemetry(bookshop: Bookshop) -> None:
 
     reader = InMemoryMetricReader()
     metrics.set_meter_provider(MeterProvider([reader]))
-    prefetch = MemoizedPrefetch("author")
-    run(OPEN_TELEMETRY[0], prefetch=prefetch)
+    prefetch = run(OPEN_TELEMETRY[0])[2]["prefetch"]
     list(prefetch.chunks(Book.objects.all(), CHUNK))
     data = reader.get_metrics_data()
     [metric] = data.resource_metrics[0].scope_metrics[0].metrics
