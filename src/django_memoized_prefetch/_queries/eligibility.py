@@ -32,20 +32,32 @@ def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
         return "the queryset uses extra()"
     if (reason := why_not_stock(queryset)) is not None:
         return reason
-    made = [*query.annotations.values(), *(order for order in query.order_by if not isinstance(order, str))]
-    for expression in all_expressions([*made, query.where]):
-        if isinstance(expression, (RawSQL, ExtraWhere)):
-            return "the queryset uses raw SQL"
+    if (what := uses_other_rows(query)) is not None:
+        return f"the queryset uses {what}"
+    for expression in all_expressions([*_made(query), query.where]):
         if isinstance(expression, (Random, Now)):
             return f"the queryset uses {type(expression).__name__}"
-        if _is_window(expression):
-            return "the queryset uses a window function"
-    for expression in all_expressions(made):  # a condition cannot look at other rows
-        if not isinstance(expression, Lookup) and why_overridden_once(type(expression), _SQL) is not None:
-            return f"the queryset uses {type(expression).__name__}, which writes SQL of its own"
     if "?" in query.order_by:
         return "the queryset is in random order"
     return None
+
+
+def uses_other_rows(query: Any) -> str | None:
+    """By what a row of the query may depend on the other rows: a window function, or what may be one; None if not."""
+    for expression in all_expressions([*_made(query), query.where]):
+        if isinstance(expression, (RawSQL, ExtraWhere)):
+            return "raw SQL"
+        if _is_window(expression):
+            return "a window function"
+    for expression in all_expressions(_made(query)):  # a condition cannot look at other rows
+        if not isinstance(expression, Lookup) and why_overridden_once(type(expression), _SQL) is not None:
+            return f"{type(expression).__name__}, which writes SQL of its own"
+    return None
+
+
+def _made(query: Any) -> list[Any]:
+    """The expressions that the query computes and orders by."""
+    return [*query.annotations.values(), *(order for order in query.order_by if not isinstance(order, str))]
 
 
 # The methods by which an expression writes its SQL. A database's own one comes before as_sql().

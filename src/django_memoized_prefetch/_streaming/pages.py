@@ -8,13 +8,12 @@ from typing import Any, NoReturn
 from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import F, IntegerField, Model, QuerySet, lookups
-from django.db.models.expressions import OrderBy, RawSQL
+from django.db.models.expressions import OrderBy
 from django.db.models.fields.related import ForeignObject
 from django.db.models.sql.datastructures import BaseTable
-from django.db.models.sql.where import ExtraWhere
 
 from .._engine import repeated_neighbour
-from .._queries.eligibility import all_expressions
+from .._queries.eligibility import uses_other_rows
 from .._queries.equality import why_ambiguous
 from .._relation import pk_fields
 from .._stock import is_own_class, why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
@@ -215,11 +214,8 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
         return "it aggregates"
     if any(getattr(one, "set_returning", False) for one in annotations):
         return "an annotation may return several rows per object"
-    for expression in all_expressions([*annotations, query.where]):
-        if isinstance(expression, (RawSQL, ExtraWhere)):
-            return "it uses raw SQL"
-        if getattr(expression, "contains_over_clause", False):
-            return "it uses a window function"
+    if (what := uses_other_rows(query)) is not None:
+        return f"it uses {what}"
     for alias, join in query.alias_map.items():
         if query.alias_refcount[alias] and not _has_one_row_for_one(join):
             return f"it joins {join.table_name}, which may have several rows per object"

@@ -7,7 +7,7 @@ from typing import Any
 
 import django
 from django.db import models
-from django.db.models import Count, Exists, F, FilteredRelation, Max, OuterRef, Q, Subquery, Value, Window
+from django.db.models import Count, Exists, F, FilteredRelation, Func, Max, OuterRef, Q, Subquery, Value, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower, RowNumber
 from django.db.models.query import ModelIterable
@@ -34,6 +34,16 @@ from tests.python.theatre.models import City, Note
 
 if django.VERSION >= (5, 2):
     from tests.python.archive.models import Cell
+
+
+class Numbered(Func):
+    arity = 0
+
+    def as_sql(self, *_: Any, **__: Any) -> Any:
+        return "ROW_NUMBER() OVER (ORDER BY id)", []
+
+
+NUMBER: Any = {"output_field": models.IntegerField()}
 
 
 # --- every queryset feature
@@ -173,6 +183,14 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
     "window inside": (
         lambda: Book.objects.annotate(number=Window(RowNumber(), order_by="title") + 1).order_by("pk"),
         "it uses a window function",
+    ),
+    "window as text": (
+        lambda: Book.objects.annotate(number=Func(template="ROW_NUMBER() OVER (ORDER BY id)", **NUMBER)).order_by("pk"),
+        "it uses a window function",
+    ),
+    "window by its own SQL": (
+        lambda: Book.objects.annotate(number=Numbered(**NUMBER) + 1).order_by("pk"),
+        "it uses Numbered, which writes SQL of its own",
     ),
     "filter on a window": (
         lambda: Book.objects.annotate(number=Window(RowNumber(), order_by="pk")).filter(number__gt=3).order_by("pk"),
