@@ -305,6 +305,9 @@ class MemoizedPrefetch:
         if not (isinstance(model, type) and issubclass(model, Model) and hasattr(model, "_meta")):
             msg = f"invalidate: model must be a model class, got {shown(model)}."
             raise TypeError(msg)
+        if model._meta.abstract:
+            msg = f"invalidate: model must have a table, got {model.__name__}, which is abstract; name its subclasses."
+            raise TypeError(msg)
         if isinstance(pks, (str, bytes)) or not (pks is None or isinstance(pks, Iterable)):
             msg = f"invalidate: pks must be an iterable of primary keys or None, got {pks!r}; write [{pks!r}]."
             raise TypeError(msg)

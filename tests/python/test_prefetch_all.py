@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db.models import Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
-from tests.python.bookshop.models import Book, Category, Publisher
+from tests.python.bookshop.models import Author, Book, Category, Publisher
 from tests.python.catalogue.models import Country, Notice, Shelf, Volume
 from tests.python.conftest import Bookshop
 from tests.python.graph import assert_same_as_django
@@ -150,3 +152,35 @@ def test_row_added_later_is_found(bookshop: Bookshop) -> None:
     late = Publisher.objects.create(name="late", country="SE")
     Book.objects.filter(pk=bookshop.books[0].pk).update(publisher=late)
     assert_same_as_django(all_books, "publisher", prefetch)
+
+
+def first_authors(**settings: Any) -> MemoizedPrefetch:
+    config = MemoizedPrefetchConfig(
+        Author, ["translator"], queryset=Author.objects.order_by("pk")[:3], prefetch_all=True, **settings
+    )
+    return MemoizedPrefetch(config, invalidate_on_change=True)
+
+
+def translators(prefetch: MemoizedPrefetch, authors: list[Author]) -> list[Any]:
+    books = [Book(translator_id=author.pk) for author in authors]
+    return [book.translator and book.translator.name for book in prefetch.process_chunk(books)]
+
+
+def test_invalidated_rows_of_a_slice_are_read_again(bookshop: Bookshop) -> None:
+    prefetch = first_authors()
+    names = [author.name for author in bookshop.authors[:3]]
+    assert translators(prefetch, bookshop.authors[:4]) == [*names, None]
+    prefetch.invalidate(Author, [bookshop.authors[1].pk])
+    assert translators(prefetch, bookshop.authors[:4]) == [*names, None]
+    Author.objects.filter(pk=bookshop.authors[0].pk).update(name="renamed")
+    bookshop.authors[0].save(update_fields=["email"])
+    assert translators(prefetch, bookshop.authors[:4]) == ["renamed", *names[1:], None]
+
+
+def test_evicted_rows_of_a_slice_are_read_again(bookshop: Bookshop) -> None:
+    prefetch = first_authors(lru_cache_size=3)
+    names = [author.name for author in bookshop.authors[:3]]
+    # Absences of rows outside of the slice take the places of its rows.
+    elsewhere = [Author(pk=pk) for pk in range(1, 4)]
+    assert translators(prefetch, [*elsewhere, bookshop.authors[3]]) == [None] * 4
+    assert translators(prefetch, bookshop.authors[:4]) == [*names, None]

@@ -52,7 +52,7 @@ class ChangeLog:
     def record_change(self, model: type[Model], pk: Any) -> None:
         with self._lock:
             pks = self._changed.setdefault(model, set())
-            if pk is None or len(pks) >= MAX_CHANGES:
+            if pk is None or len(pks) >= MAX_CHANGES or not _is_hashable(pk):
                 pks = self._changed[model] = {ANY}
             if ANY not in pks:
                 pks.add(pk)
@@ -69,6 +69,15 @@ class ChangeLog:
         self._changed, self._lock = {}, RLock()  # a forked child may have inherited the lock of another thread
 
 
+def _is_hashable(pk: Any) -> bool:
+    """A JSON key may be a list."""
+    try:
+        hash(pk)
+    except TypeError:
+        return False
+    return True
+
+
 @functools.lru_cache(maxsize=256)
 def changed_by_deletion(model: Any) -> frozenset[type[Model]]:
     """
@@ -77,14 +86,15 @@ def changed_by_deletion(model: Any) -> frozenset[type[Model]]:
     That is what `on_delete` says: SET_NULL, SET_DEFAULT, SET() and those of Django 6.1 that the database carries out.
     """
     changed: set[type[Model]] = set()
-    pending = [model]
+    deleted, pending = {model}, [model]
     while pending:
         for related in pending.pop()._meta.get_fields(include_hidden=True):
             on_delete: Any = getattr(related, "on_delete", None) if related.auto_created else None
-            if on_delete in (None, *_WITHOUT_CHANGES) or related.related_model in changed:
+            if on_delete in (None, *_WITHOUT_CHANGES):
                 continue
             changed.add(related.related_model)
-            if on_delete is DB_CASCADE:
+            if on_delete is DB_CASCADE and related.related_model not in deleted:
+                deleted.add(related.related_model)
                 pending.append(related.related_model)
     return frozenset(changed)
 

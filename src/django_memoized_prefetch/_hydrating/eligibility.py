@@ -12,7 +12,7 @@ import inspect
 import logging
 import types
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from django.db.models import Model, QuerySet
 from django.db.models import base as base_module
@@ -76,7 +76,7 @@ _reported: set[str] = set()
 # By model: why Django read the rows of its latest queryset, if the engine might have read them.
 _read_by_django: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 # By model: those that select_related has read with its rows.
-read_with: WeakKeyDictionary[Any, set[Any]] = WeakKeyDictionary()
+read_with: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
 
 
 def note_reading(model: Any, why_django: str | None) -> None:
@@ -130,14 +130,12 @@ def why_not_stored(model: Any) -> str | None:
     if not has_own_signals():
         return f"{model.__name__}: Signal.send is patched"
     fields = model._meta.concrete_fields
+    names = tuple(field.attname for field in fields)
+    signature = class_signature(model, names)
     known = _known.get(model)
-    if known is None or known[0] is not fields:
-        known = (fields, tuple(field.attname for field in fields), None, None)
-    signature = class_signature(model, known[1])
-    if signature is None or signature != known[2]:
-        known = (fields, known[1], signature, _why_not(model, fields))
-        _known[model] = known
-    return known[3]
+    if known is None or signature is None or known[:2] != (names, signature):
+        known = _known[model] = (names, signature, _why_not(model, fields))
+    return known[2]
 
 
 def has_stock_from_db(model: Any) -> bool:
@@ -148,8 +146,9 @@ def has_stock_from_db(model: Any) -> bool:
     )
 
 
-# What is known about a class: its fields, their names, its signature at that time, and the answer.
-_known: WeakKeyDictionary[Any, tuple[Any, tuple[str, ...], Any, str | None]] = WeakKeyDictionary()
+# What is known about a class: the names of its fields, its signature at that time, and the answer. With the fields
+# themselves, the class would live for ever: a historical model of a migration, for example.
+_known: WeakKeyDictionary[Any, tuple[tuple[str, ...], Any, str | None]] = WeakKeyDictionary()
 
 
 def _why_not(model: Any, fields: Any) -> str | None:

@@ -7,6 +7,7 @@ import operator
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
+from weakref import WeakSet
 
 import django
 from django.db.models import Model, QuerySet, query
@@ -41,7 +42,7 @@ def hydrator_of(queryset: QuerySet[Any], compiler: Any, db: str) -> tuple[Hydrat
     model = _model_plan(klass_info["model"], columns, lambda: _from_db(klass_info["model"], fetch_mode))
     relations: tuple[Any, ...] = ()
     if klass_info.get("related_klass_infos"):
-        selected = read_with.setdefault(klass_info["model"], set())
+        selected = read_with.setdefault(klass_info["model"], WeakSet())
         mode = () if fetch_mode is None else (fetch_mode,)
         populators = get_related_populators(klass_info, select, db, *mode)
         relations = tuple(_relation_plans(klass_info, populators, model, select, selected))
@@ -149,7 +150,7 @@ def _is_foreign_key(model: type[Model], attname: str) -> bool:
 
 
 def _relation_plans(
-    klass_info: dict[str, Any], populators: Sequence[Any], of: tuple[Any, ...], select: Any, selected: set[type[Model]]
+    klass_info: dict[str, Any], populators: Sequence[Any], of: tuple[Any, ...], select: Any, selected: WeakSet[Any]
 ) -> Iterator[Any]:
     """
     The plans for the related instances that select_related reads from each row.

@@ -25,10 +25,18 @@ def fetch_rows(source: RowSource, field_name: str, keys: Sequence[Any], instance
 
 def _rows_of(queryset: QuerySet[Any], field_name: str, keys: Sequence[Any]) -> list[Any]:
     if queryset.query.is_sliced:
-        return []  # the slice has been read whole, so it has no rows for other keys
+        return _rows_of_slice(queryset, field_name, set(keys))
     if VERSION >= (5, 0) or not queryset.query.order_by:
         queryset.query.clear_ordering()  # before 5.0, if a join repeats a row, Django takes the first
     rows: list[Any] = []
     for batch in batches(keys, queryset):
         rows += with_native_rows(with_keys(queryset, by_name(field_name), batch))
     return rows
+
+
+def _rows_of_slice(queryset: QuerySet[Any], field_name: str, keys: set[Any]) -> list[Any]:
+    """The slice was read whole before the first chunk, but what was evicted or invalidated since is read again."""
+    # A slice cannot be filtered. Most keys that are asked for are of rows outside of it.
+    if keys.isdisjoint(queryset.values_list(field_name, flat=True)):
+        return []
+    return [row for row in with_native_rows(queryset) if getattr(row, field_name) in keys]

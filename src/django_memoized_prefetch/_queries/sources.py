@@ -61,7 +61,7 @@ class RowSource:
     def queryset(self, instance: Model) -> QuerySet[Any]:
         """The queryset to read rows from for an instance, without the lookups that the engine does."""
         queryset = self.make(instance)
-        if self.takes_mode and fetches_otherwise(instance._state):
+        if self.takes_mode and FETCH_ONE is not None:
             queryset._fetch_mode = instance._state.fetch_mode
         if self.seals and getattr(instance._state, "sealed", False) and hasattr(queryset, "seal"):
             queryset = queryset.seal()

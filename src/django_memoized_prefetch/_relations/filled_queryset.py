@@ -80,17 +80,24 @@ def filled_class(
             return self.__deepcopy__(memo)
 
     def become_stock(queryset: Any) -> None:
-        held, key, db = queryset.__dict__["_memo_source"]
-        rows = queryset.__dict__["_result_cache"]
+        if (memo_source := queryset.__dict__.get("_memo_source")) is None:
+            return  # another thread was first
+        held, key, db = memo_source
         source = held() if type(held) is ref else held
         source = stand_in(source_model, key_name, key, db) if source is None else source
-        stock = build_with_key(build, source, key_name, key, asks_later)
-        set_class(queryset, stock_class)
-        queryset.__dict__.clear()
-        queryset.__dict__.update(stock.__dict__, _result_cache=rows, _prefetch_done=True)
+        replace_attributes(queryset, build_with_key(build, source, key_name, key, asks_later), stock_class)
 
     look_like(Filled, stock_class)
     return Filled
+
+
+def replace_attributes(queryset: Any, stock: Any, stock_class: type[QuerySet[Any]]) -> None:
+    """Makes a filled queryset the stock one. Other threads find all attributes of either class at any time."""
+    own = queryset.__dict__
+    stock.query  # noqa: B018 -- applies the filter that the manager deferred, which two threads must not do at once
+    own.update({**stock.__dict__, "_result_cache": own["_result_cache"], "_prefetch_done": True})
+    set_class(queryset, stock_class)
+    own.pop("_memo_source", None)
 
 
 def build_with_key(

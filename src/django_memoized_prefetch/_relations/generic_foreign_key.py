@@ -136,7 +136,7 @@ class GenericTarget(ToOneStep):
         else:
             # As in Django, a GenericPrefetch gives no hints: the router chooses the database by the model alone.
             generic = whole.lookup.generic
-            self.source = queryset_rows(queryset, own_lookups=generic, hints=not generic)
+            self.source = replace(queryset_rows(queryset, own_lookups=generic, hints=not generic), takes_mode=True)
         if why_class_may_vary(self.source.model) is not None:  # the rows that others remember may be of any class
             self.source = replace(self.source, identity=("generic", self.source.identity))
         self.table = TableSpec(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)

@@ -96,6 +96,7 @@ class Session:
         self._attached_before: dict[Any, Step] = {}  # and their steps
         for lookups in [self.own, *self.together.values()]:
             lookups.reset()
+        self.apart.clear()
 
     def check_process(self) -> None:
         """Forgets everything in a forked child."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
+from django.db import models
 from django.db.models import Model
 from django.db.models import base as base_module
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.signals import post_init, pre_init
 from django.dispatch import Signal
+from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import memoized
 from django_memoized_prefetch._hydrating import eligibility
@@ -336,3 +339,24 @@ def test_descriptors_that_change_their_class() -> None:
     finally:
         descriptor.__class__ = ForeignKeyDeferredAttribute
     assert_identical(check(lambda built: list(built(Box.objects.all()))), before)
+
+
+def test_a_class_is_not_kept_alive(filled: None) -> None:
+    """As those of a migration's apps, which nobody refers to after it."""
+
+    def read() -> weakref.ref[Any]:
+        with isolate_apps("tests.python.archive"):
+
+            class OldBox(models.Model):
+                name = models.CharField(max_length=20)
+
+                class Meta:
+                    app_label = "archive"
+                    db_table = Box._meta.db_table
+
+        assert len(memoized(OldBox.objects.all())) == Box.objects.count() > 0
+        return weakref.ref(OldBox)
+
+    kept = read()
+    gc.collect()
+    assert kept() is None

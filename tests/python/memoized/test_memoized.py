@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, Prefetch, Q
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 from tests.python.archive.models import Box, Room
@@ -225,6 +225,18 @@ def test_a_forked_child_starts_with_nothing_remembered(
         list(queryset.all())
     with query_count(1):
         list(queryset.all())
+
+
+def test_a_forked_child_forgets_the_rows_of_given_querysets(
+    bookshop: Bookshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefetch = MemoizedPrefetch()
+    books = Book.objects.prefetch_related(Prefetch("publisher", Publisher.objects.all()))
+    list(prefetch.chunks(books))
+    assert prefetch.stats().tables
+    child = os.getpid() + 1
+    monkeypatch.setattr(os, "getpid", lambda: child)  # as it is seen in a child
+    assert not prefetch.stats().tables
 
 
 # --- errors

@@ -61,3 +61,58 @@ def test_rows_that_refer_to_a_deleted_one_are_read_again(name: str) -> None:
         Person.objects.get(pk=2).delete()
         [comment] = assert_same_as_django(comments, [lookup], prefetch)
         assert getattr(comment.article, name) != person
+
+
+@pytest.mark.since("6.1")
+@isolate_apps("tests.python.bookshop")
+def test_rows_that_the_database_deletes_by_a_second_foreign_key() -> None:
+    class Person(models.Model):
+        class Meta:
+            app_label = "bookshop"
+
+    class Article(models.Model):
+        editor = models.ForeignKey(Person, getattr(models, "DB_SET_NULL", None), null=True, related_name="+")
+        writer = models.ForeignKey(Person, getattr(models, "DB_CASCADE", None), related_name="+")
+
+        class Meta:
+            app_label = "bookshop"
+
+    class Comment(models.Model):
+        article = models.ForeignKey(Article, getattr(models, "DB_CASCADE", None))
+
+        class Meta:
+            app_label = "bookshop"
+
+    class Like(models.Model):
+        comment = models.ForeignKey(Comment, models.DO_NOTHING, db_constraint=False)
+
+        class Meta:
+            app_label = "bookshop"
+
+    def likes() -> list[Any]:
+        return list(Like.objects.order_by("pk"))
+
+    with tables(Person, Article, Comment, Like):
+        person = Person.objects.create()
+        comment = Comment.objects.create(article=Article.objects.create(writer=person, editor=person))
+        Like.objects.create(comment=comment)
+        prefetch = MemoizedPrefetch("comment", invalidate_on_change=True)
+        [like] = assert_same_as_django(likes, ["comment"], prefetch)
+        assert like.comment == comment
+        person.delete()
+        assert_same_as_django(likes, ["comment"], prefetch)
+        assert not Comment.objects.exists()
+
+
+@isolate_apps("tests.python.bookshop")
+def test_a_key_that_cannot_be_hashed() -> None:
+    class Setting(models.Model):
+        path = models.JSONField(primary_key=True)
+
+        class Meta:
+            app_label = "bookshop"
+
+    with tables(Setting):
+        prefetch = MemoizedPrefetch("anything", invalidate_on_change=True)
+        Setting(path=["a", "b"]).save(force_insert=True)
+        prefetch.clear()

@@ -20,6 +20,7 @@ from tests.python.queries import django_prefetch, no_queries, query_count
 from tests.python.workshop.models import (
     Bicycle,
     Customer,
+    Keyed,
     Mechanic,
     Part,
     Photo,
@@ -276,6 +277,7 @@ def test_keys_as_a_form_or_a_url_gives_them(bookshop: Bookshop) -> None:
         ((Author(),), TypeError, "model must be a model class"),
         ((int,), TypeError, "model must be a model class"),
         ((models.Model,), TypeError, "model must be a model class"),
+        ((Keyed,), TypeError, "Keyed, which is abstract"),
         ((Author, 3), TypeError, r"write \[3\]"),
         ((Author, "3"), TypeError, r"write \['3'\]"),
         ((Author, b"3"), TypeError, "iterable of primary keys"),

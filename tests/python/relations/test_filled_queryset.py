@@ -11,6 +11,8 @@ import datetime
 import gc
 import inspect
 import pickle
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +23,7 @@ from django.db import models, transaction
 from django.db.models import Count, F, Max, Prefetch, Q, QuerySet, Value
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.bookshop.models import Book, Category
+from tests.python.bookshop.models import Author, Book, Category
 from tests.python.catalogue.models import Country, Genre, Notice, Volume
 from tests.python.conftest import Bookshop, rows_of_a_module
 from tests.python.databases import on_one_database
@@ -370,3 +372,34 @@ def test_two_results_of_one_chunk_do_not_mix(bookshop: Bookshop) -> None:
     assert books[1].categories.order_by("pk").last() == bookshop.categories[0]
     assert books[1].categories.all().update(name="renamed") == 1
     assert Category.objects.filter(name="renamed").count() == 1
+
+
+def test_threads_that_use_a_shared_queryset_for_the_first_time(bookshop: Bookshop) -> None:
+    """Each finds the filled class or the stock one, with all of its attributes."""
+    unexpected: list[BaseException] = []
+
+    def use(author: Author, start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            author.books.filter(title="x")
+            list(author.books.all())
+        except RuntimeError as error:  # Django's own: the clone of a queryset iterates over a dict of the original
+            if "changed size during iteration" not in str(error):
+                unexpected.append(error)
+        except BaseException as error:
+            unexpected.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(300):
+            author = MemoizedPrefetch("books").process_chunk([Author(pk=bookshop.authors[0].pk)])[0]
+            start = threading.Barrier(3)
+            threads = [threading.Thread(target=use, args=(author, start)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not unexpected

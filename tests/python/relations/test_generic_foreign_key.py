@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
+from django.db.models import prefetch_related_objects
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error
@@ -248,6 +249,20 @@ class TestGenericPrefetch:
 
     def test_to_an_attribute(self, theatre: None) -> None:
         assert_chunks_alike(notes, lambda: self.lookups(to_attr="about"), to_attrs=lambda name: name == "about" or None)
+
+    @pytest.mark.since("6.1")
+    def test_the_fetch_mode_is_that_of_the_chunk(self, theatre: None) -> None:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+        from django.db.models import FETCH_ONE, FETCH_PEERS, FETCH_RAISE
+
+        for of_queryset in (FETCH_ONE, FETCH_RAISE, FETCH_PEERS):
+            lookup = GenericPrefetch("target", [Person.objects.fetch_mode(of_queryset), City.objects.all()])
+            prefetch = MemoizedPrefetch(lookup)
+            for mode in (FETCH_ONE, FETCH_RAISE, FETCH_PEERS, FETCH_ONE):
+                ours, theirs = (list(Note.objects.fetch_mode(mode).order_by("pk")) for _ in range(2))
+                prefetch.process_chunk(ours)
+                prefetch_related_objects(theirs, lookup)
+                Comparison().graphs(ours, theirs)
 
     def test_below_another_relation(self, theatre: None) -> None:
         from django.contrib.contenttypes.prefetch import GenericPrefetch
