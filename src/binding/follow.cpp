@@ -171,6 +171,9 @@ nb::list group_by_class(nb::handle objects) {
         auto* type = reinterpret_cast<PyObject*>(Py_TYPE(instances[at]));
         PyObject* group = PyDict_GetItemWithError(by_class.get(), type);
         if (group == nullptr) {
+            if (PyErr_Occurred() != nullptr) { // a metaclass may hash and compare its classes by code of its own
+                throw_python_error();
+            }
             const object_ref fresh = checked(PyList_New(0));
             checked(PyDict_SetItem(by_class.get(), type, fresh.get()));
             group = fresh.get();

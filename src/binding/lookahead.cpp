@@ -248,7 +248,7 @@ void bind_lookahead(nb::module_& module) {
             "rows", [](const py_lookahead& self, std::size_t relation) { return self.core.rows(relation); },
             nb::arg("relation"), "How many rows of the run a relation was read for.")
         .def("run", &py_lookahead::run, nb::arg("rows"), nb::arg("chunk_size"), nb::arg("bounds"), nb::arg("optima"),
-             nb::arg("batches"), nb::arg("order"),
+             nb::arg("batches"), nb::arg("order"), nb::arg("curves"),
              nb::sig("def run(self, rows: int, chunk_size: int, bounds: Sequence[int | None], optima: "
                      "Sequence[Sequence[int]], "
                      "batches: Sequence[tuple[int | None, int | None, bool]], order: tuple[int, Sequence[int]] | None, "

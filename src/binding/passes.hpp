@@ -45,7 +45,7 @@ public:
     }
     [[nodiscard]] py_key key_of(const object_ref& row) const { return py_key::of(m_memo.key.load(row.get())); }
 
-    /// Memo.replace_row may run in a thread, or while keys are compared or rows attached.
+    /// Memo.replace may run in a thread, or while keys are compared or rows attached.
     static constexpr bool exchanges_rows = true;
     [[nodiscard]] bool valid(const object_ref& row, const py_key& key) const { return m_memo.is_row(row.get(), key); }
 

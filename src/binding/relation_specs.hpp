@@ -1,4 +1,4 @@
-/// The Python classes ToOne and ToMany: what the Python layer found out about a relation of one model class.
+/// The Python classes ToOneSpec, ToManySpec and their kin: what the Python layer found out about a relation of one class.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -165,15 +165,15 @@ nb::list sample_of(const py_memo& self, std::size_t count) {
     return list_of(rows);
 }
 
-/// Whether this very instance is remembered.
+/// Whether this very instance is remembered. An instance whose key is deferred is not: the key is not loaded for this.
 bool holds_row(const py_memo& self, nb::handle row) {
-    const object_ref key = self.key.load(row.ptr());
-    const slot_id slot = key.get() == Py_None ? no_slot : self.rows.find(py_key::of(key));
+    const object_ref key = self.key.read(row.ptr());
+    const slot_id slot = !key || key.get() == Py_None ? no_slot : self.rows.find(py_key::of(key));
     return slot != no_slot && self.rows.handle(slot).get() == row.ptr();
 }
 
-/// Adds rows up to the bound without their being asked for. The first one becomes the most recently used. Returns how
-/// many were added.
+/// Adds rows without their being asked for, and keeps as many as the bound allows. The first one becomes the most recently
+/// used. Returns how many were added.
 std::size_t load_rows(py_memo& self, nb::handle rows) {
     const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
     std::size_t added = 0;
@@ -309,7 +309,9 @@ int traverse_memo(PyObject* self, visitproc visit, void* arg) {
 }
 
 int clear_memo(PyObject* self) {
-    nb::inst_ptr<py_memo>(self)->rows.clear();
+    if (nb::inst_ready(self)) {
+        nb::inst_ptr<py_memo>(self)->rows.clear();
+    }
     return 0;
 }
 
@@ -323,7 +325,9 @@ int traverse_links(PyObject* self, visitproc visit, void* arg) {
 }
 
 int clear_links(PyObject* self) {
-    nb::inst_ptr<py_links>(self)->links.clear();
+    if (nb::inst_ready(self)) {
+        nb::inst_ptr<py_links>(self)->links.clear();
+    }
     return 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -316,4 +317,26 @@ TEST(shared_memo, many_threads_agree) {
     EXPECT_EQ(asked, stats.misses);
     EXPECT_EQ(threads * chunks * chunk_size, stats.requests);
     EXPECT_EQ(stats.misses, stats.fetched + stats.missing);
+}
+
+namespace {
+/// Calls a function when its last copy goes.
+struct with_end {
+    id pk = 0;
+    std::shared_ptr<void> end;
+};
+} // namespace
+
+TEST(shared_memo, put_all_holds_no_lock_while_rows_go) {
+    mp::shared_memo memo{
+        &with_end::pk, [](std::span<const id>) { return std::vector<with_end>{}; }, {.entries = 8'192}};
+    std::size_t asked = 0;
+    std::vector<with_end> rows;
+    for (id key = 0; key < 100; ++key) {
+        rows.push_back({key, std::shared_ptr<void>(&memo, [&](void*) { asked += memo.stats().size == 0 ? 1U : 0U; })});
+    }
+    EXPECT_TRUE(memo.put_all(std::move(rows)));
+    EXPECT_EQ(100U, memo.stats().size);
+    EXPECT_TRUE(memo.put_all(std::vector<with_end>{}));
+    EXPECT_EQ(100U, asked); // with a lock held, this would wait for ever
 }

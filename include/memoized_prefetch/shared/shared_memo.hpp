@@ -106,7 +106,7 @@ public:
         }
         const bool whole = std::find(fits.begin(), fits.end(), false) == fits.end();
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
-            m_table[at].table.reserve_more(std::min(all.size(), m_table[at].table.bound()));
+            m_table[at].table.reserve_more(std::min(count[at], m_table[at].table.bound()));
         }
         // From here on nothing throws.
         for (std::size_t at = 0; at < m_table.shards(); ++at) {
@@ -122,9 +122,14 @@ public:
             }
         }
         m_knows_all = whole;
-        for (std::size_t at = m_table.shards(); at-- > 0;) {
-            table_type::trim(m_table[at], locks[at]);
-            locks[at].unlock();
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            m_table[at].table.trim();
+        }
+        locks.clear();
+        // A row's destructor may use this memo, or wait for a thread that does: no shard is locked while it runs.
+        for (std::size_t at = 0; at < m_table.shards(); ++at) {
+            std::unique_lock lock(m_table[at].mutex);
+            table_type::release(m_table[at], lock);
         }
         return whole;
     }

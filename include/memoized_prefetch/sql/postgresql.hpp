@@ -56,19 +56,20 @@ public:
     /// or a `std::optional` of these for a column that may be null. `column` counts from 0.
     template <class Value>
     [[nodiscard]] Value get(int column) const {
+        if (column < 0 || column >= PQnfields(m_result)) {
+            throw error("there is no column " + std::to_string(column), "");
+        }
         return read(column, static_cast<Value*>(nullptr));
     }
 
 private:
     template <class Value>
     std::optional<Value> read(int column, std::optional<Value>*) const {
-        return PQgetisnull(m_result, m_number, column) != 0 ? std::nullopt : std::optional(get<Value>(column));
+        return PQgetisnull(m_result, m_number, column) != 0 ? std::nullopt
+                                                            : std::optional(read(column, static_cast<Value*>(nullptr)));
     }
     template <class Value>
     Value read(int column, Value*) const {
-        if (column < 0 || column >= PQnfields(m_result)) {
-            throw error("there is no column " + std::to_string(column), "");
-        }
         if (PQgetisnull(m_result, m_number, column) != 0) {
             fail(column, "is null: read it as a std::optional");
         }

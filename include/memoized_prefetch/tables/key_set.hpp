@@ -62,8 +62,6 @@ public:
             m_room = count;
         }
     }
-    /// The number of keys that there is room for.
-    [[nodiscard]] std::size_t room() const noexcept { return m_room; }
 
     /// Replaces the key at `position` by one that is equal to it.
     void replace(slot_id position, Key key) noexcept { std::swap(m_keys[position], key); }
