@@ -20,7 +20,7 @@ def bytes_of_rows(table: PlannedTable) -> int:
     spec, model = table.spec, table.model
     if not isinstance(spec, TableSpec):
         return ENTRY + getsizeof(2**40)
-    instance = stand_in(model, model._default_manager.db)
+    instance = stand_in(model, table.alias)
     instance._state.fields_cache = {}
     queryset = spec.source.queryset(instance)
     names = [field.attname for field in model._meta.concrete_fields]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.bookshop.models import Book
+from tests.python.bookshop.models import Author, Book, Publisher
 from tests.python.conftest import Bookshop
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import assert_told, run
@@ -70,6 +70,17 @@ def test_sizes_for_an_amount_of_memory() -> None:
         assert best <= 1.1 * sum(plan.tables[name].fetched_with(size) for name, size in split.items())
     stats = run(MemoizedPrefetch("author", "publisher", lru_cache_size=few), Book.objects.all(), 10)
     assert {name: table.bound for name, table in stats.tables.items()} == few
+
+
+def test_rows_weigh_what_they_weigh_in_their_database() -> None:
+    fill_library(10)
+    prefetch = MemoizedPrefetch("author", "publisher")
+    sizes = prefetch.plan(Book.objects.all(), 10).sizes(20_000)
+    for model in (Author, Publisher, Book):
+        model.objects.using("other").bulk_create(model.objects.all())
+    Author.objects.update(name="long" * 50)
+    assert prefetch.plan(Book.objects.all(), 10).sizes(20_000) != sizes
+    assert prefetch.plan(Book.objects.using("other"), 10).sizes(20_000) == sizes
 
 
 def test_sizes_of_a_part_use_the_rest_of_the_memory() -> None:
