@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
-from django.db.models import Field, Model, QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
 
 from .._engine import Lookahead
@@ -18,7 +18,7 @@ from .._memory.table import LinkSpec, TableSpec
 from .._planning.planner import asks_manager
 from .._queries.keys import batch_size, parameter_limit
 from .._relation import link_fields
-from .._relations.base import Step
+from .._relations.base import Step, selected_by
 from .._relations.by_django import ByDjango
 from .._relations.foreign_key import ForeignKey
 from .._relations.generic_foreign_key import GenericForeignKey
@@ -320,11 +320,7 @@ class Levels:
             return False
         if any(field.name == name for field in self.queryset._known_related_objects):
             return True  # as for the rows of a related manager
-        selected = self.queryset.query.select_related
-        if selected is True:
-            field: Any = self.model._meta.get_field(name)
-            return isinstance(field, Field) and not field.null
-        return isinstance(selected, dict) and name in selected
+        return name in selected_by(self.queryset)
 
     def _judged(self, lookups: LookupSet, step: Step, instance: Model) -> tuple[Step, str | None]:
         """The step for the queryset of a custom manager, and why nothing can be told of it."""

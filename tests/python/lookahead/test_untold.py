@@ -10,7 +10,7 @@ from django.db.models.functions import Random
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Review
-from tests.python.catalogue.models import Volume
+from tests.python.catalogue.models import Tag, Volume
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import run
 from tests.python.workshop.models import Repair
@@ -75,6 +75,24 @@ def test_what_cannot_be_told_is_said() -> None:
         "customer": "it comes along with the rows",
         "customer__region": "it is below customer",
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "lookups", "selected"),
+    [
+        (lambda: Book.objects.select_related(), ("publisher", "translator", "categories"), {"publisher"}),
+        (lambda: Tag.objects.select_related(), ("volume_set",), set()),
+        (lambda: Review.objects.select_related(), ("book", "book__author"), {"book", "book__author"}),
+    ],
+)
+def test_what_comes_along_without_names(rows: Any, lookups: Any, selected: set[str]) -> None:
+    fill_library(18)
+    Tag.objects.create()
+    plan = MemoizedPrefetch(*lookups).plan(rows(), 10)
+    assert set(plan.untold) == selected
+    stats = run(MemoizedPrefetch(*lookups), rows(), 10)
+    assert {path for path in lookups if not stats.relations[path].queries} == selected
+    assert plan.queries == stats.queries
 
 
 def test_without_anything_to_tell() -> None:
