@@ -42,12 +42,16 @@ class BudgetStats:
         return {"memory": self.memory, "used": self.used, "fetched": self.fetched, "double": self.double}
 
     def __add__(self, other: BudgetStats) -> BudgetStats:
+        if not isinstance(other, BudgetStats):
+            return NotImplemented
         return BudgetStats(
             self.memory + other.memory, self.used + other.used, self.fetched + other.fetched, self.double + other.double
         )
 
     def __sub__(self, other: BudgetStats) -> BudgetStats:
         """The memory is the same one, so the sum of all differences counts it once."""
+        if not isinstance(other, BudgetStats):
+            return NotImplemented
         return BudgetStats(
             self.memory - other.memory, self.used - other.used, self.fetched - other.fetched, self.double - other.double
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -121,6 +122,14 @@ def test_twice_the_memory_is_what_a_run_with_it_fetches() -> None:
     assert " kB of 30.0 kB used; with 60.0 kB" in text
     assert once.as_dict()["memory"]["memory"] == 30_000
     assert (once + twice).memory is not None
+
+
+@pytest.mark.parametrize("operate", [operator.add, operator.sub])
+def test_only_stats_are_added(operate: Any) -> None:
+    stats = MemoizedPrefetch(memory="20 MB").stats().memory
+    for left, right in ((stats, 1), (1, stats)):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            operate(left, right)
 
 
 def test_memoized() -> None:
