@@ -105,7 +105,7 @@ class Budget:
             self._chunks += 1
             tables, others = self._tables(memories)
             grown = [one for one in tables if len(one.table) > 1.25 * one.entries]
-            if not self._is_full and grown:
+            if grown:
                 self._weigh(grown, memories)
             used = self._used(tables) + others
             if not self._is_full and used <= self.memory * (1 - SPARE):

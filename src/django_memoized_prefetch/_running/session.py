@@ -85,7 +85,7 @@ class Session:
     def _forget_all(self) -> None:
         self._pid = os.getpid()
         self.memory = Memory(self._size, self.amount is not None)
-        self._budget = None if self.amount is None else Budget(self.amount)
+        self._budget = self._new_budget()
         self.clock = Clock()
         self.reverse = ReverseCaches()
         self._changes.clear()
@@ -97,6 +97,9 @@ class Session:
         for lookups in [self.own, *self.together.values()]:
             lookups.reset()
         self.apart.clear()
+
+    def _new_budget(self) -> Budget | None:
+        return None if self.amount is None else Budget(self.amount)
 
     def check_process(self) -> None:
         """Forgets everything in a forked child."""
@@ -239,6 +242,7 @@ class Session:
         self.check_process()
         self.reverse.detach_all()
         self.memory.clear()
+        self._budget = self._new_budget()  # until it is full again, everything is kept
         for one in list(self.apart.values()):
             one.clear()
 

@@ -6,6 +6,7 @@ import operator
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, S
 from django_memoized_prefetch._memory.curve import best_sizes, hull
 from django_memoized_prefetch._memory.weights import Weighing, bytes_of_row
 from tests.python.bookshop.models import Author, Book, Publisher, Review
-from tests.python.conftest import Bookshop
+from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.databases import on_one_database
 from tests.python.graph import assert_same_as_django
 from tests.python.lookahead.library import fill_library
@@ -64,6 +65,42 @@ def test_what_fits_is_kept() -> None:
     }
     assert kept.memory is not None
     assert kept.memory.double == kept.memory.fetched
+
+
+def test_after_clear_it_holds_and_what_fits_is_kept() -> None:
+    fill_library(2, books=600, authors=300)
+    small = Book.objects.filter(author__lt=FIRST_KEY + 60)
+    _, (*_, fresh) = run(small, "author", memory=100_000)
+    for chunks in (2, 4, 6, 8, 12):
+        prefetch, _ = run(Book.objects.all(), "author", memory=100_000)
+        prefetch.clear()
+        for _ in islice(prefetch.chunks(Book.objects.order_by("-pk"), 30), chunks):
+            pass
+        assert_within(prefetch, 100_000)
+    prefetch.clear()
+    before = prefetch.stats()
+    for _ in prefetch.chunks(small, 20):
+        pass
+    assert (prefetch.stats() - before).tables["Author"].misses == fresh.tables["Author"].misses
+
+
+def test_it_holds_with_tables_that_appear_late() -> None:
+    fill_library(3, books=600, authors=300)
+    for model in (Author, Publisher, Book):
+        model.objects.using("other").bulk_create(model.objects.all())
+    prefetch = MemoizedPrefetch("author", memory=60_000)
+    for _ in prefetch.chunks(Book.objects.all(), 20):
+        pass
+    for chunk in prefetch.chunks(Book.objects.using("other"), 60):
+        assert chunk
+    assert_within(prefetch, 60_000)
+
+
+def assert_within(prefetch: MemoizedPrefetch, memory: int) -> None:
+    # `stats()` weighs the tables, so it is not called after every chunk.
+    stats = prefetch.stats().memory
+    assert stats is not None
+    assert stats.used <= memory
 
 
 def test_tables_that_are_used_more_get_more() -> None:
