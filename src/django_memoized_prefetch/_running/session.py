@@ -51,6 +51,7 @@ class Session:
         scope: Called once per chunk; chunks with different results share no memory.
         listens: Whether to forget what this process saves and deletes.
         amount: Bytes that all tables together may take, in place of `size`; None for no such limit.
+        is_apart: Whether it is one of another session's `apart`, whose budget its memory is in.
 
     own: The given lookups.
     together: Lookups of querysets, if all are strings. They share the memory.
@@ -68,9 +69,11 @@ class Session:
         scope: Callable[[], Any] | None,
         listens: bool,
         amount: int | None = None,
+        is_apart: bool = False,
     ) -> None:
         self._size: Size = dict(size) if isinstance(size, Mapping) else size
         self._scope, self._listens, self.amount = scope, listens, amount
+        self._is_apart = is_apart
         self.own = LookupSet(given)
         self.together: OrderedDict[tuple[Any, ...], LookupSet] = OrderedDict()  # the latest at the end
         self.apart: OrderedDict[tuple[Any, ...], Session] = OrderedDict()
@@ -99,7 +102,7 @@ class Session:
         self.apart.clear()
 
     def _new_budget(self) -> Budget | None:
-        return None if self.amount is None else Budget(self.amount)
+        return None if self.amount is None or self._is_apart else Budget(self.amount)
 
     def check_process(self) -> None:
         """Forgets everything in a forked child."""
@@ -200,11 +203,11 @@ class Session:
         known = _latest(self.apart, key, lambda: self._apart(lookups))
         for old, one in list(self.apart.items())[:-MAX_APART]:
             if not one._running and self.apart.pop(old, None) is not None:
-                self._dropped += replace(one.stats(), advice={}, memory=None)
+                self._dropped += replace(one.stats(), advice={})
         return known
 
     def _apart(self, lookups: tuple[Any, ...]) -> Session:
-        session = Session(of_queryset(lookups), self._size, self._scope, self._listens, self.amount)
+        session = Session(of_queryset(lookups), self._size, self._scope, self._listens, self.amount, is_apart=True)
         session.clock = self.clock
         return session
 
