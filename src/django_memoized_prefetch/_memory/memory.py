@@ -113,9 +113,7 @@ class Memory:
             if own and memo.bound is not None and (size is None or size > memo.bound):
                 memo.bound = size  # the largest one, if several configs share a memo
         else:
-            memo = self._added(context, table, identity, size)
-            if has_own_size(config) or table.source.model in self._set_sizes:
-                context.own_sizes.add(id(memo))
+            memo = self._added(context, table, identity, config)
         if config is not None:
             if config.prefetch_all and (id(config), identity) not in context.loaded:
                 with context.turn((id(config), identity)):
@@ -126,10 +124,13 @@ class Memory:
         self._latest[path] = (memo, None)
         return memo
 
-    def _added(self, context: Context, table: TableSpec, identity: Any, size: int | None) -> Memo:
-        fresh = table.new_memo(size)
-        memo = context.memos.setdefault(identity, (fresh, table.source.model))[0]
+    def _added(self, context: Context, table: TableSpec, identity: Any, config: MemoizedPrefetchConfig | None) -> Memo:
+        model = table.source.model
+        fresh = table.new_memo(self.size_of(model, config, table.label))
+        memo = context.memos.setdefault(identity, (fresh, model))[0]
         if memo is fresh:  # otherwise another thread was first
+            if has_own_size(config) or model in self._set_sizes:
+                context.own_sizes.add(id(fresh))
             context.tables.append((table.label, fresh))
         return memo
 
@@ -171,7 +172,7 @@ class Memory:
         table = TableSpec(source, source.model._meta.pk.attname, custom_below)
         identity = (*table.identity, None, False)
         known = context.memos.get(identity)
-        memo = known[0] if known else self._added(context, table, identity, self.size_of(source.model, config))
+        memo = known[0] if known else self._added(context, table, identity, config)
         memo.load(self._all_rows(context, config, table, None, counters))
         context.loaded.add((id(config), identity))
         self._latest_memo[id(config)] = memo

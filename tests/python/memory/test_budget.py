@@ -120,6 +120,9 @@ def test_a_size_of_its_own_holds() -> None:
     _, seen = run(Review.objects.all(), *configs, "book__publisher", memory=30_000)
     assert seen[-1].tables["Author"].bound == 7
     assert seen[-1].tables["Book"].bound != 7
+    configs = [MemoizedPrefetchConfig(Author, ["book.author"], prefetch_all=True, lru_cache_size=60)]
+    _, seen = run(Review.objects.all(), *configs, "book__publisher", memory=30_000)
+    assert {stats.tables["Author"].size for stats in seen} == {40}
     configs = [MemoizedPrefetchConfig(Author, ["book.author"])]
     _, seen = run(Review.objects.all(), *configs, "book__publisher", memory=10**9)
     assert seen[-1].tables["Author"].bound is None
