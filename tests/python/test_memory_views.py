@@ -175,6 +175,28 @@ def test_links_of_a_many_to_many_without_explicit_arguments(bookshop: Bookshop) 
     assert LINKS in prefetch.through_model_source_target_cache
 
 
+@pytest.mark.parametrize("when", ["before", "between", "cleared"])
+def test_links_and_rows_each_keep_the_size_that_is_set(bookshop: Bookshop, when: str) -> None:
+    prefetch = MemoizedPrefetch(categories_config())
+    books = Book.objects.order_by("pk")
+    if when != "before":
+        prefetch.process_chunk(books[:4])
+    if when == "cleared":
+        prefetch.clear()
+    links, rows = prefetch.through_model_source_target_cache[LINKS], prefetch.memoized_objects[Category]
+    rows.set_size(2)
+    assert (links.get_size(), rows.get_size()) == (10_000, 2)
+    links.set_size(3)
+    assert (links.get_size(), rows.get_size()) == (3, 2)
+    kept = {name: table.kept for name, table in prefetch.plan(Book.objects.all()).tables.items()}
+    prefetch.process_chunk(books)
+    assert (len(links), len(rows)) == (3, 2)
+    assert {name: table.bound for name, table in prefetch.stats().tables.items()} == kept
+    prefetch.clear()
+    prefetch.process_chunk(books.all())
+    assert (len(links), len(rows)) == (links.get_size(), rows.get_size()) == (3, 2)
+
+
 def test_views_before_the_first_chunk(bookshop: Bookshop) -> None:
     prefetch = MemoizedPrefetch(categories_config(lru_cache_size=9), MemoizedPrefetchConfig(Author, ["author"]))
     assert prefetch.memoized_objects[Author].get_size() == 10_000

@@ -212,8 +212,7 @@ class Levels:
         return level
 
     def _kept(self, spec: TableSpec | LinkSpec, lookup: Lookup) -> int | None:
-        model = spec.source.model if isinstance(spec, TableSpec) else spec.model
-        return self.session.memory.size_of(model, lookup.config, spec.label)
+        return self.session.memory.size_of(spec.shown_as, lookup.config, spec.label)
 
     def _table(
         self, spec: TableSpec | LinkSpec, lookup: Lookup, parent: PlannedLevel | None, alias: str

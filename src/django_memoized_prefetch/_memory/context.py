@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 from .._engine import Links, Memo
 from .._queries.identity import query_of
 from .._relation import Relation
+from .table import LinkSpec, TableSpec
 from .turn import Turn
 
 # How many contexts are kept. The one that was used longest ago is dropped as a whole.
@@ -22,7 +23,7 @@ class Context:
     used: When it was used last, by the memory's clock.
     memos: The memos with their models, by identity of the table.
     links: The links with their relations, by identity of the table, and whether they depend on that table alone.
-    tables: Everything in `memos` and `links`, with its name in reports.
+    tables: Everything in `memos` and `links`, with what describes it.
     loaded: (config, memo) pairs whose prefetch_all has been read.
     own_sizes: The ids of tables whose size the user has given, so that no budget changes it.
     turns: For each table by its id, and for each collection of remembered rows by its path: who fetches for it.
@@ -32,7 +33,7 @@ class Context:
         self.used = used
         self.memos: dict[Any, tuple[Memo, type[Model]]] = {}
         self.links: dict[Any, tuple[Links, Relation, bool]] = {}
-        self.tables: list[tuple[str, Memo | Links]] = []
+        self.tables: list[tuple[TableSpec | LinkSpec, Memo | Links]] = []
         self.loaded: set[Any] = set()
         self.own_sizes: set[int] = set()
         self.turns: dict[Any, Turn] = {}

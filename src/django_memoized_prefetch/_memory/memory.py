@@ -42,7 +42,7 @@ class Memory:
         self._size, self._is_budgeted = size, is_budgeted
         self._contexts: dict[Any, Context] = {}
         self._clock = count()
-        self._set_sizes: dict[type[Model], int | None] = {}  # from set_size(); they override configs
+        self._set_sizes: dict[type[Model] | str, int | None] = {}  # from set_size(); they override configs
         self._latest_memo: dict[int, Memo] = {}  # by id of the config
         self._latest: dict[str, tuple[Memo, Links | None]] = {}  # by path of the lookup
         self._past: dict[str, Advice] = {}  # of dropped tables, by name
@@ -67,12 +67,14 @@ class Memory:
     def contexts(self) -> list[Context]:
         return list(self._contexts.values())
 
-    def size_of(self, model: type[Model] | None, config: MemoizedPrefetchConfig | None, label: str = "") -> int | None:
+    def size_of(
+        self, shown_as: type[Model] | str | None, config: MemoizedPrefetchConfig | None, label: str = ""
+    ) -> int | None:
         """
         How many entries a table keeps.
 
         Args:
-            model: Of its rows.
+            shown_as: The model of its rows, or the name of its links; None for what no call of `set_size()` is about.
             config: Of the lookup that asks.
             label: The name of the table.
         """
@@ -85,7 +87,7 @@ class Memory:
             default = self._size.get(label, DEFAULT_SIZE)
         else:
             default = self._size
-        return default if model is None else self._set_sizes.get(model, default)
+        return default if shown_as is None else self._set_sizes.get(shown_as, default)
 
     def memo(
         self,
@@ -105,7 +107,7 @@ class Memory:
             counters: They count the query of `prefetch_all`.
         """
         identity = (*table.identity, *table.source.variant(instance))  # VARIANT values
-        size = self.size_of(table.source.model, config, table.label)
+        size = self.size_of(table.shown_as, config, table.label)
         known = context.memos.get(identity)
         if known is not None:
             memo = known[0]
@@ -125,14 +127,18 @@ class Memory:
         return memo
 
     def _added(self, context: Context, table: TableSpec, identity: Any, config: MemoizedPrefetchConfig | None) -> Memo:
-        model = table.source.model
-        fresh = table.new_memo(self.size_of(model, config, table.label))
-        memo = context.memos.setdefault(identity, (fresh, model))[0]
+        fresh = table.new_memo(self.size_of(table.shown_as, config, table.label))
+        memo = context.memos.setdefault(identity, (fresh, table.source.model))[0]
         if memo is fresh:  # otherwise another thread was first
-            if has_own_size(config) or model in self._set_sizes:
-                context.own_sizes.add(id(fresh))
-            context.tables.append((table.label, fresh))
+            self._note(context, table, fresh, config)
         return memo
+
+    def _note(
+        self, context: Context, spec: TableSpec | LinkSpec, table: Memo | Links, config: MemoizedPrefetchConfig | None
+    ) -> None:
+        if has_own_size(config) or self.is_set(spec.shown_as):
+            context.own_sizes.add(id(table))
+        context.tables.append((spec, table))
 
     def links(
         self,
@@ -146,13 +152,11 @@ class Memory:
         """The links of a many-to-many whose targets are in a memo."""
         known = context.links.get(spec.identity)
         if known is None:
-            size = self.size_of(spec.model, config, spec.label)
+            size = self.size_of(spec.shown_as, config, spec.label)
             fresh = (Links(size), spec.relation, spec.are_alone(alias))
             known = context.links.setdefault(spec.identity, fresh)
             if known is fresh:  # otherwise another thread was first
-                context.tables.append((spec.label, fresh[0]))
-                if has_own_size(config) or spec.model in self._set_sizes:
-                    context.own_sizes.add(id(fresh[0]))
+                self._note(context, spec, fresh[0], config)
         self._latest[path] = (memo, known[0])
         return known[0]
 
@@ -224,8 +228,8 @@ class Memory:
         """Past advice plus that of these contexts. Without `now`, they are being dropped and count as empty."""
         advice = dict(self._past)
         for context in contexts:
-            for name, table in list(context.tables):
-                one = Advice.of(table)
+            for spec, table in list(context.tables):
+                name, one = spec.label, Advice.of(table)
                 if not now:
                     one = replace(one, entries=0, bytes=0)
                 advice[name] = advice[name] + one if name in advice else one
@@ -240,13 +244,18 @@ class Memory:
         memo = self._latest_memo.get(id(config)) if config is not None else self.latest(path or "")[0]
         return [] if memo is None else [(row.pk, row) for _, row in memo.rows()]
 
-    def set_size(self, model: type[Model], size: int | None) -> None:
-        self._set_sizes[model] = size
+    def set_size(self, shown_as: type[Model] | str, size: int | None) -> None:
+        """Sets the size of all tables of a model's rows, or of all links of a name."""
+        self._set_sizes[shown_as] = size
         for context in self.contexts():
-            for memo, memo_model in list(context.memos.values()):
-                if memo_model is model:
-                    memo.bound = size
-                    context.own_sizes.add(id(memo))
+            for spec, table in list(context.tables):
+                if spec.shown_as == shown_as:
+                    table.bound = size
+                    context.own_sizes.add(id(table))
+
+    def is_set(self, shown_as: type[Model] | str) -> bool:
+        """Whether `set_size()` was called for it."""
+        return shown_as in self._set_sizes
 
 
 def has_own_size(config: MemoizedPrefetchConfig | None) -> bool:

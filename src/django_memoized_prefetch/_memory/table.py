@@ -39,6 +39,11 @@ class TableSpec:
         source = self.source.identity[0]
         return name if source == "base" else f"{name} ({source})"
 
+    @property
+    def shown_as(self) -> type[Model]:
+        """The key of its rows in `memoized_objects`."""
+        return self.source.model
+
     def new_memo(self, size: int | None) -> Memo:
         model = self.source.model
         pk_name = pk_fields(model)[0].attname
@@ -54,14 +59,14 @@ class LinkSpec:
     identity: Lookups whose tables have equal identities share links.
     relation: The many-to-many.
     model: The model of the targets.
-    name: Their name in `through_model_source_target_cache`: the through model and its two columns.
+    shown_as: Their key in `through_model_source_target_cache`: the through model and its two columns.
     are_alone: Tells for a database alias whether links read from it depend on the through table alone.
     """
 
     identity: tuple[Any, ...]
     relation: Relation
     model: type[Model]
-    name: str
+    shown_as: str
     are_alone: Callable[[str], bool]
 
     @property

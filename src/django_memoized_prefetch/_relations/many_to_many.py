@@ -92,9 +92,9 @@ class ManyToMany(ToManyStep):
         self.table = TableSpec(source, self.relation.target_field.attname, self.lookup.custom_below)
         # If links are read with the source's own queryset, they depend on it, so its identity is part of theirs.
         identity = (through, names, self.relation.model, source.reads_links and source.identity)
-        name = f"{through.__name__}_{names[0]}_{names[1]}"
+        shown_as = f"{through.__name__}_{names[0]}_{names[1]}"
         are_alone = partial(is_link_table_enough, self.relation, source)
-        self.links = LinkSpec(identity, self.relation, source.model, name, are_alone)
+        self.links = LinkSpec(identity, self.relation, source.model, shown_as, are_alone)
         return reason
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:

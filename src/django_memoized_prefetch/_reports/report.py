@@ -106,7 +106,7 @@ def links_views(session: Session) -> ViewMapping[str]:
                 found.setdefault(name, (lookup.path, config))
             for step in session.own.steps_of(lookup):
                 if step.links is not None:
-                    found.setdefault(step.links.name, (lookup.path, config))
+                    found.setdefault(step.links.shown_as, (lookup.path, config))
         return found
 
     def view(name: str) -> MemoView:
@@ -116,13 +116,14 @@ def links_views(session: Session) -> ViewMapping[str]:
         def links() -> Links | None:
             return memory.latest(path)[1]
 
-        def set_size(size: int | None) -> None:
-            if (table := links()) is not None:
-                table.bound = size
-
         def size() -> int | None:
-            return memory.size_of(None, config) if (table := links()) is None else table.bound
+            table = links()
+            return memory.size_of(name, config) if table is None or memory.is_set(name) else table.bound
 
-        return MemoView(lambda: [] if (table := links()) is None else table.items(), size, set_size)
+        return MemoView(
+            lambda: [] if (table := links()) is None else table.items(),
+            size,
+            lambda size: memory.set_size(name, size),
+        )
 
     return ViewMapping(lambda: list(paths()), view)

@@ -51,7 +51,10 @@ class MemoView(Mapping[Any, Any]):
 
     def set_size(self, size: int | None) -> None:
         """
-        Changes how many entries are kept between chunks, for all memos of the model; None for all.
+        Changes how many entries are kept between chunks, for all memos of the model or all links of the name.
+
+        Args:
+            size: How many; None for all.
 
         Raises:
             ValueError: `size` is not positive.

@@ -130,12 +130,16 @@ def test_a_size_of_its_own_holds() -> None:
 
 def test_a_size_that_is_set_holds() -> None:
     fill_library(5)
-    prefetch = MemoizedPrefetch("author", "publisher", memory=20_000)
+    prefetch = MemoizedPrefetch("author", "publisher", "categories", memory=20_000)
     prefetch.process_chunk(list(Book.objects.all()[:20]))
     prefetch.memoized_objects[Author].set_size(3)
+    for links in prefetch.through_model_source_target_cache.values():
+        links.set_size(4)
     for _ in prefetch.chunks(Book.objects.all(), 20):
         pass
-    assert prefetch.stats().tables["Author"].bound == 3
+    tables = prefetch.stats().tables
+    assert tables["Author"].bound == 3
+    assert tables["Book.categories links"].bound == 4
 
 
 def test_querysets_with_prefetch_objects_are_within_it() -> None:
