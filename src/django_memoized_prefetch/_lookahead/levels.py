@@ -324,9 +324,7 @@ class Levels:
     def _judged(self, lookups: LookupSet, step: Step, instance: Model) -> tuple[Step, str | None]:
         """The step for the queryset of a custom manager, and why nothing can be told of it."""
         try:
-            step, _ = lookups.planner.judged(
-                step, [instance], False, lambda alias: self.session.memory.context(alias, None)
-            )
+            step, _ = lookups.planner.judged(step, [instance], False, None)
         except Exception as error:  # it is the project's code, which may want a real object
             return step, f"its manager cannot be asked without an object: {type(error).__name__}: {error}"
         return step, f"by Django itself, {step.reason}" if step.by_django else None

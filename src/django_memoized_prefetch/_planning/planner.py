@@ -83,7 +83,7 @@ class Planner:
         return now
 
     def judged(
-        self, step: Step, objects: Sequence[Any], remembered: bool, context: Callable[[str], Context]
+        self, step: Step, objects: Sequence[Any], remembered: bool, context: Callable[[str], Context] | None
     ) -> tuple[Step, QuerySet[Any] | None]:
         """
         Checks the queryset of a custom manager, as if the user had given it.
@@ -91,7 +91,7 @@ class Planner:
         Args:
             objects: The objects to attach to.
             remembered: Whether the objects are remembered rows.
-            context: From a database alias to what is remembered for it.
+            context: From a database alias to what is remembered for it; None if the manager does not vary.
 
         Returns:
             The step to take, and the manager's queryset for these objects, since the manager may return another when
@@ -103,7 +103,7 @@ class Planner:
             return step, None  # only a varying manager may return something else now than is remembered
         queryset = step.row_source.make((fresh or objects)[0])
         now = _judged(step, queryset)
-        if varies and not now.by_django and (now.table is not None or remembered):
+        if varies and context is not None and not now.by_django and (now.table is not None or remembered):
             key = (step.row_source.identity, step.relation.label)
             if not context(queryset.db).is_same_query(key, queryset):
                 name = step.row_source.model.__name__
