@@ -167,22 +167,35 @@ nb::list sample_of(const py_memo& self, std::size_t count) {
 
 /// Whether this very instance is remembered. An instance whose key is deferred is not: the key is not loaded for this.
 bool holds_row(const py_memo& self, nb::handle row) {
-    const object_ref key = self.key.read(row.ptr());
+    const object_ref dict = checked(PyObject_GenericGetDict(row.ptr(), nullptr));
+    const object_ref key = self.key.read_from(dict.get());
     const slot_id slot = !key || key.get() == Py_None ? no_slot : self.rows.find(py_key::of(key));
     return slot != no_slot && self.rows.handle(slot).get() == row.ptr();
 }
 
 /// Adds rows without their being asked for, and keeps as many as the bound allows. The first one becomes the most recently
-/// used. Returns how many were added.
-std::size_t load_rows(py_memo& self, nb::handle rows) {
+/// used. `generation`: of the time before they were read; if rows were forgotten since, none is added. Returns how many
+/// were.
+std::size_t load_rows(py_memo& self, nb::handle rows, std::uint64_t generation) {
     const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
+    py_vector<py_key> keys; // first, since it may fail, and may run code of the project
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(sequence.get()); ++at) {
+        keys.push_back(py_key::of(self.key.load(PyTuple_GET_ITEM(sequence.get(), at))));
+    }
+    if (self.rows.generation() != generation) {
+        return 0;
+    }
     std::size_t added = 0;
-    for (Py_ssize_t at = PyTuple_GET_SIZE(sequence.get()); at-- > 0;) {
-        PyObject* row = PyTuple_GET_ITEM(sequence.get(), at);
-        py_key key = py_key::of(self.key.load(row));
-        if (self.rows.find(key) == no_slot) {
+    for (std::size_t at = keys.size(); at-- > 0;) {
+        PyObject* row = PyTuple_GET_ITEM(sequence.get(), static_cast<Py_ssize_t>(at));
+        slot_id slot = self.rows.find(keys[at]);
+        if (slot != no_slot && self.rows.is_absent(slot)) {
+            self.rows.erase(slot);
+            slot = no_slot;
+        }
+        if (slot == no_slot) {
             self.rows.reserve_more(1);
-            const slot_id slot = self.rows.add_row(std::move(key), object_ref::borrow(row));
+            slot = self.rows.add_row(std::move(keys[at]), object_ref::borrow(row));
             if (self.rows.leaves(slot)) { // one of many that hash alike: it is fetched when needed
                 self.rows.erase(slot);
                 continue;
@@ -390,8 +403,13 @@ void bind_tables(nb::module_& module) {
         .def_prop_ro(
             "bytes", [](const py_memo& self) { return self.rows.bytes(); },
             "Bytes allocated by the engine, without the rows.")
-        .def("load", &load_rows, nb::arg("rows"), nb::sig("def load(self, rows: Iterable[object]) -> int"),
-             "Adds rows that were not asked for, the first one as the most recently used; returns how many were new.")
+        .def_prop_ro(
+            "generation", [](const py_memo& self) { return self.rows.generation(); },
+            "A number that changes whenever entries are forgotten because they are out of date.")
+        .def("load", &load_rows, nb::arg("rows"), nb::arg("generation"),
+             nb::sig("def load(self, rows: Iterable[object], generation: int) -> int"),
+             "Adds rows that were not asked for, the first one as the most recently used, unless the generation is not "
+             "that of the time before they were read; returns how many were new.")
         .def_prop_ro(
             "key_name", [](const py_memo& self) { return nb::borrow<nb::str>(self.key.name.get()); },
             "The attribute that rows are found by.")

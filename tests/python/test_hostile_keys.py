@@ -45,7 +45,7 @@ def chunk_of(memo: Memo, keys: list[Any], fetch: Any = lambda keys: [Row(key) fo
 @pytest.mark.parametrize("size", [5, 20])
 def test_keys_that_hash_alike_cost_what_the_chunk_costs(size: int, loaded: int) -> None:
     memo = Memo(None, "id")
-    assert memo.load([Row(Key(number)) for number in range(loaded)]) == min(loaded, 16)
+    assert memo.load([Row(Key(number)) for number in range(loaded)], memo.generation) == min(loaded, 16)
     for start in range(0, 400, size):
         Key.comparisons = 0
         rows = chunk_of(memo, [Key(number) for number in range(start, start + size)])
@@ -231,7 +231,7 @@ def test_a_row_with_an_unhashable_key_is_a_type_error_and_memory_stays() -> None
         chunk_of(memo, ["c", "a", "b"], lambda keys: [Row("c"), Row(["b"])])
     assert memo.rows() == [("a", first)]
     with pytest.raises(TypeError, match="unhashable type: 'list'"):
-        memo.load([Row(["b"])])
+        memo.load([Row(["b"])], memo.generation)
     assert chunk_of(memo, ["a"]) == [first]
 
 
@@ -313,7 +313,7 @@ def test_steps_of_a_pass_come_in_their_order() -> None:
 def test_a_step_that_failed_cannot_be_taken_again() -> None:
     relation = ForeignKeySpec("key", "row", None, Counters(), None, True)
     memo, chunk = Memo(None, "id"), Chunk()
-    memo.load([Row(Key(1))])
+    memo.load([Row(Key(1))], memo.generation)
     with chunk.to_one(memo, [([Holder(Key(2))], [relation], False)], {}) as rows:
         Key.hook = lambda: 1 / 0
         with pytest.raises(ZeroDivisionError):

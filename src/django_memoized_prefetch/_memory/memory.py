@@ -120,7 +120,7 @@ class Memory:
             if config.prefetch_all and (id(config), identity) not in context.loaded:
                 with context.turn((id(config), identity)):
                     if (id(config), identity) not in context.loaded:  # otherwise another thread was first
-                        memo.load(self._all_rows(context, config, table, instance, counters))
+                        self._load(memo, context, config, table, instance, counters)
                         context.loaded.add((id(config), identity))
             self._latest_memo[id(config)] = memo
         self._latest[path] = (memo, None)
@@ -177,11 +177,16 @@ class Memory:
         identity = (*table.identity, None, False)
         known = context.memos.get(identity)
         memo = known[0] if known else self._added(context, table, identity, config)
-        memo.load(self._all_rows(context, config, table, None, counters))
+        self._load(memo, context, config, table, None, counters)
         context.loaded.add((id(config), identity))
         self._latest_memo[id(config)] = memo
         for path in paths:
             self._latest[path] = (memo, None)
+
+    def _load(self, memo: Memo, *of_table: Any) -> None:
+        """Reads the rows of `prefetch_all`. If rows are invalidated meanwhile, all are fetched by key instead."""
+        generation = memo.generation
+        memo.load(self._all_rows(*of_table), generation)
 
     def _all_rows(
         self,

@@ -15,11 +15,13 @@ from django.db.models import Prefetch
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Stats, memoized
 from django_memoized_prefetch._memory.curve import best_sizes, hull
 from django_memoized_prefetch._memory.weights import Weighing, bytes_of_row
+from tests.python.archive.models import Box, Room
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.databases import on_one_database
 from tests.python.graph import assert_same_as_django
 from tests.python.lookahead.library import fill_library
+from tests.python.queries import query_count
 from tests.python.workshop.models import Repair
 from tests.python.workshop.rows import LOOKUPS, fill_workshop
 
@@ -278,3 +280,16 @@ def test_best_sizes() -> None:
     assert best_sizes(curves, [10, 10], 90) == [4, 5]
     assert best_sizes(curves, [10, 10], 0) == [1, 1]
     assert best_sizes([], [], 100) == []
+
+
+def test_weighing_loads_no_deferred_key() -> None:
+    """Rooms are remembered by their label, and one whose label is deferred is attached to a remembered box."""
+    first, other = (Room.objects.create(number=number, label=f"room {number}") for number in (1, 2))
+    inner = Box.objects.create(name="inner", room=other)
+    Box.objects.create(name="outer", labelled=first, inside=inner)
+    lookups = ("labelled", Prefetch("inside__room", Room.objects.only("number")))
+    prefetch = MemoizedPrefetch(*lookups, memory="10 MB")
+    boxes = list(Box.objects.filter(name="outer"))
+    with query_count(3):
+        prefetch.process_chunk(boxes)
+    assert boxes[0].inside.room.get_deferred_fields() == {"label"}

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.signals import post_init
 
-from django_memoized_prefetch import MemoizedPrefetch
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.graph import assert_same_as_django
-from tests.python.memory.changes import Once, all_reviews, every_moment, rename
+from tests.python.memory.changes import Once, all_books, all_reviews, every_moment, rename
 
 
 @pytest.mark.parametrize("model", [Author, Publisher, Category, Book])
@@ -67,3 +68,20 @@ def test_a_failed_chunk_within_which_rows_changed(bookshop: Bookshop) -> None:
             prefetch.process_chunk(reviews)
         assert_same_as_django(all_reviews, ["book__publisher", "book__author"], prefetch)
         prefetch.clear()
+
+
+def test_rows_that_change_while_all_are_read(bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Publisher, ["publisher"], prefetch_all=True))
+    prefetch.clear()
+
+    def change(**_: Any) -> None:
+        """When the first row is built, all have come from the database."""
+        post_init.disconnect(change, sender=Publisher)
+        rename(Publisher)
+        prefetch.invalidate(Publisher)
+
+    books = all_books()
+    post_init.connect(change, sender=Publisher)
+    prefetch.process_chunk(books)
+    assert not post_init.disconnect(change, sender=Publisher), "it was called"
+    assert_same_as_django(all_books, ["publisher"], prefetch)
