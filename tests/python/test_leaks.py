@@ -105,6 +105,13 @@ def engine_objects() -> Counter[str]:
     return Counter(type(one).__name__ for one in gc.get_objects() if issubclass(type(one), kinds))
 
 
+def package_objects() -> Counter[str]:
+    """Those of the package's Python classes."""
+    gc.collect()
+    kinds = [type(one) for one in gc.get_objects()]
+    return Counter(kind.__qualname__ for kind in kinds if str(kind.__module__).startswith("django_memoized_prefetch"))
+
+
 @isolated()
 @pytest.mark.parametrize("size", [15, 1000])
 def test_many_chunks_leave_exact_reference_counts(size: int) -> str:
@@ -246,6 +253,22 @@ def test_many_chunks_with_rows_that_refer_to_their_objects(size: int) -> str:
     gc.collect()
     assert not any(one() for one in alive), "what refers to a chunk's object is remembered"
     return f"{growth} blocks more in {CHUNKS // 2} chunks"
+
+
+@isolated()
+def test_chunks_of_a_generic_foreign_key_leave_nothing() -> str:
+    prefetch = MemoizedPrefetch("cause", "remarks__subject")
+    chunks = [repairs(number * CHUNK, (number + 1) * CHUNK) for number in range(PERIOD)]
+    assert len({repair.cause_type_id for repair in itertools.chain(*chunks)}) >= 3  # null, and two models
+    del chunks
+    for number in range(PERIOD):
+        process(prefetch, number)
+    before = package_objects()
+    assert before["GenericTarget"] >= 3
+    for number in range(3 * PERIOD):
+        process(prefetch, number)
+    assert (now := package_objects()) == before, now - before
+    return f"{sum(before.values())} objects of the package"
 
 
 @isolated()

@@ -28,7 +28,7 @@ from .._stock import (
     why_not_key,
     why_not_stock,
 )
-from .base import Step, to_attr_spec
+from .base import Given, Step, to_attr_spec
 from .by_django import ByDjango
 from .place import FIELDS_CACHE, Place
 from .to_one import ToOneStep
@@ -45,6 +45,10 @@ class GenericForeignKey(Step):
     """A generic foreign key for all objects. It is split into one GenericTarget for each model that it leads to."""
 
     is_single = True
+
+    def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
+        super().__init__(lookup, relation, given)
+        self._targets: dict[Any, GenericTarget] = {}
 
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
@@ -106,6 +110,12 @@ class GenericForeignKey(Step):
             yield _left(self, "the objects are of several databases, whose content types may differ"), fresh, None
         else:
             yield from _targets(self, fresh)
+
+    def target(self, content_type: Any, queryset: Any) -> GenericTarget:
+        """The step for the objects of one content type, the same for every chunk."""
+        key = None if content_type is None else (content_type.model_class(), content_type._state.db, queryset)
+        known = self._targets.get(key)
+        return self._targets.setdefault(key, GenericTarget(self, content_type, queryset)) if known is None else known
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         """Does nothing: all objects have something attached already."""
@@ -169,7 +179,7 @@ def _targets(
     custom = custom_querysets(relation, lookup)
     for ct_id, members in group_by_value(objects, content_type_column(relation)):
         if ct_id is None:
-            yield GenericTarget(whole, None, None), members, {}
+            yield whole.target(None, None), members, {}
             continue
         try:
             content_type = field.get_content_type(id=ct_id, using=members[0]._state.db)
@@ -188,7 +198,7 @@ def _targets(
         if translated is None:
             yield _left(whole, f"a value is not a valid key of {model.__name__}"), members, None
         else:
-            yield GenericTarget(whole, content_type, queryset), members, translated
+            yield whole.target(content_type, queryset), members, translated
 
 
 def _left(whole: GenericForeignKey, reason: str) -> ByDjango:
