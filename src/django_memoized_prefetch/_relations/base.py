@@ -60,7 +60,6 @@ class Step(ABC):
     is_to_one = False  # found by the object's own key; several such relations to one table share a query
     is_collection = False  # its rows refer to the object, belong to it and have no table of their own
     is_single = False  # attaches one row at most
-    is_absent = False  # leads nowhere; no row is ever read
 
     def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
         self.lookup, self.relation, self.given = lookup, relation, given

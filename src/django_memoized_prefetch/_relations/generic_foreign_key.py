@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -11,7 +12,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import connections
 from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
 
-from .._engine import GenericKeySpec, group_by_value
+from .._engine import GenericKeySpec, Memo, group_by_value
 from .._lookups import Lookup
 from .._memory.table import TableSpec
 from .._queries.counting import QueryCount
@@ -111,9 +112,14 @@ class GenericForeignKey(Step):
         else:
             yield from _targets(self, fresh)
 
+    @cached_property
+    def nowhere(self) -> GenericNowhere:
+        """The step for the objects that lead nowhere."""
+        return GenericNowhere(self)
+
     def target(self, content_type: Any, queryset: Any) -> GenericTarget:
         """The step for the objects of one content type, the same for every chunk."""
-        key = None if content_type is None else (content_type.model_class(), content_type._state.db, queryset)
+        key = (content_type.model_class(), content_type._state.db, queryset)
         known = self._targets.get(key)
         return self._targets.setdefault(key, GenericTarget(self, content_type, queryset)) if known is None else known
 
@@ -130,18 +136,13 @@ class GenericTarget(ToOneStep):
 
     Args:
         whole: The step for all objects.
-        content_type: That content type. None for objects that lead nowhere; their object id is ignored.
+        content_type: That content type.
         queryset: The user's queryset for that model, if there is one.
     """
 
     def __init__(self, whole: GenericForeignKey, content_type: Any, queryset: Any) -> None:
-        relation = whole.relation
-        if content_type is None:
-            relation = replace(relation, key_name=content_type_column(relation))  # it is null, so no row is read
-        super().__init__(whole.lookup, relation, whole.given)
-        if content_type is None:
-            self.source = content_type_rows(whole.relation.model, None)
-        elif queryset is None:
+        super().__init__(whole.lookup, whole.relation, whole.given)
+        if queryset is None:
             self.source = content_type_rows(content_type.model_class(), content_type)
         else:
             # As in Django, a GenericPrefetch gives no hints: the router chooses the database by the model alone.
@@ -151,15 +152,12 @@ class GenericTarget(ToOneStep):
             self.source = replace(self.source, identity=("generic", self.source.identity))
         self.table = TableSpec(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)
         self.is_judged = True
-        self.is_absent = content_type is None
 
     def fetch(self, level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
         # Django compares the classes too: a row that changes its class when it is built belongs to none of the objects.
         return [row for row in super().fetch(level, keys, count) if type(row) is self.row_source.model]
 
     def alias(self, instance: Model) -> str:
-        if self.is_absent:
-            return instance._state.db or "default"
         alias: str = self.row_source.make(instance).db
         return alias
 
@@ -168,6 +166,34 @@ class GenericTarget(ToOneStep):
     ) -> GenericKeySpec:
         relation, to_attr = self.relation, to_attr_spec(self, instance)
         return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, counts.row_counts, translated or {})
+
+
+class GenericNowhere(ToOneStep):
+    """A generic foreign key, for those objects whose content type is null: they get None, whatever their object id."""
+
+    is_to_one = False  # it has no table that others could share
+
+    def __init__(self, whole: GenericForeignKey) -> None:
+        content_type = content_type_column(whole.relation)
+        super().__init__(whole.lookup, replace(whole.relation, key_name=content_type), whole.given)
+        self._empty = Memo(1, content_type)  # no key leads to a row
+
+    def alias(self, instance: Model) -> str:
+        return ""  # it reads nothing
+
+    def spec(
+        self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
+    ) -> GenericKeySpec:
+        relation, to_attr = self.relation, to_attr_spec(self, instance)
+        return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, counts.row_counts, {})
+
+    def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
+        [level] = levels
+        objects = [(level.objects, [run.spec(level)], level.remembered)]
+        with run.pins.to_one(self._empty, objects, run.lent) as rows:
+            rows.collect()
+            rows.missing()
+            rows.attach()
 
 
 def _targets(
@@ -179,7 +205,7 @@ def _targets(
     custom = custom_querysets(relation, lookup)
     for ct_id, members in group_by_value(objects, content_type_column(relation)):
         if ct_id is None:
-            yield whole.target(None, None), members, {}
+            yield whole.nowhere, members, None
             continue
         try:
             content_type = field.get_content_type(id=ct_id, using=members[0]._state.db)

@@ -34,7 +34,7 @@ class ToOneStep(Step):
         return None if self.relation.reverse_name is None else self.relation.target_field
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
-        first = next((level for level in levels if not level.step.is_absent), levels[0])
+        first = levels[0]
         step: Any = first.step
         # Relations of the same objects are read and attached together, object by object.
         by_objects: dict[int, tuple[Sequence[Any], list[Any], bool]] = {}

@@ -140,6 +140,23 @@ def test_null_keys_and_null_types() -> None:
     assert [note.target for note in chunk] == [None, None, None]
 
 
+@SIZES
+def test_notes_that_lead_nowhere_have_no_table(size: int | None) -> None:
+    person = Person.objects.create(name="a person")
+    note_on(Person, person.pk)
+    Note.objects.create(name="no type", object_id=person.pk)
+    Note.objects.create(name="nothing")
+    prefetch = MemoizedPrefetch("target", lru_cache_size=size)
+    for _ in range(2):
+        first, *others = prefetch.process_chunk(notes())
+        with no_queries():
+            assert [first.target, *(note.target for note in others)] == [person, None, None]
+    assert set(prefetch.stats().advice) == {"Person"}
+    counts = prefetch.stats().relations["target"]
+    assert (counts.requests, counts.misses, counts.hits, counts.missing, counts.queries) == (2, 1, 1, 0, 1)
+    assert counts.size == 1
+
+
 def test_the_type_of_a_model_that_was_deleted() -> None:
     stale = ContentType.objects.create(app_label="theatre", model="demolished")
     Note.objects.create(name="stale", content_type=stale, object_id="1")
