@@ -88,7 +88,10 @@ class GenericRelation(Collection):
                     load_keys(level, instances, count)
                     rows.collect_loaded()
                 if keys := rows.missing():
-                    rows.admit(_fetch_tagged(level, keys, together.get(id(level)), translated, count))
+                    asked, read = together.get(id(level), (frozenset(), []))
+                    # A remembered object may also lack rows that it has, but that refer to another one by now.
+                    is_read = asked.issuperset(keys)
+                    rows.admit(_fetch_tagged(level, keys, read if is_read else None, translated, count))
                 rows.attach()
 
 
@@ -134,25 +137,26 @@ def _fetch_tagged(
     return rows
 
 
-def _read_together(levels: list[Level], count: QueryCount) -> dict[int, list[Any]]:
-    """Reads the rows of several classes with one query. Returns them by id of the level."""
+def _read_together(levels: list[Level], count: QueryCount) -> dict[int, tuple[frozenset[Any], list[Any]]]:
+    """Reads the rows of several classes with one query. Returns the keys asked for and the rows, by id of the level."""
     first = levels[0]
     relation = first.step.relation
-    keys = []
+    wanted: dict[int, tuple[Model, list[Any]]] = {}
     for level in levels:
-        fresh = level.objects if level.remembered else level.step.not_attached(level.objects)
-        pks = [pk for pk, _ in group_by_value(fresh, level.step.relation.key_name) if pk is not None]
-        if pks:
-            keys.append((fresh[0], pks))
-    if not keys:
+        fresh = level.step.not_attached(level.objects)
+        if pks := [pk for pk, _ in group_by_value(fresh, level.step.relation.key_name) if pk is not None]:
+            wanted[id(level)] = (fresh[0], pks)
+    if not wanted:
         return {}
     with count.on(first.alias):
-        rows = fetch_tagged(relation, first.source, keys)
+        rows = fetch_tagged(relation, first.source, list(wanted.values()))
     by_type = dict(group_by_value(rows, content_type_column(relation)))
     found = {}
     for level in levels:
-        content_type = content_type_of(level.objects[0], level.step.relation.field.for_concrete_model)
-        found[id(level)] = by_type.get(content_type.pk, [])
+        if id(level) in wanted:
+            instance, pks = wanted[id(level)]
+            content_type = content_type_of(instance, level.step.relation.field.for_concrete_model)
+            found[id(level)] = (frozenset(pks), by_type.get(content_type.pk, []))
     return found
 
 

@@ -14,11 +14,12 @@ from django.db.models import F, Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.conftest import rows_of_a_module
-from tests.python.graph import assert_chunks_alike, assert_same_error
+from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error
 from tests.python.prefetching import SIZES, alike, people
-from tests.python.queries import no_queries, outcome
+from tests.python.queries import no_queries, outcome, query_count
 from tests.python.theatre.models import Note, Person, Play, Tag
 from tests.python.theatre.rows import NOTED, fill_theatre
+from tests.python.workshop.models import Customer, Remark, Ticket
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +125,56 @@ def test_an_unsaved_object_has_no_notes(theatre: None) -> None:
 @pytest.mark.parametrize("path", ["notes", "mentor__notes"])
 def test_querysets_of_generic_relations(path: str, rows: Any, size: int | None) -> None:
     alike(people, lambda: Prefetch(path, rows()), size=size)
+
+
+# --- rows of several classes, remembered
+
+
+@pytest.fixture
+def remarks() -> None:
+    """On customers and on tickets, whose keys are the same."""
+    for kind, model in enumerate((Customer, Ticket)):
+        content_type = ContentType.objects.get_for_model(model)
+        for key in range(1, 5):
+            model.objects.create(id=key, name=f"{model.__name__} {key}")
+            for number in range(key):
+                pk = kind * 100 + key * 10 + number
+                Remark.objects.create(id=pk, name=f"remark {pk}", content_type=content_type, object_id=key)
+
+
+def remarks_on(*classes: type[models.Model]) -> list[Remark]:
+    types = ContentType.objects.get_for_models(*classes).values()
+    return list(Remark.objects.filter(content_type__in=types).order_by("pk"))
+
+
+def assert_alike(prefetch: MemoizedPrefetch, *classes: type[models.Model], queries: int) -> list[Any]:
+    """Processes the remarks on these classes with so many queries, and compares them with Django's."""
+    ours, theirs = remarks_on(*classes), remarks_on(*classes)
+    with query_count(queries):
+        prefetch.process_chunk(ours)
+    models.prefetch_related_objects(theirs, "subject__remarks")
+    Comparison().graphs(ours, theirs)
+    return ours
+
+
+def test_remarks_on_memoized_rows_of_several_classes_are_remembered(remarks: None) -> None:
+    prefetch = MemoizedPrefetch("subject__remarks")
+    for queries in (2 + 1, 0, 0):
+        assert_alike(prefetch, Customer, Ticket, queries=queries)
+
+
+def test_remarks_on_memoized_rows_and_on_those_of_another_class(remarks: None) -> None:
+    prefetch = MemoizedPrefetch("subject__remarks")
+    for classes, queries in (([Customer], 2), ([Customer, Ticket], 2), ([Customer, Ticket], 0)):
+        assert_alike(prefetch, *classes, queries=queries)
+
+
+def test_a_remark_on_a_memoized_row_moves(remarks: None) -> None:
+    """The row has remarks, but they are not its own any more: what was read for other classes does not tell its own."""
+    prefetch = MemoizedPrefetch("subject__remarks")
+    chunk = assert_alike(prefetch, Customer, queries=2)
+    moved = next(one for one in chunk if one.object_id == 3).subject.remarks.all()[0]
+    moved.object_id = 99
+    moved.save()
+    for queries in (2 + 2, 0):
+        assert_alike(prefetch, Customer, Ticket, queries=queries)
