@@ -45,6 +45,7 @@ class Memory:
         self._set_sizes: dict[type[Model] | str, int | None] = {}  # from set_size(); they override configs
         self._latest_memo: dict[int, Memo] = {}  # by id of the config
         self._latest: dict[str, tuple[Memo, Links | None]] = {}  # by path of the lookup
+        self._latest_of: dict[tuple[str, type[Model]], Memo] = {}  # a path may lead to several models
         self._past: dict[str, Advice] = {}  # of dropped tables, by name
 
     def context(self, alias: str, scope: Any) -> Context:
@@ -124,6 +125,7 @@ class Memory:
                         context.loaded.add((id(config), identity))
             self._latest_memo[id(config)] = memo
         self._latest[path] = (memo, None)
+        self._latest_of[path, table.source.model] = memo
         return memo
 
     def _added(self, context: Context, table: TableSpec, identity: Any, config: MemoizedPrefetchConfig | None) -> Memo:
@@ -244,9 +246,15 @@ class Memory:
         """The memo and links that a lookup used last, if any."""
         return self._latest.get(path, (None, None))
 
-    def rows_of(self, config: MemoizedPrefetchConfig | None, path: str | None) -> list[tuple[Any, Any]]:
+    def latest_of(self, path: str, model: type[Model]) -> Memo | None:
+        """The memo of one model's rows that a lookup used last, if any."""
+        return self._latest_of.get((path, model))
+
+    def rows_of(
+        self, config: MemoizedPrefetchConfig | None, path: str | None, model: type[Model]
+    ) -> list[tuple[Any, Any]]:
         """Pairs of primary key and row, from the memo that the config used last; without a config, the lookup."""
-        memo = self._latest_memo.get(id(config)) if config is not None else self.latest(path or "")[0]
+        memo = self._latest_memo.get(id(config)) if config is not None else self.latest_of(path or "", model)
         return [] if memo is None else [(row.pk, row) for _, row in memo.rows()]
 
     def set_size(self, shown_as: type[Model] | str, size: int | None) -> None:

@@ -65,6 +65,10 @@ class Planner:
     def steps(self) -> list[Step]:
         return list(self._steps.values())
 
+    def parts(self) -> list[Step]:
+        """All steps, and those that their objects were split into so far."""
+        return [part for step in self.steps() for part in (step, *list(step.parts.values()))]
+
     def check(self, lookup: Lookup, model: type[Model], parent: Step | None = None) -> None:
         """Raises if a lookup below this one does not fit, as far as the models alone can tell."""
         for below in lookup.below.values():

@@ -39,7 +39,7 @@ class Given(Enum):
 
 class Step(ABC):
     """
-    Attaches one lookup to the objects of one model class. It does not change once it is planned.
+    Attaches one lookup to the objects of one model class. It does not change once it is planned, but for its parts.
 
     Args:
         given: How the lookup that attached the objects has filled this relation too, if it has.
@@ -54,6 +54,7 @@ class Step(ABC):
     selected: What `select_related()` of the given queryset, or of the manager's, brings along.
     given_lookup: The lookup without those that a custom manager's queryset has added.
     managers_lookups: What these ask for, when the manager was asked first.
+    parts: The steps that its objects were split into so far, by what decides it.
     """
 
     by_django = False
@@ -71,6 +72,7 @@ class Step(ABC):
         self.reason: str | None = None
         self.is_judged = False
         self.selected: Any = {}
+        self.parts: dict[Any, Step] = {}
 
     # --- planning
 

@@ -29,7 +29,7 @@ from .._stock import (
     why_not_key,
     why_not_stock,
 )
-from .base import Given, Step, to_attr_spec
+from .base import Step, to_attr_spec
 from .by_django import ByDjango
 from .place import FIELDS_CACHE, Place
 from .to_one import ToOneStep
@@ -46,10 +46,6 @@ class GenericForeignKey(Step):
     """A generic foreign key for all objects. It is split into one GenericTarget for each model that it leads to."""
 
     is_single = True
-
-    def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
-        super().__init__(lookup, relation, given)
-        self._targets: dict[Any, GenericTarget] = {}
 
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:
@@ -117,11 +113,11 @@ class GenericForeignKey(Step):
         """The step for the objects that lead nowhere."""
         return GenericNowhere(self)
 
-    def target(self, content_type: Any, queryset: Any) -> GenericTarget:
+    def target(self, content_type: Any, queryset: Any) -> Step:
         """The step for the objects of one content type, the same for every chunk."""
         key = (content_type.model_class(), content_type._state.db, queryset)
-        known = self._targets.get(key)
-        return self._targets.setdefault(key, GenericTarget(self, content_type, queryset)) if known is None else known
+        known = self.parts.get(key)
+        return self.parts.setdefault(key, GenericTarget(self, content_type, queryset)) if known is None else known
 
     def attach(self, levels: list[Level], run: ChunkRun, count: QueryCount) -> None:
         """Does nothing: all objects have something attached already."""
@@ -165,7 +161,8 @@ class GenericTarget(ToOneStep):
         self, instance: Model, counts: Any, alias: str, translated: dict[Any, Any] | None = None
     ) -> GenericKeySpec:
         relation, to_attr = self.relation, to_attr_spec(self, instance)
-        return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, counts.row_counts, translated or {})
+        count = counts.of_part(self)
+        return GenericKeySpec(relation.key_name, relation.cache_name, to_attr, count, translated or {})
 
 
 class GenericNowhere(ToOneStep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django.db.models import Model
@@ -15,6 +16,7 @@ from .stats import RelationStats, Stats
 from .views import MemoView, ViewMapping
 
 if TYPE_CHECKING:
+    from .._relations.base import Step
     from .._running.lookup_set import LookupSet, PathCounts
     from .._running.session import Session
 
@@ -28,17 +30,37 @@ def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
         path = counts.lookup.path
         memo, links = memory.latest(path)
         relation = _relation_stats(counts, counts.row_counts, memo, memory)
-        relations[path] = relation
         step = next(lookups.steps_of(counts.lookup), None)
+        of_tables: list[tuple[str, RelationStats]] = []
         if step is not None and step.table is not None:
-            of_tables = {step.table.label: relation}
+            of_tables.append((step.table.label, relation))
             if step.links is not None:
-                of_tables[step.links.label] = _relation_stats(counts, counts.link_counts, links, memory)
-            for name, one in of_tables.items():
-                tables[name] = tables[name] + one if name in tables else one
-        if step is not None and step.row_model is not None and not step.by_django:
-            built[step.row_model.__name__] = how_built(step.row_model)
+                of_tables.append((step.links.label, _relation_stats(counts, counts.link_counts, links, memory)))
+        if parts := list(counts.parts.items()):
+            of_parts = [_part_stats(counts, part, count, memory) for part, count in parts]
+            of_tables += of_parts
+            relation = _with_parts(relation, [one for _, one in of_parts])
+        relations[path] = relation
+        for name, one in of_tables:
+            tables[name] = tables[name] + one if name in tables else one
+        for leading in [part for part, _ in parts] or ([] if step is None else [step]):
+            if leading.row_model is not None and not leading.by_django:
+                built[leading.row_model.__name__] = how_built(leading.row_model)
     return Stats(relations, tables, built=built)
+
+
+def _part_stats(counts: PathCounts, part: Step, count: Counters, memory: Memory) -> tuple[str, RelationStats]:
+    """The name of the table to which a generic foreign key leads for one model, and what it did there."""
+    assert part.table is not None
+    memo = memory.latest_of(counts.lookup.path, part.table.source.model)
+    return part.table.label, _relation_stats(counts, count, memo, memory)
+
+
+def _with_parts(relation: RelationStats, parts: list[RelationStats]) -> RelationStats:
+    """What a generic foreign key did for all models together."""
+    bounds = [part.bound for part in parts]
+    bound = None if None in bounds else sum(bound for bound in bounds if bound is not None)
+    return replace(sum(parts, relation), size=sum(part.size for part in parts), bound=bound)
 
 
 def _relation_stats(counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory) -> RelationStats:
@@ -76,7 +98,7 @@ def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConf
     def models() -> dict[type[Model], str | None]:
         """The models of configs, and those that other lookups have led to, with the path of the first such lookup."""
         found: dict[type[Model], str | None] = dict.fromkeys(configs)
-        for step in session.own.planner.steps():
+        for step in session.own.planner.parts():
             if step.table is not None and step.row_model is not None:
                 found.setdefault(step.row_model, step.lookup.path)
         return found
@@ -85,7 +107,7 @@ def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConf
         config, path = configs.get(model), models()[model]
         memory = session.memory
         return MemoView(
-            lambda: memory.rows_of(config, path),
+            lambda: memory.rows_of(config, path, model),
             lambda: memory.size_of(model, config),
             lambda size: memory.set_size(model, size),
         )

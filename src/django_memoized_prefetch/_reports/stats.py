@@ -32,7 +32,8 @@ class RelationStats:
         evicted: Entries evicted at the end of a chunk of this relation.
         queries: SQL statements run for it.
         size: How many entries its memo has now, for the latest chunk's database and tenant.
-        bound: How many entries its memo keeps; None for all.
+        bound: How many entries its memo keeps; None for all. `size` and `bound` of a generic foreign key are those of
+            all its memos together.
         path: "native", or "django" if Django's own prefetch runs for every chunk.
         reason: Why Django runs, or why collections of remembered rows are read for every chunk; None if neither is so.
         patched: Which function of Django that reads attached rows is patched, and by which package.

@@ -156,7 +156,7 @@ class ChunkRun:
             for one in group:
                 one.undo()
             raise
-        self.counts(level.step.lookup).row_counts.add_queries(count.queries)
+        self.counts(level.step.lookup).of(level.step).add_queries(count.queries)
         self._session.clock.fetching += count.seconds
 
 

@@ -36,6 +36,7 @@ class PathCounts:
     What the lookup at one path did.
 
     row_counts: Counts of the rows that it leads to.
+    parts: For a generic foreign key, counts of the rows of each model, by step. `row_counts` does not include them.
     link_counts: Counts of the links, for a many-to-many.
     reason: Why Django attaches it, or why its rows are read for every chunk.
     by_django: Whether Django attaches it.
@@ -44,10 +45,19 @@ class PathCounts:
 
     lookup: Lookup
     row_counts: Counters = field(default_factory=Counters)
+    parts: dict[Step, Counters] = field(default_factory=dict)
     link_counts: Counters = field(default_factory=Counters)
     reason: str | None = None
     by_django: bool = False
     patched: str | None = None
+
+    def of(self, step: Step) -> Counters:
+        """The counts of the rows that a step leads to."""
+        return self.parts.get(step, self.row_counts)
+
+    def of_part(self, step: Step) -> Counters:
+        """Counts of its own for one model of a generic foreign key."""
+        return self.parts.get(step) or self.parts.setdefault(step, Counters())
 
     def note(self, step: Step) -> None:
         """Logs once why a lookup is not remembered, and which package has patched its descriptor."""
@@ -153,10 +163,12 @@ class LookupSet:
 
     def _report_thrashing(self, is_budgeted: bool) -> None:
         for path, counts in list(self._counts.items()):
-            rows = counts.row_counts
-            chunks, hits, evicted = self._thrashing.get(path, (0, 0, 0))
-            chunks = chunks + 1 if rows.evicted - evicted > rows.hits - hits else 0
-            self._thrashing[path] = (chunks, rows.hits, rows.evicted)
+            hits, evicted = counts.row_counts.hits, counts.row_counts.evicted
+            for part in list(counts.parts.values()):
+                hits, evicted = hits + part.hits, evicted + part.evicted
+            chunks, hits_before, evicted_before = self._thrashing.get(path, (0, 0, 0))
+            chunks = chunks + 1 if evicted - evicted_before > hits - hits_before else 0
+            self._thrashing[path] = (chunks, hits, evicted)
             if chunks == THRASHING_CHUNKS:
                 logger.warning(
                     "%s: in each of %d chunks, more rows were evicted than found in memory; %s is too small, or rows "

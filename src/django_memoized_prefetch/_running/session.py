@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from django.apps import apps
 from django.db.models import Model
 
 from .._changes.attached import matters
@@ -145,10 +146,15 @@ class Session:
         for one in sets:
             with suppress(AttributeError, ValueError):
                 one.check(model)  # so that tables which no row of this chunk leads to are known too
-        steps = [step for one in sets for step in one.planner.steps()]
+        steps = [step for one in sets for step in one.planner.parts()]
         tables = {table.label for step in steps for table in (step.table, step.links) if table is not None}
+        # A generic foreign key may lead to any model, though none of this chunk's objects does.
+        is_open = any(step.row_model is None for step in steps)
+        models = {one.__name__ for one in apps.get_models()} if is_open else set()
         for name in sizes.keys() - tables:
-            close = difflib.get_close_matches(name, tables, n=1)
+            if name.partition(" ")[0].partition(".")[0] in models:  # with " (queryset)" or ".relation links"
+                continue
+            close = difflib.get_close_matches(name, tables | models, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"tables: {', '.join(sorted(tables)) or 'none'}."
             logger.warning("lru_cache_size: there is no table %r; %s", name, hint)
 

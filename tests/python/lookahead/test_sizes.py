@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.bookshop.models import Author, Book, Publisher
@@ -12,6 +13,7 @@ from tests.python.conftest import Bookshop
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import assert_told, run
 from tests.python.queries import query_count
+from tests.python.theatre.models import City, Note, Person, Play
 
 
 def test_sizes_by_table() -> None:
@@ -34,6 +36,20 @@ def test_a_size_for_a_table_that_is_not_there(caplog: pytest.LogCaptureFixture) 
     Book.objects.update(translator=None)
     run(MemoizedPrefetch("translator", lru_cache_size={"Author": 4}), Book.objects.all(), 50)
     assert not [record for record in caplog.records if "no table" in record.getMessage()]
+
+
+def test_sizes_for_the_models_of_a_generic_foreign_key(caplog: pytest.LogCaptureFixture) -> None:
+    city = City.objects.create(code="a", name="a")
+    types = [None, *(ContentType.objects.get_for_model(model) for model in (Person, Play))]
+    for key, content_type in enumerate([*types] * 3):
+        Person.objects.create(pk=key, name="somebody", hometown=city)
+        Note.objects.create(pk=key, content_type=content_type, object_id=key)
+    sizes = {"Person": 2, "City": 4, "Play": 3, "Locker": 1, "Person.friends links": 1, "Plai": 5}
+    stats = run(MemoizedPrefetch("target__hometown", lru_cache_size=sizes), Note.objects.order_by("pk"), 2)
+    warnings = [record.getMessage() for record in caplog.records if "no table" in record.getMessage()]
+    assert warnings == ["lru_cache_size: there is no table 'Plai'; did you mean 'Play'?"]
+    assert {name: table.bound for name, table in stats.tables.items()} == {"Person": 2, "Play": 3, "City": 4}
+    assert stats.relations["target"].bound == 2 + 3
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,44 @@ def test_notes_that_lead_nowhere_have_no_table(size: int | None) -> None:
     assert counts.size == 1
 
 
+def test_reports_of_each_model() -> None:
+    """A generic foreign key counts for each model by itself, and for all of them together."""
+    people = [Person.objects.create(name=f"person {i}") for i in range(3)]
+    play = Play.objects.create(name="a play", code="a")
+    for key in (1, 1, 2, 3, 99):
+        note_on(Person, people[key - 1].pk if key < 99 else 0)
+    note_on(Play, play.pk)
+    Note.objects.create(name="nothing")
+    prefetch = MemoizedPrefetch("target", "writer")
+    for _ in range(2):
+        prefetch.process_chunk(notes())
+    stats = prefetch.stats()
+
+    def figures(one: Any) -> tuple[int, ...]:
+        return one.requests, one.misses, one.hits, one.fetched, one.missing, one.queries, one.size
+
+    assert figures(stats.tables["Play"]) == (2, 1, 1, 1, 0, 1, 1)
+    assert figures(stats.tables["Person"]) == (10, 4, 4, 3, 1, 1, 4)
+    assert figures(stats.relations["target"]) == (12, 5, 5, 4, 1, 2, 5)
+    assert stats.relations["target"].bound == 20_000
+    assert stats.queries == 2
+    assert set(stats.advice) == set(stats.tables) == set(stats.built) == {"Person", "Play"}
+    assert {model: dict(rows) for model, rows in prefetch.memoized_objects.items()} == {
+        Person: {person.pk: person for person in people},
+        Play: {play.pk: play},
+    }
+
+
+def test_a_table_of_a_generic_foreign_key_that_is_too_small_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        note_on(Person, Person.objects.create(name=f"person {number}").pk)
+    prefetch = MemoizedPrefetch("target", lru_cache_size=1)
+    for _ in range(30):
+        prefetch.process_chunk(notes())
+    [record] = caplog.records
+    assert record.getMessage().startswith("target: in each of 20 chunks, more rows were evicted than found in memory")
+
+
 def test_the_type_of_a_model_that_was_deleted() -> None:
     stale = ContentType.objects.create(app_label="theatre", model="demolished")
     Note.objects.create(name="stale", content_type=stale, object_id="1")
