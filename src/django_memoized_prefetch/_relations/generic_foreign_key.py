@@ -213,7 +213,7 @@ def _targets(
         if model is None:
             yield _left(whole, "the content type has no model"), members, None
             continue
-        if (reason := why_not_followed(model, content_type, queryset, relation)) is not None:
+        if (reason := why_not_followed(model, content_type, queryset)) is not None:
             yield _left(whole, reason), members, None
             continue
         values = [value for value, _ in group_by_value(members, relation.key_name) if value is not None]
@@ -235,7 +235,7 @@ def content_type_column(relation: Relation) -> str:
     return name
 
 
-def why_not_followed(model: type[Model], content_type: Any, queryset: Any, relation: Relation) -> str | None:
+def why_not_followed(model: type[Model], content_type: Any, queryset: Any) -> str | None:
     """Why the engine might find other rows of a model than Django for the same values."""
     if len(pk_fields(model)) != 1:
         return f"{model.__name__} has a composite primary key"
