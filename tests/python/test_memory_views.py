@@ -139,6 +139,23 @@ def test_models_are_the_configured_ones(bookshop: Bookshop) -> None:
     assert prefetch.memoized_objects_configs[Author] is configs[0]
 
 
+def test_what_is_not_there(bookshop: Bookshop) -> None:
+    prefetch = MemoizedPrefetch("author", "categories")
+    prefetch.process_chunk(list(Book.objects.all()))
+    rows, links = prefetch.memoized_objects, prefetch.through_model_source_target_cache
+    views: list[tuple[Any, Any, str]] = [
+        (rows, Publisher, r"there is no Publisher\. There are: Author, Category\."),
+        (rows, "author", r"there is no 'author'; did you mean Author\? There are: Author, Category\."),
+        (links, LINKS.lower(), f"there is no '{LINKS.lower()}'; did you mean '{LINKS}'\\? There are: {LINKS}\\."),
+        (MemoizedPrefetch("author").memoized_objects, Author, r"there is no Author\. There are: none\."),
+    ]
+    for view, name, message in views:
+        with pytest.raises(KeyError, match=message):
+            view[name]
+        assert name not in view
+        assert view.get(name) is None
+
+
 def test_models_of_lookups(bookshop: Bookshop) -> None:
     prefetch = MemoizedPrefetch("author", "categories")
     prefetch.process_chunk(list(Book.objects.all()))

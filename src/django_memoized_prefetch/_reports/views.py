@@ -6,6 +6,7 @@ from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, Callable, Generic, TypeVar
 
 from .._config import check_size
+from .by_name import not_there
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -74,8 +75,9 @@ class ViewMapping(Mapping[Key, MemoView], Generic[Key]):
         self._names, self._view = names, view
 
     def __getitem__(self, name: Key) -> MemoView:
-        if name not in self._names():
-            raise KeyError(name)
+        names = self._names()
+        if name not in names:
+            raise not_there(name, names)
         return self._view(name)
 
     def __iter__(self) -> Iterator[Key]:
