@@ -64,9 +64,14 @@ class Relation:
 
 def link_fields(relation: Relation) -> tuple[type[Model], Field[Any, Any], Field[Any, Any]]:
     """The through model of a many-to-many, its foreign key to the relation's model, and that to the target."""
-    related, reverse = relation.descriptor.rel, relation.descriptor.reverse
+    return through_fields(relation.descriptor)
+
+
+def through_fields(descriptor: Any) -> tuple[type[Model], Field[Any, Any], Field[Any, Any]]:
+    """The same for the descriptor of a many-to-many."""
+    related = descriptor.rel
     names = [related.field.m2m_field_name(), related.field.m2m_reverse_field_name()]
-    source, target = reversed(names) if reverse else names
+    source, target = reversed(names) if descriptor.reverse else names
     through = related.through
     return through, through._meta.get_field(source), through._meta.get_field(target)
 

@@ -59,7 +59,7 @@ class LinkSpec:
     identity: Lookups whose tables have equal identities share links.
     relation: The many-to-many.
     model: The model of the targets.
-    shown_as: Their key in `through_model_source_target_cache`: the through model and its two columns.
+    shown_as: Their key in `through_model_source_target_cache`.
     are_alone: Tells for a database alias whether links read from it depend on the through table alone.
     """
 
@@ -73,3 +73,8 @@ class LinkSpec:
     def label(self) -> str:
         """The name of the table in reports."""
         return f"{self.relation.label} links"
+
+
+def name_of_links(through: type[Model], source: str | None, target: str | None) -> str:
+    """The name of links in `through_model_source_target_cache`, from the through model and its two columns."""
+    return f"{through.__name__}_{source}_{target}"

@@ -28,14 +28,14 @@ from django.db.models.fields.related_descriptors import ManyToManyDescriptor
 from .._config import MemoizedPrefetchConfig
 from .._engine import ManyToManySpec
 from .._memory.change import Change
-from .._memory.table import LinkSpec, TableSpec
+from .._memory.table import LinkSpec, TableSpec, name_of_links
 from .._queries.counting import QueryCount
 from .._queries.eligibility import defers, why_not_linked
 from .._queries.equality import equals_as_python, odd_keys, why_not_keys
 from .._queries.keys import batches, by_name, by_relation, with_keys
 from .._queries.rows import fetch_rows
 from .._queries.sources import RowSource, default_rows, hinted
-from .._relation import Relation, held_field, link_fields, unrelated_queryset, value_field
+from .._relation import Relation, held_field, link_fields, through_fields, unrelated_queryset, value_field
 from .._stock import (
     is_own,
     plain_manager,
@@ -60,11 +60,9 @@ class ManyToMany(ToManyStep):
         if not isinstance(descriptor, ManyToManyDescriptor):
             return None
         related = descriptor.rel
-        field, through = related.field, related.through
+        field = related.field
         target = related.related_model if descriptor.reverse else related.model
-        source_name = field.m2m_reverse_field_name() if descriptor.reverse else field.m2m_field_name()
-        target_name = field.m2m_field_name() if descriptor.reverse else field.m2m_reverse_field_name()
-        source_key, target_key = through._meta.get_field(source_name), through._meta.get_field(target_name)
+        _, source_key, target_key = through_fields(descriptor)
         reason = why_not_collection(descriptor) or _why_not_linked_by(model, target, field, source_key, target_key)
         if reason is not None:
             return Relation(model, name, ByDjango, reason, target, descriptor=descriptor)
@@ -92,7 +90,7 @@ class ManyToMany(ToManyStep):
         self.table = TableSpec(source, self.relation.target_field.attname, self.lookup.custom_below)
         # If links are read with the source's own queryset, they depend on it, so its identity is part of theirs.
         identity = (through, names, self.relation.model, source.reads_links and source.identity)
-        shown_as = f"{through.__name__}_{names[0]}_{names[1]}"
+        shown_as = name_of_links(through, *names)
         are_alone = partial(is_link_table_enough, self.relation, source)
         self.links = LinkSpec(identity, self.relation, source.model, shown_as, are_alone)
         return reason

@@ -12,6 +12,7 @@ from .._engine import Counters, Links, Memo
 from .._hydrating.eligibility import how_built
 from .._memory.advice import Advice
 from .._memory.memory import Memory
+from .._memory.table import name_of_links
 from .stats import RelationStats, Stats
 from .views import MemoView, ViewMapping
 
@@ -124,7 +125,7 @@ def links_views(session: Session) -> ViewMapping[str]:
         for lookup in session.own.tree.root.all_below():
             config = lookup.config
             if config is not None and config.through_model is not None:
-                name = f"{config.through_model.__name__}_{config.source_field}_{config.target_field}"
+                name = name_of_links(config.through_model, config.source_field, config.target_field)
                 found.setdefault(name, (lookup.path, config))
             for step in session.own.steps_of(lookup):
                 if step.links is not None:
