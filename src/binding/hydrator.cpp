@@ -54,7 +54,7 @@ public:
             any = any || relation.runs_user_code();
         }
         for (const row_field& annotation : m_annotations) {
-            any = any || has_setter(annotation.name.get());
+            any = any || has_setter(m_class.get(), annotation.name.get());
         }
         return any;
     }
@@ -95,12 +95,6 @@ private:
             checked(PyObject_CallOneArg(m_finish.get(), instance.get()));
         }
         return instance;
-    }
-
-    /// Whether setting an attribute of an instance runs a descriptor.
-    [[nodiscard]] bool has_setter(PyObject* name) const {
-        PyObject* descriptor = _PyType_Lookup(reinterpret_cast<PyTypeObject*>(m_class.get()), name);
-        return descriptor != nullptr && Py_TYPE(descriptor)->tp_descr_set != nullptr;
     }
 
     object_ref m_class;

@@ -40,7 +40,7 @@ def stock_class_of(queryset_class: Any) -> Any:
 
 
 def look_like(private_class: Any, stock_class: Any) -> None:
-    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+    for name in _LOOKS:
         setattr(private_class, name, getattr(stock_class, name))
 
 

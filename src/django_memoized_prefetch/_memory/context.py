@@ -26,7 +26,8 @@ class Context:
     tables: Everything in `memos` and `links`, with what describes it.
     loaded: (config, memo) pairs whose prefetch_all has been read.
     own_sizes: The ids of tables whose size the user has given, so that no budget changes it.
-    turns: For each table by its id, and for each collection of remembered rows by its path: who fetches for it.
+    turns: Who fetches for a table, by its id; for a collection of remembered rows, by its path; for all rows of a
+        config with `prefetch_all`, by that config and the table.
     """
 
     def __init__(self, used: int) -> None:

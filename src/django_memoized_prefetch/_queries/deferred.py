@@ -9,6 +9,7 @@ from typing import Any
 from django.db import router
 from django.db.models import Model
 
+from .._relation import pk_fields
 from .._stock import plain_manager, why_not_own
 from .keys import batches
 from .sources import fetches_otherwise
@@ -57,7 +58,7 @@ def load_deferred(instances: Sequence[Any], attname: str, count: Callable[[str],
         with count(queryset.db):
             for batch in batches([member.pk for member in members], queryset):
                 values.update(queryset.filter(pk__in=batch).values_list("pk", attname))
-        keys: Any = getattr(model._meta, "pk_fields", [model._meta.pk])
+        keys: Any = pk_fields(model)
         for member in members:
             if member.pk in values:
                 setattr(member, attname, values[member.pk])

@@ -1,4 +1,9 @@
-"""`Collection`: base of relations whose rows refer to the object. They belong to it and are read for every chunk."""
+"""
+`Collection`: base of relations whose rows refer to the object.
+
+The rows belong to the object and have no table of their own. They are read once for each object: for those of a chunk,
+and for remembered ones when these are new or the rows may have changed.
+"""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ def key_value(model: type[Model], after: Any, what: str = "chunks: after") -> An
         ValueError: It is not a primary key of the model.
     """
     pk: Any = model._meta.pk
-    columns = getattr(model._meta, "pk_fields", [pk])
+    columns = pk_fields(model)
     try:
         if isinstance(after, Model):
             raise TypeError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from django.db import models
 from django.db.models import Model
 from django.db.models import base as base_module
+from django.db.models.fields.files import FileDescriptor, ImageFileDescriptor
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.signals import post_init, pre_init
 from django.dispatch import Signal
@@ -23,6 +25,7 @@ from django_memoized_prefetch._hydrating import eligibility
 from tests.python.archive import models as archive
 from tests.python.archive.models import Box, MeasuredPicture, Picture, Room
 from tests.python.conftest import rows_of_a_module
+from tests.python.databases import SQLITE, only_on
 from tests.python.graph import are_identical, assert_identical
 from tests.python.hydrating.building import OWN, SOME, check, fill_archives, outcome, stock
 
@@ -341,6 +344,7 @@ def test_descriptors_that_change_their_class() -> None:
     assert_identical(check(lambda built: list(built(Box.objects.all()))), before)
 
 
+@only_on(SQLITE)  # elsewhere, one of the caches that hold 256 classes at most may have it for a while
 def test_a_class_is_not_kept_alive(filled: None) -> None:
     """As those of a migration's apps, which nobody refers to after it."""
 
@@ -360,3 +364,18 @@ def test_a_class_is_not_kept_alive(filled: None) -> None:
     kept = read()
     gc.collect()
     assert kept() is None
+
+
+@pytest.mark.since("5.2")  # before, each model with an image has a receiver of post_init
+def test_files_are_stored_without_their_descriptor(filled: None) -> None:
+    """The engine pauses garbage collection while it builds rows, so no Python code may run."""
+    setters = {FileDescriptor.__set__.__code__, ImageFileDescriptor.__set__.__code__}
+    called: list[Any] = []
+    Picture.objects.create(image="picture.png", title="")
+    sys.setprofile(lambda frame, event, _: called.append(frame.f_code) if event == "call" else None)
+    try:
+        pictures = list(memoized(Picture.objects.all()))
+    finally:
+        sys.setprofile(None)
+    assert len(pictures) == Picture.objects.count() > 0
+    assert not setters.intersection(called)
