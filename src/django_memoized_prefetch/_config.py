@@ -54,7 +54,7 @@ class MemoizedPrefetchConfig:
 
     model: type[models.Model]
     attributes: list[str]
-    queryset: models.QuerySet[Any] | None = None
+    queryset: models.QuerySet[Any] | None = dataclasses.field(default=None, repr=False)  # repr() of it would read rows
     prefetch_all: bool = False
     lru_cache_size: int | None = DEFAULT_SIZE
     is_many_to_many: bool = False

@@ -13,7 +13,7 @@ from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category
 from tests.python.conftest import Bookshop
 from tests.python.graph import assert_same_as_django
-from tests.python.queries import query_count
+from tests.python.queries import no_queries, query_count
 
 
 def test_fields_in_their_order_and_with_their_defaults() -> None:
@@ -57,6 +57,8 @@ def test_equality_and_repr() -> None:
     assert MemoizedPrefetchConfig(Author, ["author"]) != MemoizedPrefetchConfig(Author, ["translator"])
     assert MemoizedPrefetchConfig(Author, ["author"]) != MemoizedPrefetchConfig(Author, ["author"], lru_cache_size=5)
     assert repr(MemoizedPrefetchConfig(Author, ["author"])).startswith("MemoizedPrefetchConfig(model=")
+    with no_queries():
+        repr(MemoizedPrefetchConfig(Author, ["author"], queryset=Author.objects.all()))
 
 
 def test_replace_and_its_validation() -> None:

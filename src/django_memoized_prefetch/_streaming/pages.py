@@ -164,6 +164,8 @@ class Pages:
             return
         else:
             keys = [getattr(row, self._attname) for row in rows]
+            if self._last in keys:
+                self._refuse(f"row {self._last!r} after itself")
         if self._behind is None or self._behind in keys:
             return
         # That row may be gone, or further back after inserts. Otherwise the database does not sort it after the last.
@@ -171,6 +173,21 @@ class Pages:
         passed.query.add_filter(f"{self._attname}__exact", self._behind)
         for _ in self._some(passed, 1):
             self._refuse(f"two rows whose keys it considers equal, {self._last!r} and {self._behind!r}")
+        self._refuse_unusual_forms()
+
+    def _refuse_unusual_forms(self) -> None:
+        """
+        Raises ValueError if the database does not find a row by its own key.
+
+        That happens if keys are stored in another form than Django writes them, such as UUIDs with hyphens on SQLite.
+        No condition on the key is right then, and rows would be lost.
+        """
+        for backwards in (False, True):
+            key = self.first_key(backwards)
+            found = self.keys()
+            found.query.add_filter(f"{self._attname}__exact", key)
+            if key is not None and next(self._some(found, 1), None) is None and self.first_key(backwards) == key:
+                self._refuse(f"the key {key!r}, by which it finds no row")
 
     def _key_behind(self) -> Any:
         """The key of the row after the last one; None if there is none."""

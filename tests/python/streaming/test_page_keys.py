@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import SimpleNamespace
@@ -352,3 +353,59 @@ def test_of_an_unknown_join_anything_may_come(bookshop: Bookshop, join: Any) -> 
         join.join_field.requires_unique_target = False
     with pytest.raises(ValueError, match="it joins elsewhere, which may have several rows per object"):
         MemoizedPrefetch().chunks(queryset, mode="pages")
+
+
+class Scan(models.Model):
+    code = models.UUIDField(primary_key=True)
+
+    class Meta:
+        apps = legacy
+        app_label = "legacy"
+        db_table = "legacy_scan"
+        managed = False
+
+
+class Reading(models.Model):
+    at = models.DateTimeField(primary_key=True)
+
+    class Meta:
+        apps = legacy
+        app_label = "legacy"
+        db_table = "legacy_reading"
+        managed = False
+
+
+FORMS = {
+    "UUIDs with hyphens": (Scan, [str(uuid.UUID(int=number)) for number in range(10)]),
+    "UUIDs in upper case": (Scan, [uuid.UUID(int=(160 + 7 * number) << 120).hex.upper() for number in range(10)]),
+    "moments with a T": (Reading, [f"2020-01-01T0{number}:00:00" for number in range(10)]),
+}
+
+
+@only_on(SQLITE)  # the others have types for these
+@pytest.mark.parametrize("order", ["pk", "-pk"])
+@pytest.mark.parametrize("form", FORMS)
+def test_keys_in_another_form_than_django_writes(form: str, order: str) -> None:
+    """Django reads them, and conditions on them find other rows or none."""
+    model, keys = FORMS[form]
+    with table(model._meta.db_table, f"{model._meta.pk.attname} text", [(key,) for key in keys]):
+        rows = model.objects.order_by(order)
+        read: list[Any] = []
+        chunks = MemoizedPrefetch().chunks(rows, chunk_size=3)
+        with pytest.raises(ValueError, match="cannot be read in pages"):
+            read.extend(row for chunk in chunks for row in chunk)
+        assert [row.pk for row in read] == [row.pk for row in rows[: len(read)]], "no row is lost before the error"
+        by_cursor = MemoizedPrefetch().chunks(rows, chunk_size=3, mode="cursor")
+        assert [row.pk for chunk in by_cursor for row in chunk] == [row.pk for row in rows.iterator()]
+
+
+@only_on(SQLITE)
+def test_rows_that_are_deleted_after_each_page_are_no_obstacle() -> None:
+    """The database finds the keys that are left."""
+    with table("legacy_scan", "code text", [(uuid.UUID(int=number).hex,) for number in range(10)]):
+        seen = []
+        for chunk in MemoizedPrefetch().chunks(Scan.objects.order_by("pk"), chunk_size=3):
+            seen += [row.pk for row in chunk]
+            # With the first row of the next page.
+            Scan.objects.filter(pk__lte=uuid.UUID(int=chunk[-1].pk.int + 1)).delete()
+        assert seen == [uuid.UUID(int=number) for number in (0, 1, 2, 4, 5, 6, 8, 9)]
