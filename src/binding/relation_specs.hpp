@@ -1,4 +1,4 @@
-/// The Python classes ToOneSpec, ToManySpec and their kin: what the Python layer found out about a relation of one class.
+/// ForeignKeySpec, ManyToManySpec and the like: what the Python layer found out about a relation of one model class.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -167,15 +167,13 @@ nb::list sample_of(const py_memo& self, std::size_t count) {
 
 /// Whether this very instance is remembered. An instance whose key is deferred is not: the key is not loaded for this.
 bool holds_row(const py_memo& self, nb::handle row) {
-    const object_ref dict = checked(PyObject_GenericGetDict(row.ptr(), nullptr));
-    const object_ref key = self.key.read_from(dict.get());
+    const object_ref key = self.key.read_from(checked(PyObject_GenericGetDict(row.ptr(), nullptr)).get());
     const slot_id slot = !key || key.get() == Py_None ? no_slot : self.rows.find(py_key::of(key));
     return slot != no_slot && self.rows.handle(slot).get() == row.ptr();
 }
 
-/// Adds rows without their being asked for, and keeps as many as the bound allows. The first one becomes the most recently
-/// used. `generation`: of the time before they were read; if rows were forgotten since, none is added. Returns how many
-/// were.
+/// Adds rows that were not asked for, the first one as the most recently used, and keeps as many as the bound allows.
+/// `generation`: as it was before they were read. If it has changed, none is added. Returns how many were added.
 std::size_t load_rows(py_memo& self, nb::handle rows, std::uint64_t generation) {
     const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
     py_vector<py_key> keys; // first, since it may fail, and may run code of the project
@@ -330,11 +328,8 @@ int clear_memo(PyObject* self) {
 
 int traverse_links(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
-    if (!nb::inst_ready(self)) {
-        return 0;
-    }
-    return nb::inst_ptr<py_links>(self)->links.visit(
-        [&](const py_key& key) { return visit_object(key.object, visit, arg); });
+    const auto visit_key = [&](const py_key& key) { return visit_object(key.object, visit, arg); };
+    return nb::inst_ready(self) ? nb::inst_ptr<py_links>(self)->links.visit(visit_key) : 0;
 }
 
 int clear_links(PyObject* self) {
@@ -408,8 +403,7 @@ void bind_tables(nb::module_& module) {
             "A number that changes whenever entries are forgotten because they are out of date.")
         .def("load", &load_rows, nb::arg("rows"), nb::arg("generation"),
              nb::sig("def load(self, rows: Iterable[object], generation: int) -> int"),
-             "Adds rows that were not asked for, the first one as the most recently used, unless the generation is not "
-             "that of the time before they were read; returns how many were new.")
+             "Adds rows that were not asked for, unless the generation has changed; returns how many were new.")
         .def_prop_ro(
             "key_name", [](const py_memo& self) { return nb::borrow<nb::str>(self.key.name.get()); },
             "The attribute that rows are found by.")

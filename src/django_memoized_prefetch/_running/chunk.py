@@ -193,5 +193,5 @@ def not_an_instance(objects: Sequence[Any], found: type) -> TypeError:
     hint = "; values() and values_list() rows cannot have relations" if issubclass(found, (dict, tuple)) else ""
     got = shown(objects[index])
     of_type = "" if found.__name__ in got else f" of type {found.__name__}"
-    msg = f"A chunk: expected model instances, got {got}{of_type} at index {index}{hint}."
+    msg = f"chunk: expected model instances, got {got}{of_type} at index {index}{hint}."
     return TypeError(msg)
