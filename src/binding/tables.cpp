@@ -180,11 +180,9 @@ std::size_t load_rows(py_memo& self, nb::handle rows, std::uint64_t generation) 
     for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(sequence.get()); ++at) {
         keys.push_back(py_key::of(self.key.load(PyTuple_GET_ITEM(sequence.get(), at))));
     }
-    if (self.rows.generation() != generation) {
-        return 0;
-    }
+    const bool is_current = self.rows.generation() == generation;
     std::size_t added = 0;
-    for (std::size_t at = keys.size(); at-- > 0;) {
+    for (std::size_t at = is_current ? keys.size() : 0; at-- > 0;) {
         PyObject* row = PyTuple_GET_ITEM(sequence.get(), static_cast<Py_ssize_t>(at));
         slot_id slot = self.rows.find(keys[at]);
         if (slot != no_slot && self.rows.is_absent(slot)) {
@@ -328,8 +326,11 @@ int clear_memo(PyObject* self) {
 
 int traverse_links(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
-    const auto visit_key = [&](const py_key& key) { return visit_object(key.object, visit, arg); };
-    return nb::inst_ready(self) ? nb::inst_ptr<py_links>(self)->links.visit(visit_key) : 0;
+    if (!nb::inst_ready(self)) {
+        return 0;
+    }
+    return nb::inst_ptr<py_links>(self)->links.visit(
+        [&](const py_key& key) { return visit_object(key.object, visit, arg); });
 }
 
 int clear_links(PyObject* self) {
