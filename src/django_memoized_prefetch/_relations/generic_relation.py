@@ -129,7 +129,7 @@ def _fetch_tagged(
     relation = level.step.relation
     if rows is None:
         with count.on(level.alias):
-            rows = fetch_tagged(relation, level.source, [(level.objects[0], keys)])
+            rows = fetch_tagged(relation, level.source, [(level.instance, keys)])
     load_missing(rows, content_type_column(relation), count.on)  # Django reads it too
     if translated is not None:
         to_python = relation.model._meta.pk.to_python

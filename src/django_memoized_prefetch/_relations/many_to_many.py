@@ -192,11 +192,11 @@ def _held_key(model: type[Model], field: Any) -> Any:
 
 def _fetch_rows(level: Level, keys: list[Any], count: QueryCount) -> list[Any]:
     with count.on(level.alias):
-        return fetch_rows(level.source, level.table.key_name, keys, level.objects[0])
+        return fetch_rows(level.source, level.table.key_name, keys, level.instance)
 
 
 def _fetch_links(level: Level, keys: list[Any], count: QueryCount) -> Iterator[Sequence[tuple[Any, Any]]]:
-    links = fetch_links(level.step.relation, level.source, keys, level.objects[0])
+    links = fetch_links(level.step.relation, level.source, keys, level.instance)
     with count.on(level.alias):
         yield from _also_by_odd_keys(level, keys, links)
 

@@ -64,7 +64,7 @@ class ReverseMany(Collection):
 
 def fetch_referring(level: Level, keys: Sequence[Any], ordered: bool = True) -> list[Any]:
     """The rows that refer to the keys, in the order in which their collections show them."""
-    queryset = level.source.queryset(level.objects[0])
+    queryset = level.source.queryset(level.instance)
     if not ordered and (VERSION >= (5, 0) or not queryset.query.order_by):
         queryset.query.clear_ordering()
     ask = by_relation(level.step.relation.field.name)

@@ -54,7 +54,7 @@ class ToOneStep(Step):
         """The rows with these keys."""
         key_name = level.table.key_name
         with count.on(level.alias):
-            rows = fetch_rows(level.source, key_name, keys, level.objects[0])
+            rows = fetch_rows(level.source, key_name, keys, level.instance)
         check_strays(level, rows, key_name, keys)
         return rows
 

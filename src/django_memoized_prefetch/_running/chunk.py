@@ -150,7 +150,7 @@ class ChunkRun:
         try:
             settled = self._lookups.planner.settled(level.step, level.objects[0])
             if settled is not level.step:
-                level.step, level.alias = settled, settled.alias(level.objects[0])
+                level.step, level.alias = settled, settled.alias(level.instance)
             level.step.attach(group, self, count)
         except BaseException:
             for one in group:

@@ -40,6 +40,7 @@ class Level:
         translated: For a generic foreign key, the rows' keys by the values that the objects hold.
         queryset: The queryset that a custom manager returned for these objects.
 
+    instance: The first object that Django would fetch for: managers and routers see it, and its database counts.
     alias: The database that rows are read from.
     context: What is remembered for this database.
     memo: Where the rows are remembered, if they are.
@@ -58,7 +59,8 @@ class Level:
     ) -> None:
         self.step, self.objects, self.lifetime = step, objects, lifetime
         self.translated, self._queryset = translated, queryset
-        self.alias = step.alias(objects[0]) if queryset is None else queryset.db
+        self.instance = objects[0] if self.remembered else first_to_fetch(step, objects)
+        self.alias = step.alias(self.instance) if queryset is None else queryset.db
         self.context: Context
         self.memo: Memo
         self.links: Links
@@ -74,7 +76,7 @@ class Level:
         if step.table is None:
             return
         path, config = lookup.path, lookup.config
-        self.memo = memory.memo(context, step.table, path, config, self.objects[0], counts.row_counts)
+        self.memo = memory.memo(context, step.table, path, config, self.instance, counts.row_counts)
         if step.links is not None:
             self.links = memory.links(context, step.links, path, config, self.memo, self.alias)
 
@@ -144,3 +146,10 @@ class Level:
         if self.found:
             return list({id(row): row for row in self.found}.values()) if lookup.below else []
         return self.step.follow(self._fresh or self.objects)
+
+
+def first_to_fetch(step: Step, objects: Sequence[Any]) -> Any:
+    """The first object that Django would fetch the relation for; the first of all if there is none."""
+    if step.not_attached(objects[:1]):  # as a rule, which saves looking at the others
+        return objects[0]
+    return (step.not_attached(objects) or objects)[0]

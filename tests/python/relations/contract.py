@@ -21,7 +21,7 @@ ALIASES = ("default", "other")
 
 # What the contract asks of every kind, by the names of its tests.
 SITUATIONS = (
-    *("remembered", "evicted", "absent", "two_databases", "sealed"),
+    *("remembered", "evicted", "absent", "two_databases", "mixed_databases", "sealed"),
     *("unsaved", "to_attr", "nested", "failing_query", "stale_row"),
 )
 

@@ -124,6 +124,27 @@ def test_two_databases(kind: Kind) -> None:
             assert_alike(kind, prefetch, partial(objects, alias), lookups)
 
 
+@of_every_kind("mixed_databases")
+def test_mixed_databases(kind: Kind) -> None:
+    """Django reads everything from the database of the first object that it fetches for."""
+    for objects, lookups in ways(kind):
+        prefetch = MemoizedPrefetch(*lookups())
+        for first, then in (ALIASES, ALIASES[::-1]):
+            for attached in (0, 1, 3):
+                mixed = partial(_mixed, kind, objects, lookups, first, then, attached)
+                assert_alike(kind, prefetch, mixed, lookups)
+
+
+def _mixed(
+    kind: Kind, objects: Any, lookups: Callable[[], list[Any]], first: str, then: str, attached: int
+) -> list[Any]:
+    """Three objects of one database, of which some have it all, and those of another."""
+    before = objects(first)[:3]
+    if attached:
+        kind.reference(before[:attached], *lookups())
+    return [*before, *objects(then)]
+
+
 @of_every_kind("sealed")
 def test_sealed(kind: Kind) -> None:
     assert kind.sealed is not None
