@@ -89,6 +89,18 @@ def selected_caches(model: type[Model], selected: Iterable[str]) -> Iterator[str
             yield cache_name_of(model._meta.get_field(name))
 
 
+def selected_models(model: type[Model], selected: dict[str, Any]) -> Iterator[type[Model] | None]:
+    """The models of rows that `select_related()` brings along; None for one that the model cannot tell."""
+    for name, below in selected.items():
+        try:
+            target = model._meta.get_field(name).related_model
+        except FieldDoesNotExist:  # a FilteredRelation
+            yield None
+            continue
+        yield target
+        yield from selected_models(target, below)
+
+
 def matters(change: Change, steps: Collection[Step], streamed: Collection[type[Model]]) -> bool:
     """
     Whether a change may concern remembered rows, or what is attached to them.
@@ -104,6 +116,8 @@ def matters(change: Change, steps: Collection[Step], streamed: Collection[type[M
     for step in steps:
         if step.relation.target is None or step.row_model is None or change.concerns(step.row_model):
             return True
-        if step.concerned(change):
+        if step.concerned(change) or (step.source is not None and step.source.own_lookups):
+            return True  # Django has done lookups of its own there, which may lead anywhere
+        if any(one is None or change.concerns(one) for one in selected_models(step.row_model, step.selected)):
             return True
     return False

@@ -134,6 +134,7 @@ def queryset_rows(
         return hinted(queryset, instance) if hints else unshared(queryset)
 
     identity = ("queryset", id(queryset))
+    own_lookups = own_lookups and bool(queryset._prefetch_related_lookups)
     return RowSource(identity, queryset.model, make, custom=True, own_lookups=own_lookups, seals=seals)
 
 

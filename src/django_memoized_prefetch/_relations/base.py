@@ -290,12 +290,19 @@ def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
 
 
 def selected_by(queryset: QuerySet[Any]) -> dict[str, Any]:
-    """The relations that `select_related()` names, or follows without names."""
+    """The relations that `select_related()` names, or follows without names; below each, where it goes on to."""
     selected = queryset.query.select_related
     if selected is True:
-        fields = (field for field in queryset.model._meta.fields if field.remote_field and not field.null)
-        return {field.name: {} for field in fields if not field.remote_field.parent_link}
+        return _followed(queryset.model, queryset.query.max_depth)
     return selected if isinstance(selected, dict) else {}
+
+
+def _followed(model: type[Model], depth: int) -> dict[str, Any]:
+    """The relations that `select_related()` without names follows."""
+    fields = [field for field in model._meta.fields if field.remote_field and not field.null] if depth else []
+    return {
+        field.name: _followed(field.related_model, depth - 1) for field in fields if not field.remote_field.parent_link
+    }
 
 
 def check_target(step: Step) -> None:

@@ -29,7 +29,7 @@ from .._stock import (
     why_not_key,
     why_not_stock,
 )
-from .base import Step, to_attr_spec
+from .base import Step, selected_by, to_attr_spec
 from .by_django import ByDjango
 from .place import FIELDS_CACHE, Place
 from .to_one import ToOneStep
@@ -144,6 +144,8 @@ class GenericTarget(ToOneStep):
             # As in Django, a GenericPrefetch gives no hints: the router chooses the database by the model alone.
             generic = whole.lookup.generic
             self.source = replace(queryset_rows(queryset, own_lookups=generic, hints=not generic), takes_mode=True)
+        if self.source.custom or self.source.of_manager:
+            self.selected = selected_by(self.source.make(None))
         if why_class_may_vary(self.source.model) is not None:  # the rows that others remember may be of any class
             self.source = replace(self.source, identity=("generic", self.source.identity))
         self.table = TableSpec(self.source, self.source.model._meta.pk.attname, self.lookup.custom_below)

@@ -201,8 +201,9 @@ class Session:
             if one.running or self.together.pop(old, None) is None:
                 continue  # in use, or another thread has dropped it
             self._dropped += stats_of(one, self.memory)
-            for step in one.planner.steps():
-                self._attached_before.setdefault((step.relation, type(step), step.attached_at), step)
+            for step in one.planner.parts():
+                table = step.table and step.table.identity
+                self._attached_before.setdefault((step.relation, type(step), step.attached_at, table), step)
         return known
 
     def _set_apart(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> Session:
@@ -220,7 +221,7 @@ class Session:
     def _steps(self) -> list[Step]:
         """All steps that may have attached something to remembered rows."""
         sets = [self.own, *list(self.together.values())]
-        return [step for one in sets for step in one.planner.steps()] + list(self._attached_before.values())
+        return [step for one in sets for step in one.planner.parts()] + list(self._attached_before.values())
 
     # --- forgetting
 

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
+from django.db.models import Prefetch
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
-from django_memoized_prefetch import MemoizedPrefetch
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.catalogue.models import Copy, Label, Labelling, Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.databases import on_one_database
-from tests.python.graph import assert_same_as_django
+from tests.python.graph import Comparison, assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, every_moment, unchanged
-from tests.python.queries import query_count
+from tests.python.queries import django_prefetch, query_count
+from tests.python.theatre.models import Locker, Person
+from tests.python.theatre.rows import fill_theatre
 from tests.python.workshop.models import (
     Bicycle,
     Customer,
@@ -239,3 +242,35 @@ def test_signals_do_not_keep_it_alive(bookshop: Bookshop) -> None:
     assert dead() is None
     save(bookshop.authors[0], name="renamed again")
     post_save.send(Author, instance=bookshop.authors[0])
+
+
+class LockersOfMentors(MemoizedPrefetchConfig):
+    def get_queryset(self) -> Any:
+        return Person.objects.prefetch_related("mentor__locker")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Prefetch("holder", Person.objects.select_related("mentor__locker")), None),
+        (LockersOfMentors(Person, ["holder"]), Prefetch("holder", Person.objects.prefetch_related("mentor__locker"))),
+    ],
+    ids=["select_related", "the lookups of a config's queryset"],
+)
+def test_streamed_rows_that_remembered_rows_brought_along(ours: Any, theirs: Any) -> None:
+    fill_theatre(8, 8)
+
+    def lockers() -> list[Locker]:
+        return list(Locker.objects.order_by("pk"))
+
+    def assert_alike() -> None:
+        chunk, expected = lockers(), lockers()
+        prefetch.process_chunk(chunk)
+        django_prefetch(expected, [theirs or ours])
+        Comparison().graphs(chunk, expected)
+
+    prefetch = MemoizedPrefetch(ours, invalidate_on_change=True)
+    assert_alike()
+    for locker in lockers():
+        save(locker, name="renamed")
+    assert_alike()

@@ -327,6 +327,22 @@ class TestGenericPrefetch:
             lambda: [GenericPrefetch("notes__target", [Person.objects.prefetch_related("written")])],
         )
 
+    def test_what_select_related_brought_is_read_again_with_its_row(self, theatre: None) -> None:
+        """Another lookup attaches the same relation to rows of another table."""
+        prefetch = MemoizedPrefetch(*self.lookups(), "writer__hometown")
+        prefetch.process_chunk(notes())
+        for city in City.objects.all():
+            city.name = f"{city.name} renamed"
+            city.save()
+            prefetch.invalidate(City, [city.pk])
+        ours, theirs = notes(), notes()
+        prefetch.process_chunk(ours)
+        prefetch_related_objects(theirs, *self.lookups(), "writer__hometown")
+        with no_queries():
+            targets = [note.target for note in ours if isinstance(note.target, Person)]
+            assert any(getattr(person.hometown, "name", "").endswith(" renamed") for person in targets)
+            Comparison().graphs(ours, theirs)
+
     def test_two_querysets_of_one_class(self, theatre: None) -> None:
         from django.contrib.contenttypes.prefetch import GenericPrefetch
 
