@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from time import perf_counter
 from typing import Any, Callable, TypeVar, overload
 
-from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.models import Manager, Model, QuerySet, query
 from django.db.models.manager import BaseManager
@@ -23,6 +22,7 @@ from ._messages import shown
 from ._prefetch import MemoizedPrefetch, amount_of
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
+from ._running.user import in_thread
 from ._stock import own_attaching, why_not_own, why_not_read_as_stock
 from ._streaming.progress import log_run
 
@@ -260,12 +260,12 @@ class _Methods:
         async for row in rows:
             chunk.append(row)
             if len(chunk) >= chunk_size:
-                await sync_to_async(attach)(chunk)
+                await in_thread(attach, chunk)
                 for attached in chunk:
                     yield attached
                 chunk.clear()
         if chunk:
-            await sync_to_async(attach)(chunk)
+            await in_thread(attach, chunk)
             for attached in chunk:
                 yield attached
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable, Literal, TypeVar, overload
 
-from asgiref.sync import sync_to_async
 from django.db.models import Manager, Model, Prefetch, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
@@ -22,6 +21,7 @@ from ._reports.stats import Stats
 from ._reports.views import ViewMapping
 from ._running.chunk import rows_of
 from ._running.session import Session
+from ._running.user import in_thread
 from ._streaming.progress import Progress, reporting
 from ._streaming.stream import Stream, read_in_thread
 
@@ -185,8 +185,7 @@ class MemoizedPrefetch:
 
     async def aprocess_chunk(self, objects: Iterable[Row]) -> Sequence[Row]:
         """Like `process_chunk`, in the thread in which Django runs its queries."""
-        process: Any = self.process_chunk
-        chunk: Sequence[Row] = await sync_to_async(process)(objects)
+        chunk: Sequence[Row] = await in_thread(self.process_chunk, objects)
         return chunk
 
     def chunks(

@@ -9,20 +9,21 @@ import os
 import pickle
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection, connections
 from django.db.models.signals import post_init
 
-from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Stats, _engine
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, Stats, _engine, memoized
 from tests.python import workers
 from tests.python.bookshop.models import Author, Book
 from tests.python.conftest import Bookshop
 from tests.python.graph import assert_same_as_django
 from tests.python.isolated import isolated
-from tests.python.queries import query_count
+from tests.python.queries import query_count, run_async
 from tests.python.workers import counts_of
 from tests.python.workshop.models import Customer, Part, Repair
 from tests.python.workshop.rows import MORE_LOOKUPS, djangos_reading, key, reading, repairs, workshop_prefetch
@@ -318,6 +319,39 @@ def test_coroutines() -> None:
     for bounds, chunk in chunks.items():
         assert reading(chunk, more=True) == expected[bounds]
     check_counts(prefetch, 60)
+
+
+@isolated(in_file=True)
+def test_coroutines_follow_one_to_ones_back() -> None:
+    """Reading one back runs no query, which a coroutine must not, whatever other coroutines process meanwhile."""
+    prefetch = MemoizedPrefetch("ticket")
+    family = memoized(Repair.objects.order_by("pk").prefetch_related("ticket"))
+
+    async def by_chunk(bounds: tuple[int, int]) -> int:
+        chunk = await prefetch.aprocess_chunk(await sync_to_async(repairs)(*bounds))
+        return await follow(chunk)
+
+    async def by_chunks(bounds: tuple[int, int]) -> int:
+        start, end = bounds
+        queryset = Repair.objects.filter(pk__gte=key(start), pk__lt=key(end))
+        return sum([await follow(chunk) async for chunk in prefetch.achunks(queryset, chunk_size=4)])
+
+    async def by_iterator(bounds: tuple[int, int]) -> int:
+        start, end = bounds
+        queryset = family.filter(pk__gte=key(start), pk__lt=key(end))
+        return sum([await follow([repair]) async for repair in queryset.aiterator(chunk_size=4)])
+
+    async def follow(chunk: Sequence[Repair]) -> int:
+        await asyncio.sleep(0.01)  # others go on
+        tickets = [repair.ticket for repair in chunk if repair.ticket is not None]
+        assert all(ticket.repair in chunk for ticket in tickets)
+        return len(tickets)
+
+    async def together() -> None:
+        for way in (by_chunk, by_chunks, by_iterator):
+            assert all(await asyncio.gather(*map(way, RANGES))), way
+
+    run_async(together())
 
 
 # --- copies

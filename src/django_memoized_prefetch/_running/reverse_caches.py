@@ -2,17 +2,16 @@
 Manages the reverse one-to-one caches of remembered rows that lead to objects of a chunk.
 
 They are lent to the chunk: when its user begins the next one, they are removed, so that a remembered row keeps no
-object alive. A user is a thread or greenlet.
+object alive. A user is a task of asyncio, a greenlet or a thread.
 """
 
 from __future__ import annotations
 
-import sys
-from threading import Thread, current_thread
 from typing import Any
 from weakref import ref
 
 from .._engine import detach_reverse
+from .user import current_user, is_over
 
 # From the row's id and the cache's name to the row and the chunk's object that it leads to.
 Lent = dict[tuple[int, str], tuple[Any, Any]]
@@ -45,14 +44,3 @@ class ReverseCaches:
     def places(self) -> set[tuple[int, str]]:
         """All of them, as pairs of row id and cache name."""
         return {place for _, lent in list(self._by_user.values()) for place in list(lent)}
-
-
-def current_user() -> Any:
-    """The running greenlet, or the thread if greenlets are not in use."""
-    greenlet = sys.modules.get("greenlet")
-    return current_thread() if greenlet is None else greenlet.getcurrent()
-
-
-def is_over(user: Any) -> bool:
-    """Whether a thread or greenlet has ended."""
-    return user is None or (not user.is_alive() if isinstance(user, Thread) else bool(user.dead))

@@ -9,7 +9,6 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, Callable
 
-from asgiref.sync import sync_to_async
 from django.db.models import Model, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
@@ -18,6 +17,7 @@ from .._hydrating.iterable import with_native_rows
 from .._messages import shown
 from .._private_class import FAMILY, set_class, stock_class_of
 from .._running.session import Session
+from .._running.user import in_thread
 from .._stock import ATTACHING, why_not_own, why_not_read_as_stock
 from .closing import closing_readers
 from .pages import Pages, key_value, ordering_of, why_not_in_pages
@@ -200,14 +200,13 @@ def expect_keys(meter: Meter | None, pages: Pages, after: Any) -> None:
 
 async def read_in_thread(chunks: Chunks) -> AsyncIterator[list[Any]]:
     """Yields the chunks. Each is read and processed in the thread in which Django runs its queries."""
-    step: Any = sync_to_async(next)
     try:
-        while (chunk := await step(chunks, None)) is not None:
+        while (chunk := await in_thread(next, chunks, None)) is not None:
             yield chunk
             del chunk
     finally:
         # This waits for a cancelled step to end: there is one such thread, and it does one thing at a time.
-        await sync_to_async(chunks.close)()
+        await in_thread(chunks.close)
 
 
 def refuse_pages(model: type[Model], obstacle: str, after: Any, mode: str | None) -> None:
