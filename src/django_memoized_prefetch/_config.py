@@ -83,7 +83,7 @@ class MemoizedPrefetchConfig:
     def _check_table(self, where: str) -> None:
         """Raises TypeError if nothing says where rows are read from: an abstract model has no table."""
         options = getattr(self.model, "_meta", None)  # Model itself has none
-        if self.queryset is None and not self.overrides_queryset and (options is None or options.abstract):
+        if not self.chooses_rows and (options is None or options.abstract):
             msg = f"{where}: model must have a table, got {self.model.__name__}, which is abstract, and no queryset."
             raise TypeError(msg)
 
@@ -119,6 +119,11 @@ class MemoizedPrefetchConfig:
     def overrides_queryset(self) -> bool:
         """Whether a subclass overrides `get_queryset`."""
         return type(self).get_queryset is not MemoizedPrefetchConfig.get_queryset
+
+    @property
+    def chooses_rows(self) -> bool:
+        """Whether it says which rows are read. Otherwise they are those that the relation or the model shows."""
+        return self.queryset is not None or self.overrides_queryset
 
     def get_queryset(self) -> models.QuerySet[Any]:
         """The queryset that rows are read from. You may override it in a subclass; it is called for every query."""

@@ -99,7 +99,7 @@ class Lookup:
     def is_plain(self) -> bool:
         """Whether it chooses neither which rows are read nor where they are attached."""
         config = self.config
-        own = config is not None and (config.queryset is not None or config.overrides_queryset)
+        own = config is not None and config.chooses_rows
         return not own and self.querysets is None and not self.to_attr_given and not self.generic
 
     @property
@@ -206,14 +206,8 @@ def lookup_tree(given: Sequence[Any]) -> Tree:
                 number += 1
         elif isinstance(argument, str):
             root.add(checked_path(argument, "MemoizedPrefetch"), (number,))
-        elif isinstance(argument, Prefetch):
-            root.add(argument, (number,))
         else:
-            msg = (
-                "MemoizedPrefetch: expected lookup strings, Prefetch objects and MemoizedPrefetchConfig objects, "
-                f"got {argument!r} of type {type(argument).__name__}."
-            )
-            raise TypeError(msg)
+            root.add(argument, (number,))
         number += 1
     frozen = root.frozen()
     in_order = not all(lookup.is_plain for lookup in frozen.all_below())
@@ -340,8 +334,7 @@ def lookups_for_django(given: MemoizedPrefetchConfig | Prefetch[Any] | str) -> I
 
 
 def _of_config(config: MemoizedPrefetchConfig, path: str) -> Prefetch[Any]:
-    own = config.queryset is not None or config.overrides_queryset
-    return Prefetch(path, queryset=_for_django(config.get_queryset()) if own else None)
+    return Prefetch(path, queryset=_for_django(config.get_queryset()) if config.chooses_rows else None)
 
 
 def _for_django(queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -155,7 +155,7 @@ def config_rows(config: MemoizedPrefetchConfig, is_to_one: bool) -> RowSource:
     Args:
         is_to_one: They are those that a key leads to. A relation to many has no rows that the base manager alone shows.
     """
-    plain = config.queryset is None and not config.overrides_queryset
+    plain = not config.chooses_rows
     identity: tuple[Any, ...]
     varies = False
     if plain:

@@ -270,7 +270,7 @@ def check_strays(level: Level, rows: Sequence[Any], row_key: str, keys: list[Any
 def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
     """Sets the step's source of rows. Returns why Django has to attach it, like `set_up`."""
     lookup, config = step.lookup, step.lookup.config
-    if config is not None and not (config.queryset is None and step.is_collection):
+    if config is not None and (config.chooses_rows or not step.is_collection):
         source = config_rows(config, step.is_to_one)
     elif lookup.querysets is None:
         source = default()
@@ -355,7 +355,7 @@ def django_lookup(step: Step) -> str | Prefetch[Any]:
     lookup, config = step.lookup, step.lookup.config
     name = step.relation.name
     if config is not None:
-        if config.queryset is None and not config.overrides_queryset:
+        if not config.chooses_rows:
             return name
         return Prefetch(name, queryset=unshared(config.get_queryset()))
     if lookup.querysets is None:

@@ -73,7 +73,7 @@ class GenericForeignKey(Step):
 
     def set_up(self) -> str | None:
         lookup, config = self.lookup, self.lookup.config
-        if config is not None and (config.queryset is not None or config.overrides_queryset):
+        if config is not None and config.chooses_rows:
             return "the config's queryset is of one model, but the relation leads to several"
         if lookup.querysets is not None and django.VERSION < (5, 0):
             return "a generic foreign key takes no queryset before Django 5.0"

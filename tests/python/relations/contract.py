@@ -22,7 +22,7 @@ ALIASES = ("default", "other")
 # What the contract asks of every kind, by the names of its tests.
 SITUATIONS = (
     *("remembered", "evicted", "absent", "two_databases", "mixed_databases", "sealed"),
-    *("unsaved", "to_attr", "nested", "failing_query", "stale_row"),
+    *("unsaved", "to_attr", "chosen_rows", "nested", "failing_query", "stale_row"),
 )
 
 # django-seal 1.7.1 cannot prefetch a one-to-one on Django 6.1: there is nothing to compare with.
@@ -151,6 +151,7 @@ KINDS: dict[str, Kind] = {
         sealed=(lambda: Journal.objects.seal(), ["archivist"], Editor),
         left_out={
             "to_attr": "only a config names it, which has no to_attr",
+            "chosen_rows": "no Prefetch names it, with which to compare",
             "nested": "only a config names it, whose rows are the last",
         },
     ),
@@ -203,6 +204,7 @@ KINDS: dict[str, Kind] = {
         Person,
         below="notes",
         empty={"object_id": "99"},
+        left_out={"chosen_rows": "a config's queryset is of one model, but it leads to several"},
         sealed=(lambda: Remark.objects.seal(), ["subject"], Journal),
     ),
     "by Django": Kind(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connections
-from django.db.models import Value
+from django.db.models import Prefetch, Value
 from django.db.models.functions import Concat
 
-from django_memoized_prefetch import MemoizedPrefetch
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.conftest import rows_of_a_module
 from tests.python.graph import Comparison
 from tests.python.queries import no_queries, outcome
@@ -181,6 +181,27 @@ def test_to_attr(kind: Kind) -> None:
         reached = assert_alike(kind, prefetch, objects, lookups)
     holders = [one for one in reached if "found" in vars(one)]
     assert holders
+
+
+@of_every_kind("chosen_rows")
+def test_chosen_rows(kind: Kind) -> None:
+    """A config's queryset, or what its class overrides get_queryset() with, is like the queryset of a Prefetch."""
+
+    def chosen() -> Any:
+        return kind.target._base_manager.exclude(pk=some.pk).order_by("-pk")
+
+    class Own(MemoizedPrefetchConfig):
+        def get_queryset(self) -> Any:
+            return chosen()
+
+    some = kind.target._base_manager.order_by("pk")[0]
+    for objects, lookups in ways(kind):
+        [*before, path] = lookups()
+        for config in (Own(kind.target, [path]), MemoizedPrefetchConfig(kind.target, [path], queryset=chosen())):
+            prefetch = MemoizedPrefetch(*before, config)
+            for _ in range(2):
+                theirs = partial(lambda before, path: [*before, Prefetch(path, chosen())], before, path)
+                assert_alike(kind, prefetch, objects, theirs)
 
 
 @of_every_kind("nested")
