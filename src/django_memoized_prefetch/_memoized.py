@@ -18,8 +18,9 @@ from ._clock import Clock
 from ._config import DEFAULT_SIZE, DefaultSize, Size, check_sizes
 from ._hydrating.eligibility import report
 from ._hydrating.iterable import all_rows, in_chunks, native_iterable
+from ._memory.amount import amount_of
 from ._messages import shown
-from ._prefetch import MemoizedPrefetch, amount_of
+from ._prefetch import MemoizedPrefetch
 from ._private_class import FAMILY, STOCK_CLASS, look_like, set_class, stock_class_of, why_not_subclassed
 from ._running.session import Session
 from ._running.user import in_thread

@@ -9,10 +9,10 @@ from django.db.models import Manager, Model, Prefetch, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet
 
-from ._config import DEFAULT_SIZE, DefaultSize, MemoizedPrefetchConfig, Size, check_sizes
+from ._config import DEFAULT_SIZE, MemoizedPrefetchConfig, Size, check_sizes
 from ._lookahead.look_ahead import look_ahead
 from ._lookahead.plan import Plan
-from ._memory.amount import parse_bytes
+from ._memory.amount import amount_of
 from ._messages import shown
 from ._partitions.partition import Partition
 from ._partitions.runs import RUNS
@@ -343,7 +343,8 @@ class MemoizedPrefetch:
         self.clear()
 
     def __reduce__(self) -> Any:
-        return _unpickle, (type(self), self._lookups, self._options)
+        own = {name: value for name, value in vars(self).items() if name not in _ATTRIBUTES}
+        return _unpickle, (type(self), self._lookups, self._options), own or None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {', '.join(self._session.own.paths()) or 'no lookups'}>"
@@ -382,15 +383,12 @@ def _check_unique(configs: Iterable[MemoizedPrefetchConfig]) -> None:
         seen.add(identity)
 
 
-def amount_of(memory: int | str | None, size: Size, where: str) -> int | None:
-    """The bytes that a `memory` argument stands for. Raises ValueError if `lru_cache_size` is given too."""
-    if memory is None:
-        return None
-    if not isinstance(size, DefaultSize):
-        msg = f"{where}: give either memory or lru_cache_size, got memory={memory!r} and lru_cache_size={size!r}."
-        raise ValueError(msg)
-    return parse_bytes(memory, where)
-
-
 def _unpickle(cls: type[MemoizedPrefetch], lookups: Any, options: dict[str, Any]) -> MemoizedPrefetch:
-    return cls(*lookups, **options)
+    """An instance with an empty memory. The `__init__` of a subclass may take other arguments, so it is not called."""
+    one = cls.__new__(cls)
+    MemoizedPrefetch.__init__(one, *lookups, **options)
+    return one
+
+
+# What an instance sets itself; attributes of subclasses are copied.
+_ATTRIBUTES = ("_lookups", "_options", "memoized_objects_configs", "_session")

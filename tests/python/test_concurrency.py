@@ -396,6 +396,25 @@ def test_copies_keep_what_was_configured_and_nothing_that_was_remembered(
         other.process_chunk([Repair(id=1)])
 
 
+class OfAuthors(MemoizedPrefetch):
+    """Takes other arguments than its base class, and has an attribute of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__("author", lru_cache_size=size)
+        self.notes = {"size": size}
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies_of_a_subclass_with_its_own_arguments(bookshop: Bookshop, how: Callable[[Any], Any]) -> None:
+    prefetch = OfAuthors(2)
+    prefetch.process_chunk(list(Book.objects.all()))
+    other = how(prefetch)
+    assert type(other) is OfAuthors
+    assert other.notes == {"size": 2}
+    assert other.stats().relations["author"].bound == 2
+    assert other.stats().relations["author"].requests == 0
+
+
 def test_tables_are_no_part_of_a_pickle(bookshop: Bookshop) -> None:
     for table in (_engine.Memo(None, "id"), _engine.Links(None), _engine.Chunk()):
         with pytest.raises(TypeError):

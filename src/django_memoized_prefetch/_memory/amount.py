@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
+from .._config import DefaultSize, Size
+
 UNITS = {
     "": 1,
     "B": 1,
@@ -20,6 +22,16 @@ UNITS = {
 
 # Room for about ten rows: less keeps nothing, and whoever writes a smaller number means megabytes.
 LEAST = 10_000
+
+
+def amount_of(memory: int | str | None, size: Size, where: str) -> int | None:
+    """The bytes that a `memory` argument stands for. Raises ValueError if `lru_cache_size` is given too."""
+    if memory is None:
+        return None
+    if not isinstance(size, DefaultSize):
+        msg = f"{where}: give either memory or lru_cache_size, got memory={memory!r} and lru_cache_size={size!r}."
+        raise ValueError(msg)
+    return parse_bytes(memory, where)
 
 
 def parse_bytes(amount: int | str, where: str) -> int:
