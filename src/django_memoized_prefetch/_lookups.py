@@ -283,6 +283,7 @@ class _Draft:
             msg = f"{where}: {attribute!r} is in two configs, the other one for {draft.config.model.__name__}."
             raise ValueError(msg)
         draft.config = config
+        draft.clash |= draft.querysets is not None  # a Prefetch chooses the rows
         draft.number = draft.number or order
         if config.queryset is not None and not config.overrides_queryset:
             draft.add_all(config.get_queryset()._prefetch_related_lookups)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import django
@@ -13,6 +13,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Window
 from django.db.models.functions import RowNumber
 from hypothesis import strategies as st
 
+from django_memoized_prefetch import MemoizedPrefetchConfig
 from tests.python.attributes import relations
 
 if django.VERSION >= (5, 0):
@@ -77,11 +78,32 @@ class Rows:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A lookup string, or with rows or an attribute a Prefetch, or with several rows a GenericPrefetch."""
+    """
+    A lookup string, or with rows or an attribute a Prefetch, or with several rows a GenericPrefetch.
+
+    as_config: How it is given as a config, if it is: "queryset" with these rows as its queryset, "all" with all of them
+        read in advance, "own" with a class that overrides get_queryset(), "plain" with the relation's target alone.
+    target: What the relation leads to.
+    """
 
     path: str
     rows: Rows | tuple[Rows, ...] | None = None
     to_attr: str | None = None
+    as_config: str | None = None
+    target: type[models.Model] | None = None
+
+    def given(self, size: int | None) -> Any:
+        """As MemoizedPrefetch takes it."""
+        if self.as_config is None:
+            return self.make()
+        assert self.target is not None
+        if self.as_config == "own":
+            own = OwnRows(self.target, [self.path], lru_cache_size=size)
+            own.rows = self.rows
+            return own
+        queryset = self.rows.make() if isinstance(self.rows, Rows) else None
+        everything = self.as_config == "all"
+        return MemoizedPrefetchConfig(self.target, [self.path], queryset, everything, lru_cache_size=size)
 
     def make(self) -> Any:
         if isinstance(self.rows, tuple):
@@ -91,7 +113,7 @@ class Wanted:
         return Prefetch(self.path, None if self.rows is None else self.rows.make(), to_attr=self.to_attr)
 
     def __repr__(self) -> str:
-        if self.rows is None and self.to_attr is None:
+        if self.rows is None and self.to_attr is None and self.as_config is None:
             return repr(self.path)
         kind, given = "Prefetch", [repr(self.path)]
         if isinstance(self.rows, tuple):
@@ -100,10 +122,21 @@ class Wanted:
             given.append(f"queryset={self.rows!r}")
         if self.to_attr is not None:
             given.append(f"to_attr={self.to_attr!r}")
+        if self.as_config is not None:
+            given.append(f"as_config={self.as_config!r}")
         return f"{kind}({', '.join(given)})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
+
+
+class OwnRows(MemoizedPrefetchConfig):
+    """A config that overrides get_queryset()."""
+
+    rows: Any
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        return self.rows.make()
 
 
 def is_ordered_attribute(name: str) -> bool | None:
@@ -239,6 +272,11 @@ def lookup_sets(
             places.append((prefix, target, left))
             here = target
         wanted = draw(ends(source, start, name, left, bounds))
+        if any(joined(other.path, "").startswith(joined(wanted.path, "")) for other in found):
+            # Django allows no queryset for what another lookup has attached, but in any order a config says it for all.
+            wanted = replace(wanted, as_config=None)
+        if wanted.as_config == "plain" and any((one.as_config, one.target) == ("plain", target) for one in found):
+            wanted = replace(wanted, as_config=None)  # two configs could be one
         found.append(wanted)
         if wanted.to_attr is not None and target is not None and relations(target) and left > 0:
             places.append((joined(start, wanted.to_attr), target, left))
@@ -268,7 +306,10 @@ def ends(draw: st.DrawFn, source: type[models.Model], start: str, name: str, lef
         default = target is not None and bool(target._meta.ordering)
         ordered = rows.is_ordered if isinstance(rows, Rows) else default
         to_attr = f"{'ordered' if ordered else 'some'}_{draw(st.sampled_from('abc'))}"
-    return Wanted(path, rows, to_attr)
+    as_config = None
+    if target is not None and to_attr is None and not is_sliced:  # otherwise a config refuses it, or has no such thing
+        as_config = draw(st.sampled_from([None, None, *(["plain"] if rows is None else ["queryset", "own", "all"])]))
+    return Wanted(path, rows, to_attr, as_config, target)
 
 
 def link_of(source: type[models.Model], name: str) -> str | None:

@@ -273,3 +273,24 @@ def test_queryset_on_a_self_relation() -> None:
             [Prefetch("mentor", Person.objects.exclude(name="hidden"))],
             prefetch,
         )
+
+
+@pytest.mark.parametrize("config_first", [False, True])
+@pytest.mark.parametrize("chooses", [False, True])
+def test_a_config_and_a_prefetch_of_one_relation(bookshop: Bookshop, chooses: bool, config_first: bool) -> None:
+    """As with two lookups of one path in Django: the first decides, and the second must not choose rows."""
+
+    def chosen() -> QuerySet:
+        return Author.objects.exclude(name__startswith="author 1")
+
+    def in_order(config: Any) -> list[Any]:
+        prefetch = Prefetch("author", chosen())
+        return [config, prefetch] if config_first else [prefetch, config]
+
+    config = MemoizedPrefetchConfig(Author, ["author"], queryset=chosen() if chooses else None)
+    prefetch = MemoizedPrefetch(*in_order(config))
+    if chooses or config_first:
+        with pytest.raises(ValueError, match="already seen with a different queryset"):
+            prefetch.process_chunk(all_books())
+    else:
+        assert_same_as_django(all_books, in_order("author"), prefetch)

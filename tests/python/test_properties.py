@@ -179,7 +179,9 @@ def test_any_lookups(case: tuple[Any, ...], seed: int, rows: int, chunks: list[l
 def run(start: Rows, lookups: list[Wanted], chunks: list[list[int]], size: int | None, more_queries: int) -> None:
     given_lookups, failed = [], None
     try:
-        given_lookups = [lookup.make() for lookup in lookups]
+        given_lookups = [lookup.given(size) for lookup in lookups]
+        # The whole table, or those rows that `objects` hides and the base manager shows.
+        more_queries += sum(lookup.as_config in ("all", "plain") for lookup in lookups)
     except Exception:
         event("Prefetch refuses its arguments")
         return
@@ -187,6 +189,10 @@ def run(start: Rows, lookups: list[Wanted], chunks: list[list[int]], size: int |
         prefetch = MemoizedPrefetch(*given_lookups, lru_cache_size=size)
     except Exception as error:
         failed = error
+        whole = [lookup.rows for lookup in lookups if lookup.as_config == "all" and isinstance(lookup.rows, Rows)]
+        if type(error) in [type(outcome(list, rows.make())[0]) for rows in whole]:
+            event("prefetch_all cannot be read")
+            return
     for places in chunks:
         queryset = start.make().order_by(*key_columns(start.model))
         theirs, ours = chunk_of(queryset, places), chunk_of(queryset, places)
