@@ -1,0 +1,197 @@
+"""
+Any lookups with invalidate_on_change, over rows that are saved, created, deleted and linked: what Django reads now.
+
+PROPERTY_EXAMPLES says how many examples are tried; `make properties` tries 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db import reset_queries, transaction
+from django.db.models import prefetch_related_objects
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.graph import Comparison
+from tests.python.lookups import (
+    PLAIN,
+    Bounds,
+    Rows,
+    Wanted,
+    by_chance,
+    is_ordered_attribute,
+    key_columns,
+    lookup_sets,
+)
+from tests.python.queries import outcome
+from tests.python.theatre.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
+from tests.python.theatre.rows import NOTED, fill_theatre
+from tests.python.turns import examples
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(60))
+CHANGED = [City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Any, ...]:
+    model = draw(st.sampled_from([Play, Person, Note, Role]))
+    note = draw(st.sampled_from([None, Person, City]))
+    # Rows whose querysets read other tables are not noticed, as the documentation says.
+    lookups = draw(lookup_sets(model, Bounds(note, (*PLAIN, "select")), depth=3, most=3))
+    return model, note, [lookup for lookup in lookups if not has_hidden_lookups(lookup)]
+
+
+def has_hidden_lookups(lookup: Wanted) -> bool:
+    """Whether lookups of its queryset are not known before its rows are read."""
+    rows = lookup.rows if isinstance(lookup.rows, tuple) else (lookup.rows,)
+    is_hidden = isinstance(lookup.rows, tuple) or lookup.as_config == "own"
+    inner = [below for one in rows if one is not None for below in one.lookups]
+    return bool(is_hidden and inner) or any(map(has_hidden_lookups, inner))
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["save", "save", "create", "delete", "link"]),
+        st.sampled_from(CHANGED),
+        st.integers(0, 9),
+        st.integers(0, 30),
+        st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def any_row(model: Any, place: int) -> Any:
+    rows = list(model._base_manager.order_by(*key_columns(model)))
+    return rows[place % len(rows)] if rows else None
+
+
+def change(kind: str, model: Any, place: int, what: int, value: int) -> None:
+    """Saves, creates, deletes or links a row, with Django's signals."""
+    row = any_row(model, place)
+    if row is None:
+        return
+    if kind == "delete":
+        row.delete()
+        return
+    if kind == "link":
+        link(row, what, value)
+        return
+    if kind == "create":
+        row.pk = {City: f"new {value}"}.get(model)
+        row._state.adding = True
+        if model is Locker:
+            row.pk = Locker._meta.pk.get_default()
+            row.holder_id = None
+        if model is Play:
+            row.code = f"new {Play.objects.count()} {value}"
+        if model is City and City.objects.filter(pk=row.pk).exists():
+            return
+    columns = [field for field in model._meta.concrete_fields if not field.primary_key and field.name != "closed"]
+    field = columns[what % len(columns)]
+    set_column(row, field, value)
+    row.save(force_insert=kind == "create")
+
+
+def set_column(row: Any, field: Any, value: int) -> None:
+    """Gives a column another value; a foreign key also one that leads nowhere."""
+    if field.remote_field is not None and field.related_model is not ContentType:
+        target = any_row(field.related_model, value)
+        if value == 9 or target is None:
+            new = None if field.null else 99
+        else:
+            new = getattr(target, field.target_field.attname)
+        if field.unique and new is not None and type(row)._base_manager.filter(**{field.attname: new}).exists():
+            new = None
+        setattr(row, field.attname, new)
+    elif field.name in ("rank", "acts"):
+        setattr(row, field.name, value % 3)
+    elif field.name == "name":
+        row.name = f"changed {value}"
+    elif field.name == "object_id" and row.object_id is not None:
+        row.object_id = str(value)
+
+
+def link(row: Any, what: int, value: int) -> None:
+    """Changes the links of a many-to-many, from either side."""
+    names = [
+        name
+        for name in dir(type(row))
+        if hasattr(getattr(type(row), name, None), "through") and getattr(type(row), name).through._meta.auto_created
+    ]
+    if not names:
+        return
+    name = names[what % len(names)]
+    manager = getattr(row, name)
+    target = any_row(manager.model, value)
+    if target is None:
+        return
+    way = ("add", "remove", "clear", "set")[what // 5 % 4]
+    if way == "clear":
+        manager.clear()
+    else:
+        getattr(manager, way)([target] if way == "set" else target)
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="PROPERTY_EXAMPLES" not in os.environ,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    case=cases(),
+    seed=st.integers(0, 10_000),
+    size=st.sampled_from([1, 3, 10_000, None]),
+    places=st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True),
+    changes=CHANGES,
+)
+def test_any_changes(case: Any, seed: int, size: Any, places: list[int], changes: list[Any]) -> None:
+    model, note, lookups = case
+    reset_queries()
+    with transaction.atomic():
+        fill_theatre(seed, 4, noted=NOTED if note is None else [note])
+        try:
+            run(model, lookups, size, places, changes)
+        finally:
+            transaction.set_rollback(True)
+
+
+def run(model: Any, lookups: list[Wanted], size: Any, places: list[int], changes: list[Any]) -> None:
+    try:
+        prefetch = MemoizedPrefetch(
+            *(lookup.given(size) for lookup in lookups), lru_cache_size=size, invalidate_on_change=True
+        )
+    except Exception:
+        event("refused")
+        return
+
+    def chunk() -> list[Any]:
+        rows = list(Rows(model, "_base_manager").make().order_by(*key_columns(model)))
+        return [rows[place] for place in sorted({place % len(rows) for place in places})] if rows else []
+
+    for one in [None, *changes]:
+        if one is not None:
+            change(*one)
+        theirs, ours = chunk(), chunk()
+        expected, _ = outcome(prefetch_related_objects, theirs, *[lookup.make() for lookup in lookups])
+        error, _ = outcome(prefetch.process_chunk, ours)
+        assert type(error) is type(expected), f"{error!r} instead of {expected!r}"
+        if expected is not None:
+            event(f"raises {type(expected).__name__}")
+            continue
+        event(f"compared after {one and one[0]}")
+        Comparison(is_ordered_attribute, by_chance(lookups)).graphs(ours, theirs)
+
+
+@pytest.fixture(autouse=True)
+def content_types() -> None:
+    for model in NOTED:
+        ContentType.objects.get_for_model(model)
