@@ -80,7 +80,7 @@ class Histories(RuleBasedStateMachine):
         self.prefetch: MemoizedPrefetch | None = None
         try:
             self.prefetch = MemoizedPrefetch(
-                *(lookup.make() for lookup in self.lookups), lru_cache_size=size, scope=lambda: self.scope
+                *(lookup.given(size) for lookup in self.lookups), lru_cache_size=size, scope=lambda: self.scope
             )
         except Exception:
             assert isinstance(self.outcome(prefetch_related_objects, self.chunk([0]), self.made()), Exception)
