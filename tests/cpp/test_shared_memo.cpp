@@ -175,11 +175,38 @@ TEST(shared_memo, keeps_what_others_added_anew_when_a_chunk_fails) {
     EXPECT_EQ(queries{}, asked);
 }
 
+TEST(shared_memo, of_few_bytes_keeps_as_much_as_fits_its_bound) {
+    const auto row_bytes = [](const author&) { return std::size_t{1'000}; };
+    mp::shared_memo authors{&author::pk, authors_by_id(), {.bytes = 5'500, .size_of = row_bytes}};
+    static_cast<void>(authors.resolve(ids{1, 2, 3, 4, 5, 6, 7, 8}));
+    EXPECT_EQ(5U, authors.stats().size) << "a row and its entry take less than 1,100 bytes";
+}
+
+TEST(shared_memo, of_few_bytes_or_entries_has_few_shards) {
+    const auto shards = [](std::optional<std::size_t> entries, std::size_t bytes) {
+        const auto row_bytes = [](const author&) { return std::size_t{0}; };
+        mp::shared_memo authors{
+            &author::pk, authors_by_id(), {.entries = entries, .bytes = bytes, .size_of = row_bytes}};
+        return mp::detail::memo_access::table(authors).shards();
+    };
+    constexpr std::size_t two_mib = 2 << 20;
+    EXPECT_EQ(1U, shards({}, 0));
+    EXPECT_EQ(1U, shards({}, two_mib - 1));
+    EXPECT_EQ(2U, shards({}, two_mib));
+    EXPECT_EQ(16U, shards({}, 8 * two_mib));
+    EXPECT_EQ(16U, shards({}, mp::unbounded - 1));
+    EXPECT_EQ(1U, shards(2'047, mp::unbounded));
+    EXPECT_EQ(2U, shards(2'048, mp::unbounded));
+    EXPECT_EQ(16U, shards(mp::unbounded, mp::unbounded));
+    EXPECT_EQ(1U, shards(100'000, two_mib - 1)) << "the smaller bound counts";
+    EXPECT_EQ(1U, shards(2'047, 100 * two_mib));
+}
+
 TEST(shared_memo, put_all_of_more_than_fits_keeps_the_first) {
     table<author> rows{{3}};
-    const auto row_bytes = [](const author& row) { return row.name.size(); };
+    const auto row_bytes = [](const author& row) { return row.name.size() * 700'000; };
     // Sixteen shards, each with room for one short name. The long names come first.
-    mp::shared_memo authors{&author::pk, rows.fetch(), {.bytes = 16 * 100, .size_of = row_bytes}};
+    mp::shared_memo authors{&author::pk, rows.fetch(), {.bytes = 16 << 20, .size_of = row_bytes}};
     std::vector<author> all;
     for (id key = 0; key < 64; ++key) {
         all.push_back({key, std::string(key < 32 ? 1'000 : 1, 'x')});

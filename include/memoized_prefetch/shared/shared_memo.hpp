@@ -12,7 +12,9 @@
 ///  - Each thread has its own prefetchers. Threads may share a prefetcher that leads to shared memos only.
 ///  - A user's pins hold shared handles and keep no entries in the memo. Only entries that a running chunk added stay
 ///      until it ends.
-///  - The bound is divided among the shards. A memo of fewer than 2,048 entries has one shard.
+///  - The bound is divided evenly among 1, 2, 4, 8 or 16 shards, as many as leave each at least 1,024 entries, and
+///      1 MiB if the bound is in bytes: a memo of fewer than 2,048 entries or 2 MiB has one shard. A row that takes more
+///      than its shard's share is not kept after a chunk.
 #pragma once
 
 #include <memoized_prefetch/prefetcher.hpp>

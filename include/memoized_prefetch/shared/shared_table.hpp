@@ -39,9 +39,15 @@ public:
         std::unordered_map<Key, place_in_flight, hash_key, equal_keys> flying;
     };
 
+    /// Hashes divide keys evenly only among many entries, and a row that is larger than its shard's share is not kept.
+    /// So each shard gets at least these shares.
     shared_table(std::size_t entries, std::size_t bytes) {
         constexpr std::size_t fewest_entries = 1'024;
-        while (m_count < most_shards && entries / (2 * m_count) >= fewest_entries) {
+        constexpr std::size_t fewest_bytes = 1 << 20;
+        const auto is_enough = [&](std::size_t shards) {
+            return entries / shards >= fewest_entries && bytes / shards >= fewest_bytes;
+        };
+        while (m_count < most_shards && is_enough(2 * m_count)) {
             m_count *= 2;
         }
         m_shards = std::make_unique<shard[]>(m_count);

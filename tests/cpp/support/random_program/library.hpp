@@ -183,14 +183,15 @@ private:
     }
     template <class Row>
     mp::memo_size<Row> size_of(std::size_t table, program::size size) {
-        return {size.entries, size.bytes, [this, table](const Row& row) { return weigh(table, row.pk); }};
+        return {size.entries, size.bytes, [this, table, size](const Row& row) { return weigh(table, size, row.pk); }};
     }
     mp::memo_size<book> size_of_book(program::size size) {
-        return {size.entries, size.bytes, [this](const book& row) { return weigh(program::books, row.number); }};
+        return {size.entries, size.bytes,
+                [this, size](const book& row) { return weigh(program::books, size, row.number); }};
     }
-    std::size_t weigh(std::size_t table, id key) {
+    std::size_t weigh(std::size_t table, const program::size& size, id key) {
         stage.template step<broken_call>(failing::size_of, table, key);
-        return program::weight(key);
+        return size.weight(key);
     }
     template <class Object>
     auto key(std::size_t relation) {

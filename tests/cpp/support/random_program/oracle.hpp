@@ -69,7 +69,7 @@ struct oracle {
                 if (row != nullptr) {
                     stage.template step<naive_memos::broken_call>(failing::size_of, table, row->key);
                 }
-                return entry_bytes + (row == nullptr ? 0 : weight(row->key));
+                return entry_bytes + (row == nullptr ? 0 : size.weight(row->key));
             };
         }
         mirror_shards(memos[program::authors], real.authors, sizes[program::authors]);

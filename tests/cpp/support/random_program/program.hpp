@@ -38,6 +38,9 @@ struct database {
 struct size {
     std::optional<std::size_t> entries{};
     std::size_t bytes = mp::unbounded;
+    std::size_t unit = 10; // of the rows' weights
+
+    [[nodiscard]] std::size_t weight(id key) const { return static_cast<std::size_t>(key % 4) * unit; }
 };
 
 /// An object of a chunk, a book or a review, with its keys by relation.
@@ -74,8 +77,6 @@ inline std::vector<std::optional<id>> keys_of_book(id key, id version) {
     return {(key * 5 + version) % author_keys, key,
             version % 3 == 0 ? std::nullopt : std::optional<id>((key + version) % author_keys), key};
 }
-
-inline std::size_t weight(id key) { return static_cast<std::size_t>(key % 4) * 10; }
 
 /// The state of one side during an operation.
 struct stage {
