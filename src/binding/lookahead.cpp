@@ -3,6 +3,7 @@
 #include "py_allocator.hpp"
 #include "py_key.hpp"
 
+#include <memoized_prefetch/detail/compiler.hpp>
 #include <memoized_prefetch/lookahead/lookahead.hpp>
 #include <memoized_prefetch/tables/key_set.hpp>
 
@@ -11,6 +12,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -25,6 +27,8 @@ namespace {
 
 using keys_of_table = key_set<py_key, py_key_traits, py_allocator<std::byte>>;
 using columns = std::vector<std::pair<std::size_t, std::size_t>>; // position in a row, and relation
+using statements = std::tuple<std::optional<std::size_t>, std::optional<std::size_t>, bool>; // lookahead::batch
+using ranked = std::pair<std::size_t, std::vector<std::uint32_t>>; // relation, and the rank of each of its keys
 
 /// Owned by one thread, which no code of the user can reach: a key's `__eq__` cannot change what is being read.
 class py_lookahead {
@@ -43,6 +47,7 @@ public:
         return core.add_table();
     }
     std::size_t add_relation(const lookahead::relation& one) {
+        check(one);
         m_links.emplace_back();
         m_source.emplace_back();
         return core.add_relation(one);
@@ -50,6 +55,9 @@ public:
 
     /// Rows of the run. A relation below another one must come after it.
     void read(nb::list rows, const columns& of) {
+        for (const auto& [position, number] : of) {
+            check_kind(number, false);
+        }
         std::vector<key_number> now(m_links.size(), no_key);
         for_each_row(rows, last_of(of), [&](PyObject* row) {
             for (const auto& [position, number] : of) {
@@ -71,6 +79,14 @@ public:
     }
     /// Rows of a table above: their key, then the keys that they hold.
     void read_below(nb::list rows, std::size_t above, const columns& of) {
+        check_table(above);
+        for (const auto& [position, number] : of) {
+            check_kind(number, false);
+            if (table_above(number) != above) {
+                refuse(PyExc_ValueError, "expected a relation below rows of table %zu, got relation %zu", above,
+                       number);
+            }
+        }
         for_each_row(rows, last_of(of), [&](PyObject* row) {
             const key_number object = known(above, PyTuple_GET_ITEM(row, 0));
             for (const auto& [position, number] : of) {
@@ -84,6 +100,7 @@ public:
     /// Links as pairs of source and target. Those of the run's own rows are in their order, and a row without links has
     /// one pair with None.
     void read_links(nb::list rows, std::size_t number) {
+        check_kind(number, true);
         const lookahead::relation& is = core.of(number);
         for_each_row(rows, 1, [&](PyObject* row) {
             PyObject* source = PyTuple_GET_ITEM(row, 0);
@@ -107,7 +124,8 @@ public:
     }
     /// Keys of the rows that a many-to-many is below: only these exist.
     void read_rows_above(nb::list rows, std::size_t number) {
-        const std::size_t above = core.of(core.of(number).below).table;
+        check_kind(number, true);
+        const std::size_t above = table_above(number);
         core.lacks_rows(number);
         for_each_row(rows, 0, [&](PyObject* row) {
             if (const key_number object = known(above, PyTuple_GET_ITEM(row, 0)); object != no_key) {
@@ -117,29 +135,46 @@ public:
     }
     /// All links below a relation were read.
     void end_links(std::size_t number) {
-        const std::size_t above = core.of(core.of(number).below).table;
+        check_kind(number, true);
+        const std::size_t above = table_above(number);
         core.has_keys(above, m_keys[above].size());
         core.set_links(number, m_links[number]);
         std::vector<std::pair<key_number, key_number>>().swap(m_links[number]);
     }
 
     [[nodiscard]] nb::list keys(std::size_t table) const {
+        check_table(table);
         nb::list list;
-        for (const py_key& key : m_keys.at(table).keys()) {
+        for (const py_key& key : m_keys[table].keys()) {
             list.append(nb::borrow(key.object.get()));
         }
         return list;
     }
-    [[nodiscard]] std::size_t count(std::size_t table) const { return m_keys.at(table).size(); }
+    [[nodiscard]] std::size_t count(std::size_t table) const {
+        check_table(table);
+        return m_keys[table].size();
+    }
+    [[nodiscard]] std::size_t rows(std::size_t number) const {
+        check_relation(number);
+        return core.rows(number);
+    }
 
     nb::tuple run(std::size_t rows, std::size_t chunk_size, const std::vector<std::optional<std::size_t>>& bounds,
-                  const std::vector<std::vector<std::size_t>>& optima,
-                  const std::vector<std::tuple<std::optional<std::size_t>, std::optional<std::size_t>, bool>>& batches,
-                  std::optional<std::pair<std::size_t, std::vector<std::uint32_t>>> order, bool curves) {
+                  const std::vector<std::vector<std::size_t>>& optima, const std::vector<statements>& batches,
+                  const std::optional<ranked>& order, bool curves) {
+        chunk_size = std::min(chunk_size, std::max<std::size_t>(rows, 1));
+        check_chunks(rows, chunk_size, batches);
+        if (bounds.size() != m_keys.size() || optima.size() != m_keys.size()) {
+            refuse(PyExc_ValueError, "expected bounds and optima of %zu tables, got %zu and %zu", m_keys.size(),
+                   bounds.size(), optima.size());
+        }
+        if (order) {
+            check_order(rows, *order);
+        }
         std::vector<lookahead::wish> wishes;
         for (std::size_t table = 0; table < m_keys.size(); ++table) {
             core.has_keys(table, m_keys[table].size());
-            wishes.push_back({bounds.at(table).value_or(lookahead::none), curves, optima.at(table)});
+            wishes.push_back({bounds[table].value_or(lookahead::none), curves, optima[table]});
         }
         std::vector<lookahead::batch> sizes;
         sizes.reserve(batches.size());
@@ -171,6 +206,89 @@ public:
     }
 
 private:
+    /// Numbers from Python index the vectors here and in `core`, so every one is checked when it comes.
+    template <class... Numbers>
+    [[noreturn]] MEMOIZED_PREFETCH_COLD static void refuse(PyObject* error, const char* format, Numbers... numbers) {
+        PyErr_Format(error, format, numbers...);
+        throw_python_error();
+    }
+    void check_table(std::size_t table) const {
+        if (table >= m_keys.size()) {
+            refuse(PyExc_IndexError, "expected the number of one of %zu tables, got %zu", m_keys.size(), table);
+        }
+    }
+    void check_relation(std::size_t number) const {
+        if (number >= m_links.size()) {
+            refuse(PyExc_IndexError, "expected the number of one of %zu relations, got %zu", m_links.size(), number);
+        }
+    }
+    void check_kind(std::size_t number, bool to_many) const {
+        check_relation(number);
+        if (core.of(number).to_many != to_many) {
+            refuse(PyExc_ValueError, "expected a relation to %s, got relation %zu", to_many ? "many rows" : "one row",
+                   number);
+        }
+    }
+    /// The table of the rows that a relation is below.
+    [[nodiscard]] std::size_t table_above(std::size_t number) const {
+        if (core.of(number).below == lookahead::none) {
+            refuse(PyExc_ValueError, "expected a relation below another one, got relation %zu", number);
+        }
+        return core.of(core.of(number).below).table;
+    }
+    void check(const lookahead::relation& one) const {
+        check_table(one.table);
+        if (one.below == lookahead::none) {
+            if (one.place != lookahead::none || one.links != lookahead::none) {
+                refuse(PyExc_ValueError, "a place and a table of links are for relations below another one");
+            }
+            return;
+        }
+        check_relation(one.below);
+        if (one.links != lookahead::none) {
+            check_table(one.links);
+        }
+        if (one.place > m_links.size()) { // numbered in turn, so there are at most as many as relations
+            refuse(PyExc_ValueError, "expected the number of a place, at most %zu, for a relation below another one",
+                   m_links.size());
+        }
+        const std::size_t above = core.of(one.below).table;
+        for (std::size_t number = 0; number < m_links.size(); ++number) {
+            if (core.of(number).place == one.place && table_above(number) != above) {
+                refuse(PyExc_ValueError, "expected a place of table %zu, got place %zu, which is of table %zu", above,
+                       one.place, table_above(number));
+            }
+        }
+    }
+    /// The chunks are numbered in 32 bits, once for each time that tables are trimmed.
+    static void check_chunks(std::size_t rows, std::size_t chunk_size, const std::vector<statements>& batches) {
+        if (chunk_size == 0) {
+            refuse(PyExc_ValueError, "expected a chunk size of at least 1, got 0");
+        }
+        if (rows / chunk_size >= no_key / (batches.size() + 1)) {
+            refuse(PyExc_ValueError, "expected fewer than 2^32 chunks and groups, got %zu rows in chunks of %zu", rows,
+                   chunk_size);
+        }
+        for (const auto& [limit, size, ends] : batches) {
+            if (size == std::size_t{0}) {
+                refuse(PyExc_ValueError, "expected batches of at least 1 key, got 0");
+            }
+        }
+    }
+    void check_order(std::size_t rows, const ranked& order) const {
+        const auto& [number, ranks] = order;
+        check_kind(number, false);
+        const std::size_t keys = m_keys[core.of(number).table].size();
+        if (core.of(number).below != lookahead::none || core.rows(number) < rows) {
+            refuse(PyExc_ValueError, "expected a relation of all %zu rows of the run, got relation %zu, read for %zu",
+                   rows, number, core.rows(number));
+        }
+        if (ranks.size() != keys || std::any_of(ranks.begin(), ranks.end(), [&](auto rank) { return rank >= keys; })) {
+            refuse(PyExc_ValueError, "expected a rank below %zu for each of %zu keys, got %zu ranks", keys, keys,
+                   ranks.size());
+        }
+    }
+
     static std::size_t last_of(const columns& of) {
         std::size_t last = 0;
         for (const auto& [position, number] : of) {
@@ -244,9 +362,7 @@ void bind_lookahead(nb::module_& module) {
         .def("keys", &py_lookahead::keys, nb::arg("table"), nb::sig("def keys(self, table: int) -> list[Any]"),
              "The distinct keys of a table, by number.")
         .def("count", &py_lookahead::count, nb::arg("table"), "How many distinct keys a table has.")
-        .def(
-            "rows", [](const py_lookahead& self, std::size_t relation) { return self.core.rows(relation); },
-            nb::arg("relation"), "How many rows of the run a relation was read for.")
+        .def("rows", &py_lookahead::rows, nb::arg("relation"), "How many rows of the run a relation was read for.")
         .def("run", &py_lookahead::run, nb::arg("rows"), nb::arg("chunk_size"), nb::arg("bounds"), nb::arg("optima"),
              nb::arg("batches"), nb::arg("order"), nb::arg("curves"),
              nb::sig("def run(self, rows: int, chunk_size: int, bounds: Sequence[int | None], optima: "
