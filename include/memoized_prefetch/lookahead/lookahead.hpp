@@ -69,7 +69,6 @@ public:
     }
     /// Says that a table has at least this many keys.
     void has_keys(std::size_t table, std::size_t count) { m_keys[table] = std::max(m_keys[table], count); }
-    [[nodiscard]] std::size_t keys(std::size_t table) const { return m_keys[table]; }
 
     /// Adds a relation, after the one that it is below; returns its number.
     std::size_t add_relation(const relation& one) {
