@@ -55,8 +55,8 @@ void bind_chunk(nb::module_& module) {
         .def(nb::init<>())
         .def(
             "to_one",
-            [](nb::object self, nb::object memo, nb::list levels, nb::dict lent) {
-                return std::make_unique<py_to_one_pass>(std::move(self), std::move(memo), levels, lent);
+            [](const given_chunk& self, nb::object memo, nb::list levels, nb::dict lent) {
+                return std::make_unique<py_to_one_pass>(self, std::move(memo), levels, lent);
             },
             nb::arg("memo"), nb::arg("levels"), nb::arg("lent"),
             nb::sig("def to_one(self, memo: Memo, levels: list[tuple[Sequence[Any], list[Any], bool]], "
@@ -65,9 +65,9 @@ void bind_chunk(nb::module_& module) {
             "relations to the memo, and whether the instances are remembered.")
         .def(
             "to_many",
-            [](nb::object self, nb::object links, nb::object memo, nb::handle objects, nb::object relation,
+            [](const given_chunk& self, nb::object links, nb::object memo, nb::handle objects, nb::object relation,
                bool remembered) {
-                return std::make_unique<py_to_many_pass>(std::move(self), std::move(links), std::move(memo), objects,
+                return std::make_unique<py_to_many_pass>(self, std::move(links), std::move(memo), objects,
                                                          std::move(relation), remembered);
             },
             nb::arg("links"), nb::arg("memo"), nb::arg("objects"), nb::arg("relation"), nb::arg("remembered"),
@@ -76,8 +76,8 @@ void bind_chunk(nb::module_& module) {
             "Begins to attach the rows that links lead to.")
         .def(
             "collection",
-            [](nb::object self, nb::handle objects, nb::object relation, bool remembered) {
-                return std::make_unique<py_collection_pass>(std::move(self), objects, std::move(relation), remembered);
+            [](const given_chunk& self, nb::handle objects, nb::object relation, bool remembered) {
+                return std::make_unique<py_collection_pass>(self, objects, std::move(relation), remembered);
             },
             nb::arg("objects"), nb::arg("relation"), nb::arg("remembered"),
             nb::sig("def collection(self, objects: Sequence[Any], relation: ReverseManySpec | ReverseOneSpec, "

@@ -53,6 +53,9 @@ private:
     const py_memo& m_memo;
 };
 
+/// A Python object that nanobind has found to be a Chunk, and one whose `__init__` has run.
+using given_chunk = nb::pointer_and_handle<py_chunk>;
+
 /// What all passes have in common: their chunk, and the order of the steps.
 class py_pass {
 public:
@@ -64,10 +67,12 @@ public:
 protected:
     enum class step : std::uint8_t { begun, collected, links_missing, linked, rows_missing, resolved, running, ended };
 
-    explicit py_pass(nb::object chunk) : m_chunk(std::move(chunk)) { of_chunk().begin(); }
+    explicit py_pass(const given_chunk& chunk) : m_chunk(*chunk.p), m_own_chunk(nb::borrow(chunk.h)) {
+        m_chunk.begin();
+    }
     ~py_pass() { end_with(nullptr, false); }
 
-    [[nodiscard]] py_chunk& of_chunk() const { return *nb::inst_ptr<py_chunk>(m_chunk); }
+    [[nodiscard]] py_chunk& of_chunk() const noexcept { return m_chunk; }
     /// Begins a step. Raises RuntimeError unless the step before was this one and has succeeded: a step that has failed
     /// half-way, or that runs, must not be taken again.
     void expect(step before);
@@ -82,13 +87,14 @@ protected:
     step m_step = step::begun;
 
 private:
-    nb::object m_chunk;
+    py_chunk& m_chunk;
+    nb::object m_own_chunk;
 };
 
 class py_to_one_pass final : public py_pass {
 public:
     /// `levels`: [(instances, [spec, ...], remembered), ...], all leading to the memo's table.
-    py_to_one_pass(nb::object chunk, nb::object memo, nb::list levels, nb::dict lent);
+    py_to_one_pass(const given_chunk& chunk, nb::object memo, nb::list levels, nb::dict lent);
     py_to_one_pass(const py_to_one_pass&) = delete;
     py_to_one_pass& operator=(const py_to_one_pass&) = delete;
     py_to_one_pass(py_to_one_pass&&) = delete;
@@ -120,8 +126,8 @@ private:
 
 class py_to_many_pass final : public py_pass {
 public:
-    py_to_many_pass(nb::object chunk, nb::object links, nb::object memo, nb::handle objects, nb::object relation,
-                    bool remembered);
+    py_to_many_pass(const given_chunk& chunk, nb::object links, nb::object memo, nb::handle objects,
+                    nb::object relation, bool remembered);
     py_to_many_pass(const py_to_many_pass&) = delete;
     py_to_many_pass& operator=(const py_to_many_pass&) = delete;
     py_to_many_pass(py_to_many_pass&&) = delete;
@@ -149,7 +155,7 @@ private:
 
 class py_collection_pass final : public py_pass {
 public:
-    py_collection_pass(nb::object chunk, nb::handle objects, nb::object relation, bool remembered);
+    py_collection_pass(const given_chunk& chunk, nb::handle objects, nb::object relation, bool remembered);
     py_collection_pass(const py_collection_pass&) = delete;
     py_collection_pass& operator=(const py_collection_pass&) = delete;
     py_collection_pass(py_collection_pass&&) = delete;

@@ -33,9 +33,9 @@ public:
     object_ref own_link_count;
 };
 
-py_to_many_pass::py_to_many_pass(nb::object chunk, nb::object links, nb::object memo, nb::handle objects,
+py_to_many_pass::py_to_many_pass(const given_chunk& chunk, nb::object links, nb::object memo, nb::handle objects,
                                  nb::object relation, bool remembered)
-    : py_pass(std::move(chunk)), m_relation(std::move(relation)), m_source(nb::cast<py_memo&>(memo)) {
+    : py_pass(chunk), m_relation(std::move(relation)), m_source(nb::cast<py_memo&>(memo)) {
     of_chunk().forget_opened();
     m_objects.emplace(objects, nb::cast<const many_to_many_spec&>(m_relation), &nb::cast<py_links&>(links),
                       &nb::cast<py_memo&>(memo), remembered);
@@ -126,8 +126,9 @@ void py_to_many_pass::end() noexcept {
     m_objects.reset();
 }
 
-py_collection_pass::py_collection_pass(nb::object chunk, nb::handle objects, nb::object relation, bool remembered)
-    : py_pass(std::move(chunk)), m_relation(std::move(relation)) {
+py_collection_pass::py_collection_pass(const given_chunk& chunk, nb::handle objects, nb::object relation,
+                                       bool remembered)
+    : py_pass(chunk), m_relation(std::move(relation)) {
     of_chunk().forget_opened();
     m_objects.emplace(objects, nb::cast<const to_many_relation&>(m_relation), nullptr, nullptr, remembered);
     m_pass.emplace();

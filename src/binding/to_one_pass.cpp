@@ -25,8 +25,8 @@ public:
     object_ref own_count;
 };
 
-py_to_one_pass::py_to_one_pass(nb::object chunk, nb::object memo, nb::list levels, nb::dict lent)
-    : py_pass(std::move(chunk)), m_lent(std::move(lent)), m_source(nb::cast<py_memo&>(memo)) {
+py_to_one_pass::py_to_one_pass(const given_chunk& chunk, nb::object memo, nb::list levels, nb::dict lent)
+    : py_pass(chunk), m_lent(std::move(lent)), m_source(nb::cast<py_memo&>(memo)) {
     const py_memo& table = nb::cast<py_memo&>(memo);
     const auto all_levels = nb::steal<nb::tuple>(checked(PyList_AsTuple(levels.ptr())).release());
     m_levels.reserve(all_levels.size());
