@@ -4,6 +4,9 @@
 #include "to_one.hpp"
 
 #include <initializer_list>
+#include <new>
+#include <type_traits>
+#include <utility>
 
 namespace memoized_prefetch::binding {
 
@@ -20,33 +23,44 @@ own_attribute own_attribute_from(nb::handle to_attr) {
 /// `key`: (name, whether it is read from the object's `__dict__`).
 column column_from(nb::handle key) { return {from_nb(key[0]), nb::cast<bool>(key[1])}; }
 
-void init_count(auto& relation, nb::handle count) {
+/// Puts a finished record into a Python object. nanobind never destroys what an `__init__` that fails leaves behind, so
+/// nothing may fail once the record is there.
+template <class Spec>
+void put(Spec* self, Spec whole) noexcept {
+    static_assert(std::is_nothrow_move_constructible_v<Spec>);
+    new (self) Spec(std::move(whole));
+}
+
+void set_count(auto& relation, nb::handle count) {
     relation.count = &nb::cast<counters&>(count);
     relation.own_count = from_nb(count);
 }
 
 void init_foreign_key(foreign_key_spec* self, nb::str key_name, nb::str cache_name, nb::object to_attr,
                       nb::handle count, nb::object reverse_name, bool exact) {
-    new (self) foreign_key_spec{{.key = {from_nb(key_name), true},
-                                 .attach_name = from_nb(cache_name),
-                                 .reverse_name = optional_from_nb(reverse_name),
-                                 .to_attr = own_attribute_from(to_attr),
-                                 .exact = exact}};
-    init_count(*self, count);
+    foreign_key_spec relation{{.key = {from_nb(key_name), true},
+                               .attach_name = from_nb(cache_name),
+                               .reverse_name = optional_from_nb(reverse_name),
+                               .to_attr = own_attribute_from(to_attr),
+                               .exact = exact}};
+    set_count(relation, count);
+    put(self, std::move(relation));
 }
 
 void init_key_only(key_only_spec* self, nb::str key_name, nb::str name, nb::handle count) {
-    new (self) key_only_spec{{.key = {from_nb(key_name), true}, .attach_name = from_nb(name), .key_only = true}};
-    init_count(*self, count);
+    key_only_spec relation{{.key = {from_nb(key_name), true}, .attach_name = from_nb(name), .key_only = true}};
+    set_count(relation, count);
+    put(self, std::move(relation));
 }
 
 void init_generic_key(generic_key_spec* self, nb::str key_name, nb::str cache_name, nb::object to_attr,
                       nb::handle count, nb::dict translated) {
-    new (self) generic_key_spec{{.key = {from_nb(key_name), true},
-                                 .attach_name = from_nb(cache_name),
-                                 .to_attr = own_attribute_from(to_attr),
-                                 .translated = from_nb(translated)}};
-    init_count(*self, count);
+    generic_key_spec relation{{.key = {from_nb(key_name), true},
+                               .attach_name = from_nb(cache_name),
+                               .to_attr = own_attribute_from(to_attr),
+                               .translated = from_nb(translated)}};
+    set_count(relation, count);
+    put(self, std::move(relation));
 }
 
 /// `filling`: (name under which Django asks whether it was fetched, name in `_prefetched_objects_cache`, class of the
@@ -61,13 +75,13 @@ to_many_relation filled_relation(nb::handle key, nb::handle filling, nb::handle 
                               .fill = from_nb(filling[3]),
                               .keeps_source = nb::cast<bool>(filling[4]),
                               .unsaved = from_nb(unsaved)};
-    init_count(relation, count);
+    set_count(relation, count);
     return relation;
 }
 
 /// `rows`: (what refers to the object's key, primary key, name under which the object is attached to them or None, dict
 /// from what refers to the key or None).
-void init_rows(to_many_relation& relation, nb::handle rows) {
+void set_rows(to_many_relation& relation, nb::handle rows) {
     relation.join = {from_nb(rows[0]), true};
     relation.row_pk = from_nb(rows[1]);
     relation.parent_name = optional_from_nb(rows[2]);
@@ -76,25 +90,27 @@ void init_rows(to_many_relation& relation, nb::handle rows) {
 
 void init_many_to_many(many_to_many_spec* self, nb::tuple key, nb::tuple filling, nb::object to_attr,
                        nb::object unsaved, nb::handle count, nb::handle link_count) {
-    new (self) many_to_many_spec{filled_relation(key, filling, to_attr, unsaved, count),
-                                 &nb::cast<counters&>(link_count), from_nb(link_count)};
+    put(self, many_to_many_spec{filled_relation(key, filling, to_attr, unsaved, count),
+                                &nb::cast<counters&>(link_count), from_nb(link_count)});
 }
 
 void init_reverse_many(reverse_many_spec* self, nb::tuple key, nb::tuple filling, nb::object to_attr,
                        nb::object unsaved, nb::handle count, nb::tuple rows) {
-    new (self) reverse_many_spec{filled_relation(key, filling, to_attr, unsaved, count)};
-    init_rows(*self, rows);
+    reverse_many_spec relation{filled_relation(key, filling, to_attr, unsaved, count)};
+    set_rows(relation, rows);
+    put(self, std::move(relation));
 }
 
 void init_reverse_one(reverse_one_spec* self, nb::tuple key, nb::str cache_name, nb::object to_attr, nb::object unsaved,
                       nb::handle count, nb::tuple rows) {
-    new (self) reverse_one_spec{{.key = column_from(key),
-                                 .to_attr = own_attribute_from(to_attr),
-                                 .single = true,
-                                 .cache_name = from_nb(cache_name),
-                                 .unsaved = from_nb(unsaved)}};
-    init_count(*self, count);
-    init_rows(*self, rows);
+    reverse_one_spec relation{{.key = column_from(key),
+                               .to_attr = own_attribute_from(to_attr),
+                               .single = true,
+                               .cache_name = from_nb(cache_name),
+                               .unsaved = from_nb(unsaved)}};
+    set_count(relation, count);
+    set_rows(relation, rows);
+    put(self, std::move(relation));
 }
 
 int visit_all(std::initializer_list<const object_ref*> objects, visitproc visit, void* arg) {
@@ -117,6 +133,9 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
 
 template <class Spec>
 int clear(PyObject* self) {
+    if (!nb::inst_ready(self)) {
+        return 0;
+    }
     to_many_relation& relation = *nb::inst_ptr<Spec>(self);
     const object_ref queryset_class = std::move(relation.queryset_class);
     const object_ref fill = std::move(relation.fill);

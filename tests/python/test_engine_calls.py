@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from django_memoized_prefetch._engine import Chunk, Counters, ForeignKeySpec, Links, Memo
+from django_memoized_prefetch._engine import (
+    Chunk,
+    Counters,
+    ForeignKeySpec,
+    GenericKeySpec,
+    KeyOnlySpec,
+    Links,
+    ManyToManySpec,
+    Memo,
+    ReverseManySpec,
+    ReverseOneSpec,
+)
 from tests.python.databases import on_one_database
 from tests.python.engine_rows import Holder, Row
 
@@ -52,3 +64,60 @@ def test_a_pass_keeps_its_chunk() -> None:
         rows.admit([Row(key) for key in rows.missing()])
         rows.attach()
     assert holder._state.fields_cache["row"].id == 1
+
+
+def to_many(**others: Any) -> dict[str, Any]:
+    """Arguments for a relation to many rows, of which some are wrong."""
+    filling = ("attribute", "name", None, others.pop("held"), False)
+    return {"key": ("id", True), "filling": filling, "to_attr": None, "unsaved": print, "count": Counters(), **others}
+
+
+NO_COUNT: Any = "no Counters"
+FEW_ROWS: Any = ("refers_to",)
+ROWS = ("refers_to", "id", None, None)
+
+FAILING: dict[str, Callable[[Any], Any]] = {  # by what is wrong: makes a relation that holds an object
+    "foreign key: count": lambda held: ForeignKeySpec(held, "row", None, NO_COUNT, None, True),
+    "key only: count": lambda held: KeyOnlySpec(held, "row", NO_COUNT),
+    "generic key: count": lambda held: GenericKeySpec("key", "row", None, NO_COUNT, {"held": held}),
+    "many-to-many: count": lambda held: ManyToManySpec(**to_many(held=held, count=NO_COUNT, link_count=Counters())),
+    "many-to-many: link count": lambda held: ManyToManySpec(**to_many(held=held, link_count=NO_COUNT)),
+    "reverse: count": lambda held: ReverseManySpec(**to_many(held=held, count=NO_COUNT, rows=ROWS)),
+    "reverse: rows": lambda held: ReverseManySpec(**to_many(held=held, rows=FEW_ROWS)),
+    "reverse one: count": lambda held: ReverseOneSpec(("id", True), held, None, print, NO_COUNT, ROWS),
+    "reverse one: rows": lambda held: ReverseOneSpec(("id", True), held, None, print, Counters(), FEW_ROWS),
+}
+
+
+@pytest.mark.parametrize("wrong", FAILING)
+def test_a_relation_that_cannot_be_made_holds_nothing(wrong: str) -> None:
+    held = "".join(["an object", " of its own"])
+
+    def failing() -> None:
+        with pytest.raises((RuntimeError, IndexError)):
+            FAILING[wrong](held)
+
+    failing()
+    before = sys.getrefcount(held)
+    for _ in range(10):
+        failing()
+    gc.collect()
+    assert sys.getrefcount(held) == before
+
+
+def test_a_relation_that_could_not_be_made_can_be_made_after_all() -> None:
+    translated = {1: 2}
+    before = sys.getrefcount(translated)
+    relation = GenericKeySpec.__new__(GenericKeySpec)
+    with pytest.raises(RuntimeError):
+        relation.__init__("key", "row", None, NO_COUNT, translated)  # type: ignore[misc]
+    relation.__init__("key", "row", None, Counters(), translated)  # type: ignore[misc]
+    holder, chunk = Holder(1), Chunk()
+    with chunk.to_one(Memo(None, "id"), [([holder], [relation], False)], {}) as rows:
+        rows.collect()
+        rows.admit([Row(key) for key in rows.missing()])
+        rows.attach()
+    chunk.close()
+    assert holder._state.fields_cache["row"].id == 2
+    del relation, rows
+    assert sys.getrefcount(translated) == before
