@@ -15,6 +15,7 @@ from django.db.models.sql.where import ExtraWhere
 
 from .._memory.table import TableSpec
 from .._queries.eligibility import all_expressions
+from .._queries.joins import join_selected
 from .._queries.sources import unshared
 from .._relations.foreign_key import ForeignKey
 from .._streaming.pages import ordering_of, why_not_in_pages
@@ -49,8 +50,11 @@ class Reader:
         # Only in pages are rows without an order read in that of the key.
         is_ordered = bool(ordering_of(queryset.query)) or why_not_in_pages(queryset) is None
         rows = bare(queryset)
+        selected = join_selected(rows.query)
+        rows.query.select_related = False
         joins = may_join(rows)
-        linked = rows if joins else wrapped(rows)
+        multiplies = bool(selected) and joins_several(rows.query)
+        linked = rows if joins else None if multiplies else wrapped(rows)
         for level in self._levels.told:
             if level.parent is None and (reason := why_unread(level, rows, linked, is_ordered)) is not None:
                 self._levels.leave(level.step, reason)
@@ -60,8 +64,9 @@ class Reader:
             if path is not None:
                 self.joined[level] = path
         told = list(self.joined)
-        # The key keeps apart equal values, for a queryset that is distinct.
-        columns = list(dict.fromkeys(["pk", *self.joined.values()] if not joins else self.joined.values()))
+        # The keys keep apart equal values, for a queryset that is distinct or aggregates.
+        keys = [] if joins else ["pk", *(f"{name}__pk" for name in selected)]
+        columns = list(dict.fromkeys([*keys, *self.joined.values()]))
         if told:
             at = [(columns.index(self.joined[level]), level.number) for level in told]
             limited = rows if self._limit is None or rows.query.is_sliced else rows[: self._limit]
@@ -195,10 +200,13 @@ class Reader:
 
 
 def bare(queryset: QuerySet[Any]) -> QuerySet[Any]:
-    """The queryset for a statement that reads its keys: without what only its objects need, in a definite order."""
+    """
+    The queryset for a statement that reads its keys: without what only its objects need, in a definite order.
+
+    It still has its `select_related`, which may join more.
+    """
     rows = unshared(queryset)
     query = rows.query
-    query.select_related = False
     query.clear_deferred_loading()
     query.select_for_update = False
     if not ordering_of(query) and not query.combinator and not query.is_sliced:

@@ -14,6 +14,7 @@ from django.db.models.lookups import Lookup
 from django.db.models.sql.where import ExtraWhere
 
 from .._stock import why_not_stock, why_overridden_once
+from .joins import with_selected
 
 # A window function that is written as text.
 _OVER = re.compile(r"\bover\b", re.IGNORECASE)
@@ -91,7 +92,7 @@ def why_not_linked(queryset: QuerySet[Any], through: Iterable[Any]) -> str | Non
     if aggregates(queryset):
         return "the queryset aggregates"
     tables = {model._meta.db_table for model in through}
-    for join in query.alias_map.values():
+    for join in with_selected(query).alias_map.values():
         if join.table_name in tables:
             return "the queryset joins the through table"
         field = getattr(join, "join_field", None)

@@ -9,12 +9,11 @@ from django.core.exceptions import ValidationError
 from django.db import connections
 from django.db.models import F, IntegerField, Model, QuerySet, lookups
 from django.db.models.expressions import OrderBy
-from django.db.models.fields.related import ForeignObject
-from django.db.models.sql.datastructures import BaseTable
 
 from .._engine import repeated_neighbour
 from .._queries.eligibility import uses_other_rows
 from .._queries.equality import why_ambiguous
+from .._queries.joins import has_one_row_for_one, join_selected, with_selected
 from .._relation import pk_fields
 from .._stock import is_own_class, why_not_column, why_not_key, why_not_read_as_stock, why_not_stock
 from .closing import closing_readers
@@ -47,6 +46,7 @@ class Pages:
         [order] = ordering_of(query) or [pk.attname]
         query.clear_ordering(force=True)
         query.add_ordering(order)
+        join_selected(query)  # it may leave rows out, which must not be counted
         self.descending = (key_order(order, model) == "-") == query.standard_ordering
         # Such rows load values for all their peers, so the extra row must not be read together with them.
         self._has_peers = getattr(getattr(queryset, "_fetch_mode", None), "track_peers", False)
@@ -233,8 +233,9 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
         return "an annotation may return several rows per object"
     if (what := uses_other_rows(query)) is not None:
         return f"it uses {what}"
-    for alias, join in query.alias_map.items():
-        if query.alias_refcount[alias] and not _has_one_row_for_one(join):
+    joined = with_selected(query)
+    for alias, join in joined.alias_map.items():
+        if joined.alias_refcount[alias] and not has_one_row_for_one(join):
             return f"it joins {join.table_name}, which may have several rows per object"
     order = ordering_of(query)
     if len(order) > 1 or any(key_order(one, queryset.model) is None for one in order):
@@ -254,15 +255,6 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
         if reason is not None:
             return reason
     return why_not_read_as_stock(type(queryset)) or why_not_stock(queryset)
-
-
-def _has_one_row_for_one(join: Any) -> bool:
-    """Whether a join is known to add no rows. A join of another package is not."""
-    field = getattr(join, "join_field", None)
-    if field is None:
-        return isinstance(join, BaseTable)
-    is_forward = isinstance(field, ForeignObject) and field.requires_unique_target
-    return is_forward or bool(getattr(field, "one_to_one", False))
 
 
 def range_of(key: Any, connection: Any) -> tuple[int | None, int | None]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import Count, Prefetch
+from django.db.models import Count, FilteredRelation, Prefetch, Q
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 from tests.python.bookshop.models import Author, Book, Publisher, Review
-from tests.python.conftest import Bookshop
+from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import assert_told, run
 from tests.python.queries import captured_queries, query_count
@@ -88,6 +88,37 @@ def test_of_any_queryset(rows: Any) -> None:
     if plan.rows:
         assert_told(plan, stats)
     assert plan.rows == len(list(rows().all()))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda rows: rows,
+        lambda rows: rows[3:90],
+        lambda rows: rows.distinct(),
+        lambda rows: rows.annotate(n=Count("categories")),
+    ],
+)
+@pytest.mark.parametrize("relation", ["reviews", "author", "translator"])
+def test_of_filtered_relations_that_are_selected(rows: Any, relation: str) -> None:
+    """Django joins them when it compiles the query. The join may have several rows per object, or leave some out."""
+    fill_library(1)
+    good = FilteredRelation(relation, condition=Q(**{f"{relation}__pk__gt": FIRST_KEY + 9}))
+    queryset = rows(Book.objects.annotate(good=good).select_related("good").order_by("pk"))
+    expected = len(list(queryset.all()))
+    assert expected != 150 or relation == "translator"
+    prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size=5)
+    plan = prefetch.plan(queryset.all(), 20)
+    assert (plan.rows, dict(plan.untold)) == (expected, {})
+    assert_told(plan, run(prefetch, queryset.all(), 20))
+    links = MemoizedPrefetch("categories", lru_cache_size=5)
+    plan = links.plan(queryset.all(), 20)
+    stats = run(links, queryset.all(), 20)
+    if plan.untold:
+        assert plan.untold == {"categories": "the queryset cannot be joined with the links"}
+    else:
+        assert plan.rows == expected
+        assert_told(plan, stats)
 
 
 def test_of_an_order_through_a_relation() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db.models import Count, F, Prefetch
+from django.db.models import Count, F, FilteredRelation, Prefetch, Q
 
 from tests.python.conftest import rows_of_a_module
 from tests.python.graph import assert_same_error
@@ -33,6 +33,9 @@ def test_what_a_link_says_of_its_target(size: int | None) -> None:
         "filter": lambda: Person.objects.filter(roles__rank=1),
         "aggregate": lambda: Person.objects.annotate(number=Count("roles")),
         "other table": lambda: Person.objects.annotate(of_play=F("written__rank")),
+        "selected": lambda: Person.objects.annotate(
+            of_role=FilteredRelation("roles", condition=Q(roles__rank__gt=0))
+        ).select_related("of_role"),
     }
     for make in rows.values():
         alike(plays, lambda make=make: Prefetch("cast", make()), size=size, more_queries=1)

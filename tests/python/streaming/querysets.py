@@ -91,6 +91,12 @@ IN_PAGES: dict[str, Callable[[], Any]] = {
     "filtered relation to one": lambda: Book.objects.annotate(
         known=FilteredRelation("author", condition=Q(author__name__contains="1"))
     ).filter(known__isnull=False),
+    "select_related of a filtered relation to one": lambda: Book.objects.annotate(
+        known=FilteredRelation("author", condition=Q(author__name__contains="1"))
+    ).select_related("known"),
+    "filtered relation to many that nothing uses": lambda: Book.objects.annotate(
+        good=FilteredRelation("reviews", condition=Q(reviews__rating__gt=1))
+    ).select_related("author"),
     "no rows": lambda: Book.objects.filter(title="?"),
     "none": lambda: Book.objects.none(),
     "model's ordering by key": lambda: Room.objects.all(),
@@ -220,6 +226,22 @@ BY_CURSOR: dict[str, tuple[Callable[[], Any], str]] = {
             .order_by("pk")
         ),
         "it joins bookshop_review, which may have several rows per object",
+    ),
+    "select_related of a filtered relation to many": (
+        lambda: (
+            Book.objects.annotate(good=FilteredRelation("reviews", condition=Q(reviews__rating__gt=1)))
+            .select_related("good", "author")
+            .order_by("pk", "good__pk")
+        ),
+        "it joins bookshop_review, which may have several rows per object",
+    ),
+    "select_related of a filtered many-to-many": (
+        lambda: (
+            Book.objects.annotate(known=FilteredRelation("categories", condition=Q(categories__name__contains="1")))
+            .select_related("known")
+            .order_by("pk", "known__pk")
+        ),
+        "it joins bookshop_book_categories, which may have several rows per object",
     ),
     "join over a generic relation": (
         lambda: City.objects.filter(notes__rank__gte=0).order_by("pk"),
