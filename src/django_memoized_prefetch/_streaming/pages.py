@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError
-from django.db import connections
+from django.db import Error, connections
 from django.db.models import F, IntegerField, Model, QuerySet, lookups
 from django.db.models.expressions import OrderBy
 
@@ -67,11 +67,7 @@ class Pages:
         if self._is_over:
             return []
         self.refuse_nulls()
-        page = self.behind(self._queryset._chain(), self._last)
-        limit = count if self._has_peers else count + 1
-        page.query.set_limits(high=limit)
-        with closing_readers():
-            rows = list(page._iterable_class(page, chunk_size=limit))
+        rows, goes_on = self._read(count, count if self._has_peers else count + 1)
         self._check(rows)
         # Now, before the user gets the rows and may delete or change the last one.
         behind = rows.pop() if len(rows) > count else None
@@ -80,8 +76,33 @@ class Pages:
             self._behind = self._key_behind()
         else:
             self._behind = getattr(behind, self._attname, None)
-        self._is_over = self._behind is None
+        if goes_on and rows:
+            self._refuse_repeated()
+        self._is_over = self._behind is None and not goes_on
         return rows
+
+    def _read(self, count: int, limit: int) -> tuple[list[Any], bool]:
+        """
+        Up to `limit` rows. If the row behind the first `count` cannot be built, those alone: the next page begins with
+        it and raises its error.
+
+        Returns:
+            The rows, and whether there is another one that could not be built.
+        """
+        page = self.behind(self._queryset._chain(), self._last)
+        page.query.set_limits(high=limit)
+        rows: list[Any] = []
+        try:
+            with closing_readers():
+                rows.extend(page._iterable_class(page, chunk_size=limit))  # keeps those before the row that fails
+        except Exception as error:
+            if len(rows) == count:
+                return rows, True
+            if rows or limit == count or isinstance(error, Error):
+                raise
+            # A driver may convert all rows before the first is built.
+            return self._read(count, count)[0], True
+        return rows, False
 
     def first_key(self, backwards: bool = False) -> Any:
         """The first key, or the last one if `backwards`; None if there are no rows."""
@@ -199,6 +220,13 @@ class Pages:
         if behind[0] == self._last:
             self._refuse(f"several rows with the key {self._last!r}")
         return behind[0]
+
+    def _refuse_repeated(self) -> None:
+        """Raises ValueError if several rows have the last key, when no row behind it could be built that would tell."""
+        same = self.keys()
+        same.query.add_filter(f"{self._attname}__exact", self._last)
+        if len(list(self._some(same, 2))) > 1:
+            self._refuse(f"several rows with the key {self._last!r}")
 
     def _refuse(self, wrong: str) -> NoReturn:
         msg = f"{self._where}: {self._name} cannot be read in pages, the database returned {wrong}{self._advice}."
