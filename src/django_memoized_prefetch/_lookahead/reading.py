@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -38,7 +39,8 @@ class Reader:
     """
 
     def __init__(self, levels: Levels, limit: int | None, report: Callable[[int], None]) -> None:
-        self._levels, self._limit, self._report = levels, limit, report
+        # Databases accept 64-bit limits.
+        self._levels, self._limit, self._report = levels, None if limit is None else min(limit, sys.maxsize), report
         self.statements = 0
         self.rows = 0
         self.joined: dict[PlannedLevel, str] = {}

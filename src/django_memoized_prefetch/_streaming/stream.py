@@ -25,6 +25,9 @@ from .progress import Bar, Meter, Progress, consumer_of, log_run
 
 Chunks = Generator[list[Any], None, None]
 
+# With one row more for a page, as many as every driver returns at a time. No list of instances is as long.
+MOST_ROWS = 2**31 - 2
+
 
 class Stream:
     """
@@ -51,7 +54,7 @@ class Stream:
         if mode not in (None, "pages", "cursor"):
             msg = f'chunks: mode must be "pages", "cursor" or None, got {mode!r}.'
             raise ValueError(msg)
-        self._session, self._chunk_size, self._total = session, chunk_size, total
+        self._session, self._chunk_size, self._total = session, min(chunk_size, MOST_ROWS), total
         self._name = "objects"
         self._consumer = consumer_of(progress, "chunks")
         self._read: Callable[[Meter | None], Chunks]

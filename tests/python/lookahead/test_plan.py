@@ -265,6 +265,14 @@ def test_the_first_rows() -> None:
         assert_told(plan, run(prefetch, Book.objects.order_by("pk")[:70], 20))
 
 
+@pytest.mark.parametrize("huge", [2**31, 2**63 - 1, 2**63, 2**70])
+def test_numbers_beyond_those_of_databases(bookshop: Bookshop, huge: int) -> None:
+    for rows in (Book.objects.order_by("pk"), list(Book.objects.order_by("pk"))):
+        plan = MemoizedPrefetch("author").plan(rows, huge, rows=huge)
+        assert (plan.rows, plan.tables["Author"].fetched) == (12, 5)
+        assert str(plan).startswith("12 rows of Book, in 1 chunk")
+
+
 def test_objects_and_raw_sql() -> None:
     fill_library(8)
     prefetch = MemoizedPrefetch("author", "publisher", lru_cache_size=5)

@@ -144,6 +144,19 @@ def test_lists_and_other_iterables(bookshop: Bookshop) -> None:
     assert list(MemoizedPrefetch("author").chunks([])) == []
 
 
+HUGE = [2**31 - 2, 2**31 - 1, 2**31, 2**63 - 1, 2**63, 2**70]
+
+
+@pytest.mark.parametrize("chunk_size", HUGE)
+def test_a_chunk_of_any_length_holds_all_rows(bookshop: Bookshop, chunk_size: int) -> None:
+    """Drivers take fewer at once, databases count to 2 ** 63 and Python's islice() to sys.maxsize."""
+    books = Book.objects.order_by("pk")
+    raw = Book.objects.raw(f"SELECT * FROM {Book._meta.db_table} ORDER BY id")
+    for rows, mode in ((books, "pages"), (books, "cursor"), (raw, None), (list(books), None), (books.iterator(), None)):
+        chunks = MemoizedPrefetch("author").chunks(rows, chunk_size, mode=mode)  # type: ignore[call-overload]
+        assert [keys(chunk) for chunk in chunks] == [keys(books)]
+
+
 def test_an_iterable_is_read_no_further_than_needed(bookshop: Bookshop) -> None:
     taken = []
 
