@@ -136,7 +136,8 @@ class Reader:
 
     def _read_links(self, level: PlannedLevel, rows: QuerySet[Any], order: Sequence[Any]) -> None:
         _, _, _, path = links_of(level.step.relation)
-        linked = rows.order_by(*order, *ordering_through(level, path))
+        # The key keeps the links of one object together if others are equal in that order.
+        linked = rows.order_by(*order, "pk", *ordering_through(level, path))
         for batch in self._tuples(linked.values_list("pk", path)):
             self._levels.ahead.read_links(batch, level.number)
             read = self._levels.ahead.rows(level.number)

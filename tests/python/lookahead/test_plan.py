@@ -12,6 +12,7 @@ from django.db.models import Count, FilteredRelation, Prefetch, Q
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 from tests.python.bookshop.models import Author, Book, Publisher, Review
+from tests.python.catalogue.models import Genre, Volume
 from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import assert_told, run
@@ -127,6 +128,23 @@ def test_of_an_order_through_a_relation() -> None:
     # Without links: the database may give those of one row in any order.
     prefetch = MemoizedPrefetch("author", "translator", "publisher", lru_cache_size=5)
     assert_told(prefetch.plan(rows, 20), run(prefetch, rows, 20))
+
+
+@pytest.mark.parametrize("order", [("title",), ("-title",), ("title", "-pk"), ()])
+@pytest.mark.parametrize("size", [2, None])
+def test_of_an_order_with_ties(order: tuple[str, ...], size: int | None) -> None:
+    """The rows that links lead to have an order of their own, which interleaves the links of equal objects."""
+    genres = Genre.objects.bulk_create(Genre(pk=FIRST_KEY + i, name=f"{i}", rank=i) for i in range(4))
+    for i in range(12):
+        volume = Volume.objects.create(pk=FIRST_KEY + i, title=f"{i % 2}")
+        volume.genres.set(genres[: i % 4 + 1])
+    rows = Volume.objects.order_by(*order)
+    prefetch = MemoizedPrefetch("genres", lru_cache_size=size)
+    plan = prefetch.plan(rows, 3)
+    assert plan.rows == 12
+    stats = run(prefetch, rows.order_by(*order, "pk"), 3)
+    assert plan.tables["Volume.genres links"].asked == stats.tables["Volume.genres links"].requests == 12
+    assert_told(plan, stats)
 
 
 def test_lookups_of_the_queryset_are_told_too() -> None:
