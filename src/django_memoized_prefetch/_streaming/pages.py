@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import Error, connections
 from django.db.models import F, IntegerField, Model, QuerySet, lookups
 from django.db.models.expressions import OrderBy
@@ -283,6 +283,25 @@ def why_not_in_pages(queryset: QuerySet[Any]) -> str | None:
         if reason is not None:
             return reason
     return why_not_read_as_stock(type(queryset)) or why_not_stock(queryset)
+
+
+def check_comparable(queryset: QuerySet[Any], after: Any) -> None:
+    """
+    Raises ValueError if the database cannot compare with this key: SQLite's driver takes integers of 64 bits only.
+
+    Since Django 5, keys of one column beyond these are compared without asking the database.
+    """
+    connection, query = connections[queryset.db], QuerySet(queryset.model).query
+    if connection.vendor != "sqlite":
+        return
+    query.add_filter(f"{queryset.model._meta.pk.attname}__gt", after)
+    try:
+        _, parameters = query.get_compiler(connection=connection).as_sql()
+    except EmptyResultSet:
+        return
+    if any(isinstance(one, int) and not -(2**63) <= one < 2**63 for one in parameters):
+        msg = f"chunks: after must be a key that SQLite can compare, whose integers have 64 bits, got {after!r}."
+        raise ValueError(msg)
 
 
 def range_of(key: Any, connection: Any) -> tuple[int | None, int | None]:

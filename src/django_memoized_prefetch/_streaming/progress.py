@@ -95,8 +95,10 @@ class Meter:
             return None
         if self._first == self._last:
             return 1.0
-        # Rows inserted since, or `after`, may lie beyond either end.
-        return min(max((key - self._first) / (self._last - self._first), 0.0), 1.0)
+        # Rows inserted since, or `after`, may lie beyond either end, and too far for a float.
+        key = min(max(key, min(self._first, self._last)), max(self._first, self._last))
+        fraction: float = (key - self._first) / (self._last - self._first)
+        return fraction
 
 
 class Bar:

@@ -20,7 +20,7 @@ from .._running.session import Session
 from .._running.user import in_thread
 from .._stock import ATTACHING, why_not_own, why_not_read_as_stock
 from .closing import closing_readers
-from .pages import Pages, key_value, ordering_of, why_not_in_pages
+from .pages import Pages, check_comparable, key_value, ordering_of, why_not_in_pages
 from .progress import Bar, Meter, Progress, consumer_of, log_run
 
 Chunks = Generator[list[Any], None, None]
@@ -111,7 +111,9 @@ class Stream:
             self._note(clone, f"by one cursor: {obstacle or 'it was asked for'}")
             keys = Pages(clone._chain()) if obstacle is None and ordering_of(clone.query) else None
             return lambda meter: self._by_cursor(clone, keys, attach, meter)
-        after = None if after is None else key_value(clone.model, after)
+        if after is not None:
+            after = key_value(clone.model, after)
+            check_comparable(clone, after)
         self._note(clone, "in pages by primary key")
         return lambda meter: self._in_pages(Pages(clone), after, attach, meter)
 

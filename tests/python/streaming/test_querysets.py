@@ -141,6 +141,40 @@ def test_checkpoints_are_keys_as_they_come_back(all_rows: None) -> None:
         assert keys(stream(Cell.objects.all(), after=[1, "0"])[0]) == [(1, 1)]
 
 
+BEYOND = {
+    "the last": 2**63 - 1,
+    "one more": 2**63,
+    "no float": 10**400,
+    "the first": -(2**63),
+    "one less": -(2**63) - 1,
+    "no float, negative": -(10**400),
+}
+
+
+@pytest.mark.parametrize("mode", ["rows", "progress"])
+@pytest.mark.parametrize("after", BEYOND.values(), ids=BEYOND)
+@pytest.mark.parametrize("order", ["pk", "-pk"])
+def test_keys_beyond_those_of_the_database(all_rows: None, order: str, after: int, mode: str) -> None:
+    """As of filter(pk__gt=after); a ValueError where SQLite's driver fails, before Django 5 and of several columns."""
+    querysets = [Book.objects.order_by(order)]
+    if django.VERSION >= (5, 2):
+        querysets.append(Cell.objects.order_by(order))
+    for queryset in querysets:
+        key = after if queryset.model is Book else (after, 1)
+        seen: list[Progress] = []
+        progress = None if mode == "rows" else seen.append
+        try:
+            with transaction.atomic():
+                expected = list(queryset.filter(**{"pk__gt" if order == "pk" else "pk__lt": key}))
+        except OverflowError:
+            with no_queries(), pytest.raises(ValueError, match=r"^chunks: after must be .* 64 bits, got "):
+                MemoizedPrefetch().chunks(queryset, after=key, progress=progress)
+        else:
+            chunks = MemoizedPrefetch().chunks(queryset, 5, after=key, progress=progress)
+            rows = [row for chunk in chunks for row in chunk]
+            assert_identical(rows, expected)
+
+
 def test_fractions(all_rows: None) -> None:
     assert fractions(Book.objects.order_by("-pk")) == [3 / 11, 7 / 11, 1.0]
     assert fractions(Book.objects.filter(pk__lt=FIRST_KEY + 5), 3) == [2 / 4, 1.0]
