@@ -55,6 +55,8 @@ def cut(pages: Pages, count: int) -> Iterator[tuple[Any, Any, int]]:
     pages.refuse_nulls()
     total = pages.count()
     parts = max(1, min(count, total))
+    if parts > 1 and not pages.has_integer_keys:
+        pages.refuse_unusual_forms()
     size, longer = divmod(total, parts)
     hops = Hops(pages)
     after = None

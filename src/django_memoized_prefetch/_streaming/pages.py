@@ -194,9 +194,9 @@ class Pages:
         passed.query.add_filter(f"{self._attname}__exact", self._behind)
         for _ in self._some(passed, 1):
             self._refuse(f"two rows whose keys it considers equal, {self._last!r} and {self._behind!r}")
-        self._refuse_unusual_forms()
+        self.refuse_unusual_forms()
 
-    def _refuse_unusual_forms(self) -> None:
+    def refuse_unusual_forms(self) -> None:
         """
         Raises ValueError if the database does not find a row by its own key.
 

@@ -13,7 +13,7 @@ import pytest
 from django.apps.registry import Apps
 from django.db import connection, models
 
-from django_memoized_prefetch import MemoizedPrefetch, memoized
+from django_memoized_prefetch import MemoizedPrefetch, memoized, partitions
 from tests.python.bookshop.models import Book
 from tests.python.catalogue.models import Country, Locker, Member
 from tests.python.conftest import FIRST_KEY, Bookshop
@@ -395,6 +395,10 @@ def test_keys_in_another_form_than_django_writes(form: str, order: str) -> None:
         with pytest.raises(ValueError, match="cannot be read in pages"):
             read.extend(row for chunk in chunks for row in chunk)
         assert [row.pk for row in read] == [row.pk for row in rows[: len(read)]], "no row is lost before the error"
+        with pytest.raises(
+            ValueError, match=f"^partitions: {model.__name__} cannot be read in pages, .* finds no row.$"
+        ):
+            partitions(rows, 3)
         by_cursor = MemoizedPrefetch().chunks(rows, chunk_size=3, mode="cursor")
         assert [row.pk for chunk in by_cursor for row in chunk] == [row.pk for row in rows.iterator()]
 
