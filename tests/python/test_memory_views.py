@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db.models import Prefetch
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher
@@ -222,6 +223,36 @@ def test_views_before_the_first_chunk(bookshop: Bookshop) -> None:
     prefetch.memoized_objects[Author].set_size(1)
     prefetch.process_chunk(list(Book.objects.all()))
     assert len(prefetch.memoized_objects[Author]) == 1
+
+
+def test_sizes_by_name_of_the_table(bookshop: Bookshop) -> None:
+    names = {"Author": 2, "Publisher (queryset)": None, "Book.categories links": 3, "Category": 4}
+    lookups = ["author", Prefetch("publisher", Publisher.objects.all()), "categories"]
+    prefetch = MemoizedPrefetch(*lookups, lru_cache_size=names, model=Book)
+
+    def sizes() -> list[int | None]:
+        rows = prefetch.memoized_objects
+        links = prefetch.through_model_source_target_cache[LINKS]
+        return [rows[Author].get_size(), rows[Publisher].get_size(), links.get_size(), rows[Category].get_size()]
+
+    assert sizes() == [2, None, 3, 4]
+    before = {name: table.bound for name, table in prefetch.stats().tables.items()}
+    assert before == names
+    prefetch.process_chunk(list(Book.objects.all()))
+    assert sizes() == [2, None, 3, 4]
+    assert {name: table.bound for name, table in prefetch.stats().tables.items()} == names
+    assert len(prefetch.memoized_objects[Author]) == 2
+    prefetch.memoized_objects[Author].set_size(5)
+    assert sizes() == [5, None, 3, 4]
+
+
+def test_a_size_of_a_config_comes_before_those_by_name(bookshop: Bookshop) -> None:
+    config = MemoizedPrefetchConfig(Author, ["author"], lru_cache_size=3)
+    prefetch = MemoizedPrefetch(config, "publisher", lru_cache_size={"Author": 1, "Publisher": 2})
+    prefetch.process_chunk(list(Book.objects.all()))
+    views = prefetch.memoized_objects
+    assert [views[model].get_size() for model in (Author, Publisher)] == [3, 2]
+    assert [len(views[model]) for model in (Author, Publisher)] == [3, 2]
 
 
 def test_prefetch_all_is_seen_at_once(bookshop: Bookshop) -> None:

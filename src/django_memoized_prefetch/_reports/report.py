@@ -30,13 +30,15 @@ def stats_of(lookups: LookupSet, memory: Memory) -> Stats:
     for counts in lookups.counts():
         path = counts.lookup.path
         memo, links = memory.latest(path)
-        relation = _relation_stats(counts, counts.row_counts, memo, memory)
         step = next(lookups.steps_of(counts.lookup), None)
+        name = "" if step is None or step.table is None else step.table.label
+        relation = _relation_stats(counts, counts.row_counts, memo, memory, name)
         of_tables: list[tuple[str, RelationStats]] = []
         if step is not None and step.table is not None:
-            of_tables.append((step.table.label, relation))
+            of_tables.append((name, relation))
             if step.links is not None:
-                of_tables.append((step.links.label, _relation_stats(counts, counts.link_counts, links, memory)))
+                name = step.links.label
+                of_tables.append((name, _relation_stats(counts, counts.link_counts, links, memory, name)))
         if parts := list(counts.parts.items()):
             of_parts = [_part_stats(counts, part, count, memory) for part, count in parts]
             of_tables += of_parts
@@ -54,7 +56,7 @@ def _part_stats(counts: PathCounts, part: Step, count: Counters, memory: Memory)
     """The name of the table to which a generic foreign key leads for one model, and what it did there."""
     assert part.table is not None
     memo = memory.latest_of(counts.lookup.path, part.table.source.model)
-    return part.table.label, _relation_stats(counts, count, memo, memory)
+    return part.table.label, _relation_stats(counts, count, memo, memory, part.table.label)
 
 
 def _with_parts(relation: RelationStats, parts: list[RelationStats]) -> RelationStats:
@@ -64,7 +66,10 @@ def _with_parts(relation: RelationStats, parts: list[RelationStats]) -> Relation
     return replace(sum(parts, relation), size=sum(part.size for part in parts), bound=bound)
 
 
-def _relation_stats(counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory) -> RelationStats:
+def _relation_stats(
+    counts: PathCounts, count: Counters, table: Memo | Links | None, memory: Memory, name: str
+) -> RelationStats:
+    """`name`: That of the table, also if there is none yet; empty if unknown."""
     return RelationStats(
         requests=count.requests,
         hits=count.hits,
@@ -74,7 +79,7 @@ def _relation_stats(counts: PathCounts, count: Counters, table: Memo | Links | N
         evicted=count.evicted,
         queries=count.queries,
         size=0 if table is None else len(table),
-        bound=memory.size_of(None, counts.lookup.config) if table is None else table.bound,
+        bound=memory.size_of(None, counts.lookup.config, name) if table is None else table.bound,
         path="django" if counts.by_django else "native",
         reason=counts.reason,
         patched=counts.patched,
@@ -96,20 +101,23 @@ def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConf
         configs: The first config of each model.
     """
 
-    def models() -> dict[type[Model], str | None]:
-        """The models of configs, and those that other lookups have led to, with the path of the first such lookup."""
-        found: dict[type[Model], str | None] = dict.fromkeys(configs)
+    def models() -> dict[type[Model], tuple[str | None, str]]:
+        """
+        The models of configs, and those that other lookups have led to, with the path of the first such lookup and the
+        name of its table.
+        """
+        found: dict[type[Model], tuple[str | None, str]] = dict.fromkeys(configs, (None, ""))
         for step in session.own.planner.parts():
             if step.table is not None and step.row_model is not None:
-                found.setdefault(step.row_model, step.lookup.path)
+                found.setdefault(step.row_model, (step.lookup.path, step.table.label))
         return found
 
     def view(model: type[Model]) -> MemoView:
-        config, path = configs.get(model), models()[model]
+        config, (path, name) = configs.get(model), models()[model]
         memory = session.memory
         return MemoView(
             lambda: memory.rows_of(config, path, model),
-            lambda: memory.size_of(model, config),
+            lambda: memory.size_of(model, config, name),
             lambda size: memory.set_size(model, size),
         )
 
@@ -119,21 +127,21 @@ def rows_views(session: Session, configs: dict[type[Model], MemoizedPrefetchConf
 def links_views(session: Session) -> ViewMapping[str]:
     """The remembered links: for each through model and its two fields, the targets of each source."""
 
-    def paths() -> dict[str, tuple[str, MemoizedPrefetchConfig | None]]:
-        """Path and config by the name of the links: those from configs, and those seen since."""
-        found: dict[str, tuple[str, MemoizedPrefetchConfig | None]] = {}
+    def paths() -> dict[str, tuple[str, MemoizedPrefetchConfig | None, str]]:
+        """Path, config and the name in reports, by the name of the links: those from configs, and those seen since."""
+        found: dict[str, tuple[str, MemoizedPrefetchConfig | None, str]] = {}
         for lookup in session.own.tree.root.all_below():
             config = lookup.config
             if config is not None and config.through_model is not None:
                 name = name_of_links(config.through_model, config.source_field, config.target_field)
-                found.setdefault(name, (lookup.path, config))
+                found.setdefault(name, (lookup.path, config, ""))
             for step in session.own.steps_of(lookup):
                 if step.links is not None:
-                    found.setdefault(step.links.shown_as, (lookup.path, config))
+                    found.setdefault(step.links.shown_as, (lookup.path, config, step.links.label))
         return found
 
     def view(name: str) -> MemoView:
-        path, config = paths()[name]
+        path, config, label = paths()[name]
         memory = session.memory
 
         def links() -> Links | None:
@@ -141,7 +149,7 @@ def links_views(session: Session) -> ViewMapping[str]:
 
         def size() -> int | None:
             table = links()
-            return memory.size_of(name, config) if table is None or memory.is_set(name) else table.bound
+            return memory.size_of(name, config, label) if table is None or memory.is_set(name) else table.bound
 
         return MemoView(
             lambda: [] if (table := links()) is None else table.items(),
