@@ -41,7 +41,7 @@ PASSES: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", PASSES)
-@pytest.mark.parametrize("other", [object(), None, 5, Memo(None, "id"), Chunk], ids=repr)
+@pytest.mark.parametrize("other", [object(), None, 5, Memo(None, "id"), Chunk], ids=lambda one: type(one).__name__)
 def test_a_pass_of_what_is_no_chunk_is_a_type_error(name: str, other: object) -> None:
     came = type(other).__name__
     with pytest.raises(TypeError, match=rf"(?s){name}\(self, .*Invoked with types: (\w+\.)*{came}"):
