@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from django import VERSION
 from django.db import router
 from django.db.models import Model, QuerySet, prefetch_related_objects
 
@@ -86,6 +87,14 @@ class ToManyStep(Step):
 
     def _follow(self, objects: Sequence[Any]) -> list[Any]:
         return follow_to_many(objects, self.relation.cache_name)
+
+
+def check_saved(step: Step, objects: Sequence[Any]) -> None:
+    """Raises what Django raises for objects without a primary key, though they have the key that the step reads."""
+    if isinstance(step, ToManyStep) and VERSION >= (5, 0):  # before, Django warns and asks with that key
+        for one in step.not_attached(objects):
+            if one.pk is None:
+                step.attach_unsaved(one)
 
 
 def load_keys(level: Level, instances: list[Any], count: QueryCount) -> None:

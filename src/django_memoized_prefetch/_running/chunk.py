@@ -102,19 +102,20 @@ class ChunkRun:
         for below in lookup.below.values():
             if below.is_only_inner and not fetched:
                 continue
-            joined: dict[Any, tuple[Step, Sequence[Any]]] = {}
+            joined: dict[Any, tuple[Step, list[tuple[type[Model], Sequence[Any]]]]] = {}
             for model, members in groups:
                 step = self._lookups.planner.step(below, model, parent, members[0])
                 if model not in marked and not isinstance(step, KeyOnly):  # Django does not know such lookups
                     mark_prefetched(members)
                     marked.add(model)
-                first, known = joined.get(step.joined_by, (step, ()))
+                first, parts = joined.get(step.joined_by, (step, []))
                 if first.relation.key_name != step.relation.key_name:
                     # A child reads a parent's key from its own. For both together, it is where the parent has it.
                     first = self._lookups.planner.step(below, first.relation.owner, parent, members[0])
-                joined[step.joined_by] = (first, [*known, *members] if known else members)
-            for step, members in joined.values():
-                levels += self._levels_of(step, members, lifetime)
+                joined[step.joined_by] = (first, [*parts, (model, members)])
+            for step, parts in joined.values():
+                by_pk = all(one._meta.pk.attname == step.relation.key_name for one, _ in parts)
+                levels += self._levels_of(step, in_order(objects, parts), lifetime, by_pk)
         return levels
 
     def _models_of(self, lookup: Lookup, objects: Sequence[Any]) -> list[tuple[type[Model], Sequence[Any]]]:
@@ -129,7 +130,7 @@ class ChunkRun:
                     prefetch_related_objects(members, *below.for_django(len(lookup.path)))
         return groups
 
-    def _levels_of(self, step: Step, objects: Sequence[Any], lifetime: Lifetime) -> list[Level]:
+    def _levels_of(self, step: Step, objects: Sequence[Any], lifetime: Lifetime, by_pk: bool) -> list[Level]:
         levels = []
         queryset: QuerySet[Any] | None = None
         if asks_manager(step):
@@ -138,7 +139,7 @@ class ChunkRun:
         for part, members, translated in step.split(objects, lifetime is Lifetime.MEMORY, self):
             if part is not step:
                 self._lookups.note(part)
-            level = Level(part, members, lifetime, translated, queryset)
+            level = Level(part, members, lifetime, translated, queryset, by_pk)
             if part.table is not None:
                 level.open_tables(self._session.memory, self.context(level.alias), self.counts(part.lookup))
             levels.append(level)
@@ -158,6 +159,14 @@ class ChunkRun:
             raise
         self.counts(level.step.lookup).of(level.step).add_queries(count.queries)
         self._session.clock.fetching += count.seconds
+
+
+def in_order(objects: Sequence[Any], parts: list[tuple[type[Model], Sequence[Any]]]) -> Sequence[Any]:
+    """The objects of these classes as they come: a row leads back to the last one with its key."""
+    if len(parts) == 1:
+        return parts[0][1]
+    wanted = {id(one) for _, members in parts for one in members}
+    return [one for one in objects if id(one) in wanted]
 
 
 def below_all(group: list[Level]) -> dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]]:

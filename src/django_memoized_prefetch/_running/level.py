@@ -18,6 +18,7 @@ from .._memory.turn import Turn
 from .._queries.sources import RowSource, unshared
 from .._relation import unknown_attribute
 from .._relations.base import Step, check_to_attr
+from .._relations.to_many import check_saved
 
 if TYPE_CHECKING:
     from .chunk import ChunkRun
@@ -39,6 +40,7 @@ class Level:
         lifetime: How long the objects live.
         translated: For a generic foreign key, the rows' keys by the values that the objects hold.
         queryset: The queryset that a custom manager returned for these objects.
+        by_pk: Whether the key that the step reads is the primary key of all objects.
 
     instance: The first object that Django would fetch for: managers and routers see it, and its database counts.
     alias: The database that rows are read from.
@@ -56,9 +58,10 @@ class Level:
         lifetime: Lifetime,
         translated: dict[Any, Any] | None = None,
         queryset: QuerySet[Any] | None = None,
+        by_pk: bool = True,
     ) -> None:
         self.step, self.objects, self.lifetime = step, objects, lifetime
-        self.translated, self._queryset = translated, queryset
+        self.translated, self._queryset, self._by_pk = translated, queryset, by_pk
         self.instance = objects[0] if self.remembered else first_to_fetch(step, objects)
         self.alias = step.alias(self.instance) if queryset is None else queryset.db
         self.context: Context
@@ -117,6 +120,8 @@ class Level:
     def check(self) -> None:
         """Raises what Django would raise before fetching, and notes which objects it would fetch for."""
         step, lookup = self.step, self.step.lookup
+        if not self._by_pk and not self.remembered:
+            check_saved(step, self.objects)
         if not (lookup.to_attr_given or lookup.below):
             return
         fresh = self._unattached = step.not_attached(self.objects)

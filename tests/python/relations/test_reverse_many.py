@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import pickle
 import weakref
+from functools import partial
 from typing import Any
 
 import django
@@ -210,6 +212,42 @@ def test_what_is_prefetched_already_is_left_alone(theatre: None) -> None:
 def test_unsaved_objects(theatre: None) -> None:
     assert_same_error(lambda: [Person(name="unsaved")], lambda: ["written"])
     assert_same_error(lambda: [*everyone(), Person(name="unsaved")], lambda: ["written"])
+
+
+def unsaved(one: Any) -> Any:
+    """Without a primary key, but with all its other columns."""
+    one.pk = None
+    one._state.adding, one._state.db = True, None
+    return one
+
+
+@pytest.mark.since("5.0")
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("classes", "lookup"), [([Play, Play], "sequels"), ([Work, Opera], "reviews"), ([Work, Opera], "tags")]
+)
+def test_unsaved_objects_that_have_the_key(theatre: None, classes: list[Any], lookup: str, place: int) -> None:
+    """A play without a primary key has a code, and an opera has that of the work that it was."""
+
+    def chunk() -> list[Any]:
+        saved, other = (cls._base_manager.order_by("pk")[0] for cls in classes)
+        found = [saved, saved]
+        found[place] = unsaved(other)
+        return found
+
+    assert_same_error(chunk, lambda: [lookup])
+
+
+def test_rows_lead_back_to_the_last_object_of_any_class(theatre: None) -> None:
+    """Django asks objects of several classes together, and in the order of the chunk the last one with a key counts."""
+    classes = [Work, ListedWork, Opera]
+
+    def mixed(order: tuple[Any, ...]) -> list[Any]:
+        return [cls._base_manager.get(pk=opera.pk) for opera in Opera.objects.order_by("pk") for cls in order]
+
+    for order in itertools.permutations(classes):
+        chunk = assert_chunks_alike(partial(mixed, (*order, order[0])), lambda: ["reviews", "listings"])
+        assert any(review.work is one for one in chunk for review in one.reviews.all())
 
 
 def test_no_objects_at_all(theatre: None) -> None:

@@ -1,0 +1,121 @@
+"""
+Any lookups over chunks of mixed classes, with objects that are unsaved, there twice, or have some of it already.
+
+PROPERTY_EXAMPLES says how many examples are tried; `make properties` tries 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from django.contrib.contenttypes.models import ContentType
+from django.db import reset_queries, transaction
+from django.db.models import prefetch_related_objects
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.graph import Comparison
+from tests.python.lookups import Bounds, Wanted, by_chance, is_ordered_attribute, lookup_sets
+from tests.python.queries import outcome
+from tests.python.theatre.models import ListedWork, Note, Opera, Person, Play, Role, Work
+from tests.python.theatre.rows import NOTED, fill_theatre
+from tests.python.turns import examples
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(60))
+# The classes that a chunk may mix, the first of which the lookups are for.
+MIXED = {Work: [Work, Opera, ListedWork], Play: [Play], Person: [Person], Note: [Note], Role: [Role]}
+
+# Of one object: its class, its place among the rows, and whether it is unsaved, or the object before once more.
+OBJECTS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 5), st.sampled_from(["", "", "", "", "unsaved", "twice"])),
+    min_size=1,
+    max_size=6,
+)
+# For some lookups: how many of the first objects have it already.
+ATTACHED = st.dictionaries(st.integers(0, 3), st.integers(0, 6), max_size=2)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Any, ...]:
+    model = draw(st.sampled_from([Work, Work, Play, Person, Note, Role]))
+    note = draw(st.sampled_from([None, Person]))
+    return model, note, draw(lookup_sets(model, Bounds(note), most=3))
+
+
+def chunk_of(model: Any, objects: list[Any]) -> list[Any]:
+    """Fresh instances."""
+    chunk: list[Any] = []
+    for number, place, how in objects:
+        cls = MIXED[model][number % len(MIXED[model])]
+        if how == "twice" and chunk:
+            chunk.append(chunk[-1])
+            continue
+        rows = list(cls._base_manager.order_by("pk"))
+        if not rows:
+            continue
+        one = rows[place % len(rows)]
+        if how == "unsaved":
+            one.pk = None
+            one._state.adding, one._state.db = True, None
+        chunk.append(one)
+    return chunk
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="PROPERTY_EXAMPLES" not in os.environ,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    case=cases(),
+    seed=st.integers(0, 10_000),
+    options=st.sampled_from(
+        [{"lru_cache_size": 1}, {"lru_cache_size": 3}, {}, {"lru_cache_size": None}, {"memory": 10_000}]
+    ),
+    chunks=st.lists(st.tuples(OBJECTS, ATTACHED), min_size=1, max_size=3),
+)
+@pytest.mark.filterwarnings("ignore:Passing unsaved model instances:DeprecationWarning")  # an error in Django 5.0
+def test_any_chunks(case: Any, seed: int, options: dict[str, Any], chunks: list[Any]) -> None:
+    model, note, lookups = case
+    reset_queries()
+    with transaction.atomic():
+        fill_theatre(seed, 4, noted=NOTED if note is None else [note])
+        try:
+            run(model, lookups, options, chunks)
+        finally:
+            transaction.set_rollback(True)
+
+
+def run(model: Any, lookups: list[Wanted], options: dict[str, Any], chunks: list[Any]) -> None:
+    try:
+        size = options.get("lru_cache_size", 10_000)
+        prefetch = MemoizedPrefetch(*(lookup.given(size) for lookup in lookups), **options)
+    except Exception:
+        event("refused")
+        return
+    for objects, attached in chunks:
+        ours, theirs = chunk_of(model, objects), chunk_of(model, objects)
+        for number, count in attached.items():
+            lookup = lookups[number % len(lookups)]
+            errors = [outcome(prefetch_related_objects, one[:count], lookup.make())[0] for one in (ours, theirs)]
+            if any(errors):
+                return
+        expected, _ = outcome(prefetch_related_objects, theirs, *[lookup.make() for lookup in lookups])
+        error, _ = outcome(prefetch.process_chunk, ours)
+        assert type(error) is type(expected), f"{error!r} instead of {expected!r}"
+        if expected is not None:
+            event(f"raises {type(expected).__name__}")
+            continue
+        event("compared")
+        Comparison(is_ordered_attribute, by_chance(lookups)).graphs(ours, theirs)
+
+
+@pytest.fixture(autouse=True)
+def content_types() -> None:
+    for model in NOTED:
+        ContentType.objects.get_for_model(model)
