@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.db.models import Model, Q
 
 from .._engine import group_by_value
@@ -64,6 +65,13 @@ class GenericRelation(Collection):
     def gives(self, name: str) -> Given | None:
         return Step.gives(self, name)
 
+    def split(
+        self, objects: Sequence[Any], remembered: bool, run: ChunkRun
+    ) -> Iterator[tuple[Step, Sequence[Any], dict[Any, Any] | None]]:
+        reason = None if remembered else why_types_may_differ(self.not_attached(objects))
+        step = self if reason is None else ByDjango(self.lookup, self.relation, self.given, reason, native=self)
+        yield step, objects, None
+
     def asks_like(self, other: Step) -> bool:
         mine, theirs = self.relation, other.relation
         return (
@@ -93,6 +101,13 @@ class GenericRelation(Collection):
                     is_read = asked.issuperset(keys)
                     rows.admit(_fetch_tagged(level, keys, read if is_read else None, translated, count))
                 rows.attach()
+
+
+def why_types_may_differ(objects: Sequence[Any]) -> str | None:
+    """Why a content type may have several keys for these objects; None if it has one."""
+    if len(connections.settings) > 1 and len({one._state.db for one in objects}) > 1:
+        return "the objects are of several databases, whose content types may differ"
+    return None
 
 
 def content_type_column(relation: Relation) -> str:
