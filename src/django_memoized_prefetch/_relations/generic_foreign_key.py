@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import django
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import connections
 from django.db.models import CharField, Field, IntegerField, Model, TextField, UUIDField
 
 from .._engine import GenericKeySpec, Memo, group_by_value
@@ -30,7 +31,6 @@ from .._stock import (
 )
 from .base import Step, selected_by, to_attr_spec
 from .by_django import ByDjango
-from .generic_relation import why_types_may_differ
 from .place import FIELDS_CACHE, Place
 from .to_one import ToOneStep
 
@@ -103,8 +103,8 @@ class GenericForeignKey(Step):
         run.counts(self.lookup).row_counts.add_queries(count.queries)
         if not fresh:
             yield self, objects, None
-        elif (reason := why_types_may_differ(fresh)) is not None:
-            yield _left(self, reason), fresh, None
+        elif len(connections.settings) > 1 and len({one._state.db for one in fresh}) > 1:
+            yield _left(self, "the objects are of several databases, whose content types may differ"), fresh, None
         else:
             yield from _targets(self, fresh)
 

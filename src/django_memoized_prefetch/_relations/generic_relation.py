@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
-from django.db.models import Model, Q
+from django.db.models import Model, Q, QuerySet
 
 from .._engine import group_by_value
 from .._hydrating.iterable import with_native_rows
@@ -14,7 +13,6 @@ from .._queries.counting import QueryCount
 from .._queries.deferred import load_missing
 from .._queries.equality import why_not_keys
 from .._queries.keys import batches, by_name, with_keys
-from .._queries.sources import RowSource
 from .._relation import Relation, pk_fields
 from .._stock import is_generic, why_not_collection, why_not_column
 from .base import Given, Step
@@ -65,13 +63,6 @@ class GenericRelation(Collection):
     def gives(self, name: str) -> Given | None:
         return Step.gives(self, name)
 
-    def split(
-        self, objects: Sequence[Any], remembered: bool, run: ChunkRun
-    ) -> Iterator[tuple[Step, Sequence[Any], dict[Any, Any] | None]]:
-        reason = None if remembered else why_types_may_differ(self.not_attached(objects))
-        step = self if reason is None else ByDjango(self.lookup, self.relation, self.given, reason, native=self)
-        yield step, objects, None
-
     def asks_like(self, other: Step) -> bool:
         mine, theirs = self.relation, other.relation
         return (
@@ -103,13 +94,6 @@ class GenericRelation(Collection):
                 rows.attach()
 
 
-def why_types_may_differ(objects: Sequence[Any]) -> str | None:
-    """Why a content type may have several keys for these objects; None if it has one."""
-    if len(connections.settings) > 1 and len({one._state.db for one in objects}) > 1:
-        return "the objects are of several databases, whose content types may differ"
-    return None
-
-
 def content_type_column(relation: Relation) -> str:
     """The attribute of the rows that holds the key of their content type."""
     assert relation.target is not None
@@ -117,11 +101,12 @@ def content_type_column(relation: Relation) -> str:
     return name
 
 
-def content_type_of(instance: Model, for_concrete_model: bool) -> Any:
+def content_type_of(instance: Model, relation: Relation, alias: str | None) -> Any:
+    """The key of an instance's content type in a database: in Django, always that of the first object of all."""
     from django.contrib.contenttypes.models import ContentType
 
-    manager = ContentType.objects.db_manager(instance._state.db)
-    return manager.get_for_model(instance, for_concrete_model=for_concrete_model)
+    manager = ContentType.objects.db_manager(alias)
+    return manager.get_for_model(instance, for_concrete_model=relation.field.for_concrete_model).pk
 
 
 def _translates(relation: Relation) -> bool:
@@ -143,8 +128,9 @@ def _fetch_tagged(
     """
     relation = level.step.relation
     if rows is None:
+        content_type = content_type_of(level.instance, relation, level.objects[0]._state.db)
         with count.on(level.alias):
-            rows = fetch_tagged(relation, level.source, [(level.instance, keys)])
+            rows = fetch_tagged(relation, level.source.queryset(level.instance), [(content_type, keys)])
     load_missing(rows, content_type_column(relation), count.on)  # Django reads it too
     if translated is not None:
         to_python = relation.model._meta.pk.to_python
@@ -155,46 +141,40 @@ def _fetch_tagged(
 def _read_together(levels: list[Level], count: QueryCount) -> dict[int, tuple[frozenset[Any], list[Any]]]:
     """Reads the rows of several classes with one query. Returns the keys asked for and the rows, by id of the level."""
     first = levels[0]
-    relation = first.step.relation
-    wanted: dict[int, tuple[Model, list[Any]]] = {}
+    relation, types_from = first.step.relation, first.objects[0]._state.db
+    wanted: dict[int, tuple[Any, list[Any]]] = {}
+    instance = None
     for level in levels:
         fresh = level.step.not_attached(level.objects)
         if pks := [pk for pk, _ in group_by_value(fresh, level.step.relation.key_name) if pk is not None]:
-            wanted[id(level)] = (fresh[0], pks)
-    if not wanted:
+            wanted[id(level)] = (content_type_of(fresh[0], level.step.relation, types_from), pks)
+            instance = fresh[0] if instance is None else instance
+    if instance is None:
         return {}
     with count.on(first.alias):
-        rows = fetch_tagged(relation, first.source, list(wanted.values()))
+        rows = fetch_tagged(relation, first.source.queryset(instance), list(wanted.values()))
     by_type = dict(group_by_value(rows, content_type_column(relation)))
-    found = {}
-    for level in levels:
-        if id(level) in wanted:
-            instance, pks = wanted[id(level)]
-            content_type = content_type_of(instance, level.step.relation.field.for_concrete_model)
-            found[id(level)] = (frozenset(pks), by_type.get(content_type.pk, []))
-    return found
+    return {number: (frozenset(pks), by_type.get(content_type, [])) for number, (content_type, pks) in wanted.items()}
 
 
-def fetch_tagged(relation: Relation, source: RowSource, keys: Sequence[tuple[Model, Sequence[Any]]]) -> list[Any]:
+def fetch_tagged(relation: Relation, queryset: QuerySet[Any], keys: Sequence[tuple[Any, Sequence[Any]]]) -> list[Any]:
     """
-    The rows that refer to the keys.
+    The rows of a queryset that refer to the keys.
 
     Args:
-        keys: For each content type, an instance and the primary keys of that type.
+        keys: For each content type, its key and the primary keys of that type.
     """
-    field, queryset = relation.field, source.queryset(keys[0][0])
+    field = relation.field
     rows: list[Any] = []
     if len(keys) == 1:
-        [(instance, pks)] = keys
-        content_type = content_type_of(instance, field.for_concrete_model)
-        queryset = queryset.filter(**{f"{field.content_type_field_name}__pk": content_type.pk})
+        [(content_type, pks)] = keys
+        queryset = queryset.filter(**{f"{field.content_type_field_name}__pk": content_type})
         for batch in batches(pks, queryset):
             rows += with_native_rows(with_keys(queryset, by_name(field.object_id_field_name), batch))
         return rows
     condition = Q()
-    for instance, pks in keys:
-        content_type = content_type_of(instance, field.for_concrete_model)
+    for content_type, pks in keys:
         condition |= Q(
-            **{f"{field.content_type_field_name}__pk": content_type.pk, f"{field.object_id_field_name}__in": pks}
+            **{f"{field.content_type_field_name}__pk": content_type, f"{field.object_id_field_name}__in": pks}
         )
     return list(with_native_rows(queryset.filter(condition)))
