@@ -275,12 +275,19 @@ def lookup_sets(
         if any(joined(other.path, "").startswith(joined(wanted.path, "")) for other in found):
             # Django allows no queryset for what another lookup has attached, but in any order a config says it for all.
             wanted = replace(wanted, as_config=None)
+        if any(joined(wanted.path, "").startswith(joined(other.path, "")) and has_lookups(other) for other in found):
+            wanted = replace(wanted, as_config=None)  # they may concern the same relation
         if wanted.as_config == "plain" and any((one.as_config, one.target) == ("plain", target) for one in found):
             wanted = replace(wanted, as_config=None)  # two configs could be one
         found.append(wanted)
         if wanted.to_attr is not None and target is not None and relations(target) and left > 0:
             places.append((joined(start, wanted.to_attr), target, left))
     return found
+
+
+def has_lookups(wanted: Wanted) -> bool:
+    """Whether a queryset of it has lookups of its own."""
+    return any(one is not wanted for one in every([wanted]))
 
 
 def joined(start: str, name: str) -> str:
