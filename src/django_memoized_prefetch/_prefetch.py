@@ -343,7 +343,8 @@ class MemoizedPrefetch:
         self.clear()
 
     def __reduce__(self) -> Any:
-        own = {name: value for name, value in vars(self).items() if name not in _ATTRIBUTES}
+        # Attributes of a subclass are copied; what this class sets is made anew.
+        own = {name: value for name, value in vars(self).items() if name not in vars(MemoizedPrefetch())}
         return _unpickle, (type(self), self._lookups, self._options), own or None
 
     def __repr__(self) -> str:
@@ -388,7 +389,3 @@ def _unpickle(cls: type[MemoizedPrefetch], lookups: Any, options: dict[str, Any]
     one = cls.__new__(cls)
     MemoizedPrefetch.__init__(one, *lookups, **options)
     return one
-
-
-# What an instance sets itself; attributes of subclasses are copied.
-_ATTRIBUTES = ("_lookups", "_options", "memoized_objects_configs", "_session")

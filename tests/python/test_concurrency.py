@@ -28,6 +28,7 @@ from tests.python.workers import counts_of
 from tests.python.workshop.models import Customer, Part, Repair
 from tests.python.workshop.rows import MORE_LOOKUPS, djangos_reading, key, reading, repairs, workshop_prefetch
 
+PyTask: Any = asyncio.tasks._PyTask  # type: ignore[attr-defined]
 RANGES = [(start, start + 12) for start in range(0, 60, 12)]
 ALL = (0, 60)
 
@@ -352,6 +353,25 @@ def test_coroutines_follow_one_to_ones_back() -> None:
             assert all(await asyncio.gather(*map(way, RANGES))), way
 
     run_async(together())
+
+
+@isolated(in_file=True)
+def test_tasks_of_another_class() -> None:
+    """As task factories make them."""
+    prefetch = MemoizedPrefetch("ticket")
+
+    async def each(bounds: tuple[int, int]) -> None:
+        await prefetch.aprocess_chunk(await sync_to_async(repairs)(*bounds))
+
+    def make(loop: Any, coroutine: Any, **given: Any) -> Any:
+        return PyTask(coroutine, loop=loop, **given)
+
+    async def together() -> None:
+        asyncio.get_running_loop().set_task_factory(make)
+        await asyncio.gather(*map(each, RANGES))
+
+    run_async(together())
+    assert prefetch.stats().relations["ticket"].requests
 
 
 # --- copies

@@ -91,10 +91,13 @@ class ToManyStep(Step):
 
 def check_saved(step: Step, objects: Sequence[Any]) -> None:
     """Raises what Django raises for objects without a primary key, though they have the key that the step reads."""
-    if isinstance(step, ToManyStep) and VERSION >= (5, 0):  # before, Django warns and asks with that key
-        for one in step.not_attached(objects):
-            if one.pk is None:
-                step.attach_unsaved(one)
+    if not isinstance(step, ToManyStep) or VERSION < (5, 0):  # before 5.0, Django warns and asks with that key
+        return
+    classes: set[Any] = set(map(type, objects))
+    names = {cls: cls._meta.pk.attname for cls in classes}
+    if lacking := [one for one in objects if one.__dict__.get(names[type(one)], one) is None]:
+        for one in step.not_attached(lacking):
+            step.attach_unsaved(one)
 
 
 def load_keys(level: Level, instances: list[Any], count: QueryCount) -> None:

@@ -155,6 +155,7 @@ class Level:
 
 def first_to_fetch(step: Step, objects: Sequence[Any]) -> Any:
     """The first object that Django would fetch the relation for; the first of all if there is none."""
-    if step.not_attached(objects[:1]):  # as a rule, which saves looking at the others
+    # Django chooses for itself. And as a rule it is the first, which saves looking at the others.
+    if step.by_django or step.not_attached(objects[:1]):
         return objects[0]
     return (step.not_attached(objects) or objects)[0]

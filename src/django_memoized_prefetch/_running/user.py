@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from asyncio import Task, current_task
+from asyncio import current_task
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import Thread, current_thread
@@ -36,6 +36,6 @@ def is_over(user: Any) -> bool:
     """Whether a task, greenlet or thread has ended."""
     if user is None:
         return True
-    if isinstance(user, Task):
-        return user.done()
-    return not user.is_alive() if isinstance(user, Thread) else bool(user.dead)
+    if isinstance(user, Thread):
+        return not user.is_alive()
+    return bool(user.done() if hasattr(user, "done") else user.dead)  # not every task is an asyncio.Task

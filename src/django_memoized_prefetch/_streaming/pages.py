@@ -61,13 +61,16 @@ class Pages:
         """Makes the next page begin after this key; None for the first row."""
         self._last, self._is_over = after, False
         self._behind: Any = None  # the key of the row after the last page
+        self._error: Exception | None = None  # of the row after the last page, which could not be built
 
     def next(self, count: int) -> list[Any]:
         """The next `count` rows, fewer at the end. Raises ValueError if the keys do not allow pages."""
+        if self._error is not None:
+            raise self._error
         if self._is_over:
             return []
         self.refuse_nulls()
-        rows, goes_on = self._read(count, count if self._has_peers else count + 1)
+        rows = self._read(count, count if self._has_peers else count + 1)
         self._check(rows)
         # Now, before the user gets the rows and may delete or change the last one.
         behind = rows.pop() if len(rows) > count else None
@@ -76,19 +79,13 @@ class Pages:
             self._behind = self._key_behind()
         else:
             self._behind = getattr(behind, self._attname, None)
-        if goes_on and rows:
+        if self._error is not None and rows:
             self._refuse_repeated()
-        self._is_over = self._behind is None and not goes_on
+        self._is_over = self._behind is None and self._error is None
         return rows
 
-    def _read(self, count: int, limit: int) -> tuple[list[Any], bool]:
-        """
-        Up to `limit` rows. If the row behind the first `count` cannot be built, those alone: the next page begins with
-        it and raises its error.
-
-        Returns:
-            The rows, and whether there is another one that could not be built.
-        """
+    def _read(self, count: int, limit: int) -> list[Any]:
+        """Up to `limit` rows. If only the row behind the first `count` cannot be built, its error is kept for later."""
         page = self.behind(self._queryset._chain(), self._last)
         page.query.set_limits(high=limit)
         rows: list[Any] = []
@@ -96,13 +93,12 @@ class Pages:
             with closing_readers():
                 rows.extend(page._iterable_class(page, chunk_size=limit))  # keeps those before the row that fails
         except Exception as error:
-            if len(rows) == count:
-                return rows, True
-            if rows or limit == count or isinstance(error, Error):
-                raise
-            # A driver may convert all rows before the first is built.
-            return self._read(count, count)[0], True
-        return rows, False
+            if len(rows) != count:
+                if rows or limit == count or isinstance(error, Error):
+                    raise
+                rows = self._read(count, count)  # a driver may convert all rows before the first is built
+            self._error = error
+        return rows
 
     def first_key(self, backwards: bool = False) -> Any:
         """The first key, or the last one if `backwards`; None if there are no rows."""

@@ -42,6 +42,25 @@ def test_a_third_partys_descriptor_is_respected() -> None:
     assert "LendingDescriptor" in relations["lender"].reason
 
 
+def test_a_property_is_read_when_its_turn_has_come(bookshop: Bookshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may look at what an earlier lookup attaches."""
+
+    def by_way_of_the_author(book: Book) -> Any:
+        assert book.author is not None
+        return book.categories
+
+    def lookups() -> list[Any]:
+        return [Prefetch("author", Author.objects.annotate(more=F("pk"))), "found_later"]
+
+    monkeypatch.setattr(Book, "found_later", property(by_way_of_the_author), raising=False)
+    prefetch = MemoizedPrefetch(*lookups())
+    for _ in range(3):
+        ours, theirs = (list(Book.objects.order_by("pk")) for _ in range(2))
+        prefetch.process_chunk(ours)
+        prefetch_related_objects(theirs, *lookups())
+        Comparison().graphs(ours, theirs)
+
+
 def test_instances_are_never_hashed_or_compared() -> None:
     Touchy.objects.bulk_create(Touchy(pk=i, name=f"touchy {i}") for i in range(1, 5))
     for i in range(1, 5):  # afterwards: some databases check a foreign key at once

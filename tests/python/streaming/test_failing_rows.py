@@ -134,6 +134,26 @@ def test_the_chunks_before_are_given(
             assert read(memoized(ordered.prefetch_related("author")).iterator(chunk_size=size)) == (whole, error)
 
 
+@pytest.mark.parametrize("at", range(1, 8))
+def test_an_error_that_does_not_come_again_is_raised(bookshop: Bookshop, at: int) -> None:
+    """Such as that of a time limit."""
+    built = []
+
+    def receive(instance: Any, **_: Any) -> None:
+        built.append(instance.pk)
+        if len(built) == at:
+            raise UnbuiltError
+
+    Book.objects.filter(pk__gte=FIRST_KEY + COUNT).delete()
+    post_init.connect(receive, sender=Book)
+    try:
+        keys, error = read(chunks(MemoizedPrefetch(), Book.objects.order_by("pk"), 2, "pages"))
+    finally:
+        post_init.disconnect(receive, sender=Book)
+    assert error is UnbuiltError
+    assert keys == [FIRST_KEY + i for i in range(len(keys))]
+
+
 def test_no_row_of_a_repeated_key_is_lost() -> None:
     """The row that fails has the key of the last one that is given: the next page would begin behind both."""
 
