@@ -47,7 +47,7 @@ public:
         return core.add_table();
     }
     std::size_t add_relation(const lookahead::relation& one) {
-        check(one);
+        check_new(one);
         m_links.emplace_back();
         m_source.emplace_back();
         return core.add_relation(one);
@@ -207,9 +207,10 @@ public:
 
 private:
     /// Numbers from Python index the vectors here and in `core`, so every one is checked when it comes.
-    template <class... Numbers>
-    [[noreturn]] MEMOIZED_PREFETCH_COLD static void refuse(PyObject* error, const char* format, Numbers... numbers) {
-        PyErr_Format(error, format, numbers...);
+    template <class... Arguments>
+    [[noreturn]] MEMOIZED_PREFETCH_COLD static void refuse(PyObject* error, const char* format,
+                                                           Arguments... arguments) {
+        PyErr_Format(error, format, arguments...);
         throw_python_error();
     }
     void check_table(std::size_t table) const {
@@ -236,7 +237,7 @@ private:
         }
         return core.of(core.of(number).below).table;
     }
-    void check(const lookahead::relation& one) const {
+    void check_new(const lookahead::relation& one) const {
         check_table(one.table);
         if (one.below == lookahead::none) {
             if (one.place != lookahead::none || one.links != lookahead::none) {

@@ -53,7 +53,7 @@ private:
     const py_memo& m_memo;
 };
 
-/// A Python object that nanobind has found to be a Chunk, and one whose `__init__` has run.
+/// A Chunk from Python. nanobind has checked its type, and that its `__init__` has run.
 using given_chunk = nb::pointer_and_handle<py_chunk>;
 
 /// What all passes have in common: their chunk, and the order of the steps.
@@ -67,7 +67,7 @@ public:
 protected:
     enum class step : std::uint8_t { begun, collected, links_missing, linked, rows_missing, resolved, running, ended };
 
-    explicit py_pass(const given_chunk& chunk) : m_chunk(*chunk.p), m_own_chunk(nb::borrow(chunk.h)) {
+    explicit py_pass(const given_chunk& chunk) : m_chunk(*chunk.p), m_kept_alive(nb::borrow(chunk.h)) {
         m_chunk.begin();
     }
     ~py_pass() { end_with(nullptr, false); }
@@ -88,7 +88,7 @@ protected:
 
 private:
     py_chunk& m_chunk;
-    nb::object m_own_chunk;
+    nb::object m_kept_alive; // that chunk
 };
 
 class py_to_one_pass final : public py_pass {

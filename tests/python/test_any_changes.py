@@ -1,24 +1,22 @@
 """
 Any lookups with invalidate_on_change, over rows that are saved, created, deleted and linked: what Django reads now.
-
-PROPERTY_EXAMPLES says how many examples are tried; `make properties` tries 10,000.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.color import no_style
-from django.db import connection, reset_queries, transaction
+from django.db import connection
 from django.db.models import prefetch_related_objects
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.generated import make_content_types, property_settings, theatre
 from tests.python.graph import Comparison
 from tests.python.lookups import (
     PLAIN,
@@ -32,10 +30,8 @@ from tests.python.lookups import (
 )
 from tests.python.queries import outcome
 from tests.python.theatre.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
-from tests.python.theatre.rows import NOTED, fill_theatre
-from tests.python.turns import examples
+from tests.python.theatre.rows import NOTED
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(60))
 CHANGED = [City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work]
 
 
@@ -149,13 +145,7 @@ def link(row: Any, what: int, value: int) -> None:
         getattr(manager, way)([target] if way == "set" else target)
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="PROPERTY_EXAMPLES" not in os.environ,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
+@property_settings(60)
 @given(
     case=cases(),
     seed=st.integers(0, 10_000),
@@ -165,14 +155,8 @@ def link(row: Any, what: int, value: int) -> None:
 )
 def test_any_changes(case: Any, seed: int, size: Any, places: list[int], changes: list[Any]) -> None:
     model, note, lookups = case
-    reset_queries()
-    with transaction.atomic():
-        fill_theatre(seed, 4, noted=NOTED if note is None else [note])
-        continue_keys()
-        try:
-            run(model, lookups, size, places, changes)
-        finally:
-            transaction.set_rollback(True)
+    with theatre(seed, 4, noted=NOTED if note is None else [note], then=continue_keys):
+        run(model, lookups, size, places, changes)
 
 
 def run(model: Any, lookups: list[Wanted], size: Any, places: list[int], changes: list[Any]) -> None:
@@ -204,5 +188,4 @@ def run(model: Any, lookups: list[Wanted], size: Any, places: list[int], changes
 
 @pytest.fixture(autouse=True)
 def content_types() -> None:
-    for model in NOTED:
-        ContentType.objects.get_for_model(model)
+    make_content_types()

@@ -1,31 +1,25 @@
 """
 Any lookups over chunks of mixed classes, with objects that are unsaved, there twice, or have some of it already.
-
-PROPERTY_EXAMPLES says how many examples are tried; `make properties` tries 10,000.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import django
 import pytest
-from django.contrib.contenttypes.models import ContentType
-from django.db import reset_queries, transaction
 from django.db.models import prefetch_related_objects
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
+from tests.python.generated import make_content_types, property_settings, theatre
 from tests.python.graph import Comparison
 from tests.python.lookups import Bounds, Wanted, by_chance, is_ordered_attribute, lookup_sets
 from tests.python.queries import outcome
 from tests.python.theatre.models import ListedWork, Note, Opera, Person, Play, Role, Work
-from tests.python.theatre.rows import NOTED, fill_theatre
-from tests.python.turns import examples
+from tests.python.theatre.rows import NOTED
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(60))
 # The classes that a chunk may mix, the first of which the lookups are for.
 MIXED = {Work: [Work, Opera, ListedWork], Play: [Play], Person: [Person], Note: [Note], Role: [Role]}
 
@@ -67,13 +61,7 @@ def chunk_of(model: Any, objects: list[Any]) -> list[Any]:
     return chunk
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="PROPERTY_EXAMPLES" not in os.environ,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
+@property_settings(60)
 @given(
     case=cases(),
     seed=st.integers(0, 10_000),
@@ -84,13 +72,8 @@ def chunk_of(model: Any, objects: list[Any]) -> list[Any]:
 )
 def test_any_chunks(case: Any, seed: int, options: dict[str, Any], chunks: list[Any]) -> None:
     model, note, lookups = case
-    reset_queries()
-    with transaction.atomic():
-        fill_theatre(seed, 4, noted=NOTED if note is None else [note])
-        try:
-            run(model, lookups, options, chunks)
-        finally:
-            transaction.set_rollback(True)
+    with theatre(seed, 4, noted=NOTED if note is None else [note]):
+        run(model, lookups, options, chunks)
 
 
 def run(model: Any, lookups: list[Wanted], options: dict[str, Any], chunks: list[Any]) -> None:
@@ -119,5 +102,4 @@ def run(model: Any, lookups: list[Wanted], options: dict[str, Any], chunks: list
 
 @pytest.fixture(autouse=True)
 def content_types() -> None:
-    for model in NOTED:
-        ContentType.objects.get_for_model(model)
+    make_content_types()

@@ -1,27 +1,20 @@
-"""
-Any lookups, chunks and sizes over any rows: what Django attaches, in no more queries.
-
-PROPERTY_EXAMPLES says how many examples are tried; `make properties` tries 10,000.
-"""
+"""Any lookups, chunks and sizes over any rows: what Django attaches, in no more queries."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import EmptyResultSet, FieldError
-from django.db import models, reset_queries, transaction
+from django.db import models
 from django.db.models import prefetch_related_objects
-from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.attributes import relations
+from tests.python.generated import make_content_types, property_settings, theatre
 from tests.python.graph import Comparison
 from tests.python.lookups import (
     Bounds,
@@ -36,17 +29,9 @@ from tests.python.lookups import (
 )
 from tests.python.queries import outcome
 from tests.python.theatre.models import City, Person, Play, Seat
-from tests.python.theatre.rows import NOTED, fill_theatre
-from tests.python.turns import examples
+from tests.python.theatre.rows import NOTED
 
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES") or examples(200))
-PROPERTY = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="PROPERTY_EXAMPLES" not in os.environ,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
+PROPERTY = property_settings(200)
 MODELS = sorted(
     (model for model in apps.get_app_config("theatre").get_models() if relations(model)),
     key=lambda model: model.__name__,
@@ -57,17 +42,7 @@ CHUNKS = st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=8), min_size=
 
 @pytest.fixture(autouse=True)
 def content_types() -> None:
-    for model in NOTED:
-        ContentType.objects.get_for_model(model)
-
-
-@contextmanager
-def theatre(*arguments: Any, **named: Any) -> Iterator[None]:
-    reset_queries()
-    with transaction.atomic():
-        fill_theatre(*arguments, **named)
-        yield
-        transaction.set_rollback(True)
+    make_content_types()
 
 
 @st.composite

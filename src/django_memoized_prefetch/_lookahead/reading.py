@@ -55,8 +55,10 @@ class Reader:
         selected = join_selected(rows.query)
         rows.query.select_related = False
         joins = may_join(rows)
-        multiplies = bool(selected) and joins_several(rows.query)
-        linked = rows if joins else None if multiplies else wrapped(rows)
+        linked: QuerySet[Any] | None = rows
+        if not joins:
+            multiplies = bool(selected) and joins_several(rows.query)
+            linked = None if multiplies else wrapped(rows)
         for level in self._levels.told:
             if level.parent is None and (reason := why_unread(level, rows, linked, is_ordered)) is not None:
                 self._levels.leave(level.step, reason)

@@ -40,7 +40,7 @@ class Level:
         lifetime: How long the objects live.
         translated: For a generic foreign key, the rows' keys by the values that the objects hold.
         queryset: The queryset that a custom manager returned for these objects.
-        by_pk: Whether the key that the step reads is the primary key of all objects.
+        by_pk: Whether the step reads the objects' primary keys. Otherwise it may find a key on one that has none.
 
     instance: The first object that Django would fetch for: managers and routers see it, and its database counts.
     alias: The database that rows are read from.
