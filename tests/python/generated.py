@@ -15,6 +15,11 @@ from tests.python.theatre.rows import NOTED, fill_theatre
 from tests.python.turns import examples
 
 
+def example_count(count: int) -> int:
+    """How many examples are tried where a run tries `count` of them, unless PROPERTY_EXAMPLES says another number."""
+    return int(os.environ.get("PROPERTY_EXAMPLES") or examples(count))
+
+
 def property_settings(count: int) -> Any:
     """
     Tries `count` examples, the same ones in every run; or PROPERTY_EXAMPLES, others each time.
@@ -22,7 +27,7 @@ def property_settings(count: int) -> Any:
     `make properties` tries 10,000.
     """
     return settings(
-        max_examples=int(os.environ.get("PROPERTY_EXAMPLES") or examples(count)),
+        max_examples=example_count(count),
         deadline=None,
         derandomize="PROPERTY_EXAMPLES" not in os.environ,
         print_blob=True,

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 
 from django_memoized_prefetch._stock_converters import conversion_of
 from tests.python.archive.models import Sheet
+from tests.python.generated import example_count
 from tests.python.hydrating.conversions import Engine, check, column, sqlite
-from tests.python.test_properties import EXAMPLES
 
-GENERATED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+GENERATED = settings(max_examples=example_count(200), deadline=None, suppress_health_check=list(HealthCheck))
 CONNECTION = sqlite()
 operations: Any = sys.modules[DatabaseOperations.__module__]  # to import it first would be a circle
 ZONES = [None, "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]
