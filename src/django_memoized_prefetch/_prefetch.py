@@ -343,8 +343,8 @@ class MemoizedPrefetch:
         self.clear()
 
     def __reduce__(self) -> Any:
-        # Attributes of a subclass are copied; what this class sets is made anew.
-        own = {name: value for name, value in vars(self).items() if name not in vars(MemoizedPrefetch())}
+        made_anew = vars(MemoizedPrefetch())
+        own = {name: value for name, value in vars(self).items() if name not in made_anew}  # a subclass's
         return _unpickle, (type(self), self._lookups, self._options), own or None
 
     def __repr__(self) -> str:

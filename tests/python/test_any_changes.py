@@ -11,24 +11,18 @@ from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.color import no_style
 from django.db import connection
-from django.db.models import prefetch_related_objects
-from hypothesis import event, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.generated import make_content_types, property_settings, theatre
-from tests.python.graph import Comparison
+from tests.python.generated import as_given, compare, make_content_types, processing, property_settings, theatre
 from tests.python.lookups import (
     PLAIN,
     Bounds,
     Rows,
     Wanted,
-    by_chance,
-    is_ordered_attribute,
     key_columns,
     lookup_sets,
 )
-from tests.python.queries import outcome
 from tests.python.theatre.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
 from tests.python.theatre.rows import NOTED
 
@@ -160,13 +154,7 @@ def test_any_changes(case: Any, seed: int, size: Any, places: list[int], changes
 
 
 def run(model: Any, lookups: list[Wanted], size: Any, places: list[int], changes: list[Any]) -> None:
-    try:
-        prefetch = MemoizedPrefetch(
-            *(lookup.given(size) for lookup in lookups), lru_cache_size=size, invalidate_on_change=True
-        )
-    except Exception:
-        event("refused")
-        return
+    process = processing(as_given(lookups, size), lookups, lru_cache_size=size, invalidate_on_change=True)
 
     def chunk() -> list[Any]:
         rows = list(Rows(model, "_base_manager").make().order_by(*key_columns(model)))
@@ -175,15 +163,7 @@ def run(model: Any, lookups: list[Wanted], size: Any, places: list[int], changes
     for one in [None, *changes]:
         if one is not None:
             change(*one)
-        theirs, ours = chunk(), chunk()
-        expected, _ = outcome(prefetch_related_objects, theirs, *[lookup.make() for lookup in lookups])
-        error, _ = outcome(prefetch.process_chunk, ours)
-        assert type(error) is type(expected), f"{error!r} instead of {expected!r}"
-        if expected is not None:
-            event(f"raises {type(expected).__name__}")
-            continue
-        event(f"compared after {one and one[0]}")
-        Comparison(is_ordered_attribute, by_chance(lookups)).graphs(ours, theirs)
+        compare(process, lookups, chunk(), chunk())
 
 
 @pytest.fixture(autouse=True)

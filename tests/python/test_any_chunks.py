@@ -9,13 +9,11 @@ from typing import Any
 import django
 import pytest
 from django.db.models import prefetch_related_objects
-from hypothesis import event, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.generated import make_content_types, property_settings, theatre
-from tests.python.graph import Comparison
-from tests.python.lookups import Bounds, Wanted, by_chance, is_ordered_attribute, lookup_sets
+from tests.python.generated import as_given, compare, make_content_types, processing, property_settings, theatre
+from tests.python.lookups import Bounds, Wanted, lookup_sets
 from tests.python.queries import outcome
 from tests.python.theatre.models import ListedWork, Note, Opera, Person, Play, Role, Work
 from tests.python.theatre.rows import NOTED
@@ -77,27 +75,15 @@ def test_any_chunks(case: Any, seed: int, options: dict[str, Any], chunks: list[
 
 
 def run(model: Any, lookups: list[Wanted], options: dict[str, Any], chunks: list[Any]) -> None:
-    try:
-        size = options.get("lru_cache_size", 10_000)
-        prefetch = MemoizedPrefetch(*(lookup.given(size) for lookup in lookups), **options)
-    except Exception:
-        event("refused")
-        return
+    process = processing(as_given(lookups, options.get("lru_cache_size", 10_000)), lookups, **options)
     for objects, attached in chunks:
         ours, theirs = chunk_of(model, objects), chunk_of(model, objects)
         for number, count in attached.items():
             lookup = lookups[number % len(lookups)]
             errors = [outcome(prefetch_related_objects, one[:count], lookup.make())[0] for one in (ours, theirs)]
             if any(errors):
-                return
-        expected, _ = outcome(prefetch_related_objects, theirs, *[lookup.make() for lookup in lookups])
-        error, _ = outcome(prefetch.process_chunk, ours)
-        assert type(error) is type(expected), f"{error!r} instead of {expected!r}"
-        if expected is not None:
-            event(f"raises {type(expected).__name__}")
-            continue
-        event("compared")
-        Comparison(is_ordered_attribute, by_chance(lookups)).graphs(ours, theirs)
+                return  # from Django, both times
+        compare(process, lookups, ours, theirs)
 
 
 @pytest.fixture(autouse=True)

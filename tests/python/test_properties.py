@@ -8,26 +8,20 @@ import pytest
 from django.apps import apps
 from django.core.exceptions import EmptyResultSet, FieldError
 from django.db import models
-from django.db.models import prefetch_related_objects
-from hypothesis import event, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.attributes import relations
-from tests.python.generated import make_content_types, property_settings, theatre
-from tests.python.graph import Comparison
+from tests.python.generated import as_given, compare, make_content_types, processing, property_settings, theatre
 from tests.python.lookups import (
     Bounds,
     Rows,
     Wanted,
-    by_chance,
     changes,
     count_many_to_many,
-    is_ordered_attribute,
     key_columns,
     lookup_sets,
 )
-from tests.python.queries import outcome
 from tests.python.theatre.models import City, Person, Play, Seat
 from tests.python.theatre.rows import NOTED
 
@@ -152,34 +146,15 @@ def test_any_lookups(case: tuple[Any, ...], seed: int, rows: int, chunks: list[l
 
 
 def run(start: Rows, lookups: list[Wanted], chunks: list[list[int]], size: int | None, more_queries: int) -> None:
-    given_lookups, failed = [], None
-    try:
-        given_lookups = [lookup.given(size) for lookup in lookups]
-        # The whole table, or those rows that `objects` hides and the base manager shows.
-        more_queries += sum(lookup.as_config in ("all", "plain") for lookup in lookups)
-    except Exception:
-        event("Prefetch refuses its arguments")
-        return
-    try:
-        prefetch = MemoizedPrefetch(*given_lookups, lru_cache_size=size)
-    except Exception as error:
-        failed = error
-        whole = [lookup.rows for lookup in lookups if lookup.as_config == "all" and isinstance(lookup.rows, Rows)]
-        if type(error) in [type(outcome(list, rows.make())[0]) for rows in whole]:
-            event("prefetch_all cannot be read")
-            return
+    # The whole table, or those rows that `objects` hides and the base manager shows.
+    more_queries += sum(lookup.as_config in ("all", "plain") for lookup in lookups)
+    given_lookups = as_given(lookups, size)
+    process = processing(given_lookups, lookups, lru_cache_size=size)
     for places in chunks:
         queryset = start.make().order_by(*key_columns(start.model))
-        theirs, ours = chunk_of(queryset, places), chunk_of(queryset, places)
-        expected, django_queries = outcome(prefetch_related_objects, theirs, *[lookup.make() for lookup in lookups])
-        error, queries = (failed, []) if failed else outcome(prefetch.process_chunk, ours)
-        assert type(error) is type(expected), f"{error!r} instead of {expected!r}"
-        if expected is not None:
-            event(f"raises {type(expected).__name__}")
-            continue
-        event(f"{len(django_queries)} queries")
-        Comparison(is_ordered_attribute, by_chance(lookups)).graphs(ours, theirs)
-        assert len(queries) <= len(django_queries) + more_queries, "\n".join(queries)
+        ours, theirs = chunk_of(queryset, places), chunk_of(queryset, places)
+        queries, their_queries = compare(process, lookups, ours, theirs)
+        assert len(queries) <= len(their_queries) + more_queries, "\n".join(queries)
     for lookup in given_lookups:
         queryset = getattr(lookup, "queryset", None)
         if queryset is not None:

@@ -21,11 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.attributes import relations
+from tests.python.generated import example_count
 from tests.python.graph import Comparison
 from tests.python.lookups import PLAIN, Bounds, Wanted, by_chance, every, is_link, is_ordered_attribute, lookup_sets
 from tests.python.theatre.models import City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work
 from tests.python.theatre.rows import NOTED, fill_theatre
-from tests.python.turns import examples
 
 ALIASES = ["default", "other"]
 WRITTEN = [City, Company, Genre, Locker, Note, Person, Play, Role, Tag, Work]
@@ -225,7 +225,7 @@ def content_types() -> None:
 
 
 def test_any_history() -> None:
-    count = int(os.environ.get("PROPERTY_EXAMPLES") or examples(500)) // 10
+    count = example_count(500) // 10
     run_state_machine_as_test(
         Histories,
         settings=settings(

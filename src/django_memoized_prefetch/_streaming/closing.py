@@ -23,7 +23,8 @@ def closing_readers() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        for frame, _ in walk_tb(error.__traceback__):
+        # Not in this frame, the first one: reading its locals would make a cycle with the error.
+        for frame, _ in walk_tb(error.__traceback__ and error.__traceback__.tb_next):
             for value in list(frame.f_locals.values()):
                 if inspect.isgenerator(value) and value.gi_code in _READERS and not value.gi_running:
                     close_results(value)

@@ -66,7 +66,10 @@ class Pages:
     def next(self, count: int) -> list[Any]:
         """The next `count` rows, fewer at the end. Raises ValueError if the keys do not allow pages."""
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                self._error, self._is_over = None, True  # its traceback leads here: a cycle
         if self._is_over:
             return []
         self.refuse_nulls()

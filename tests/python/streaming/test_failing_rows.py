@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
+from weakref import ref
 
 import pytest
 from django.apps.registry import Apps
@@ -152,6 +154,24 @@ def test_an_error_that_does_not_come_again_is_raised(bookshop: Bookshop, at: int
         post_init.disconnect(receive, sender=Book)
     assert error is UnbuiltError
     assert keys == [FIRST_KEY + i for i in range(len(keys))]
+
+
+@pytest.mark.parametrize("mode", ["pages", "cursor"])
+def test_the_error_is_freed_with_its_last_user(bookshop: Bookshop, mode: Any) -> None:
+    """Its traceback holds the rows of a page. If it were part of a cycle, they would stay until the collector runs."""
+    gc.disable()
+    try:
+        with by_a_receiver(2) as queryset:
+            rows = chunks(MemoizedPrefetch(), queryset.order_by("pk"), 2, mode)
+            with pytest.raises(UnbuiltError) as raised:
+                list(rows)
+        error = ref(raised.value)
+        assert error() is not None
+        del raised
+        assert error() is None
+        assert list(rows) == []
+    finally:
+        gc.enable()
 
 
 def test_no_row_of_a_repeated_key_is_lost() -> None:
