@@ -172,7 +172,10 @@ def in_order(objects: Sequence[Any], parts: list[tuple[type[Model], Sequence[Any
 def below_all(group: list[Level]) -> dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]]:
     """The objects to continue with below each lookup, with all their classes together, as in Django."""
     below: dict[tuple[Lookup, Lifetime, bool], tuple[Step, Sequence[Any]]] = {}
+    fetched = {level.step.lookup for level in group if level.fetched}
     for level in group:
+        if not level.fetched and level.step.lookup in fetched:
+            continue  # this class had it before; Django goes on only from what was fetched, for whichever class
         key, objects = (level.step.lookup, level.lifetime_below, level.fetched), level.below()
         if key in below:
             objects = list({id(one): one for one in (*below[key][1], *objects)}.values())

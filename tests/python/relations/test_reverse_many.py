@@ -250,6 +250,19 @@ def test_rows_lead_back_to_the_last_object_of_any_class(theatre: None) -> None:
         assert any(review.work is one for one in chunk for review in one.reviews.all())
 
 
+@pytest.mark.parametrize("attached", [Work, Opera])
+def test_only_what_is_fetched_now_is_gone_on_from(theatre: None, attached: Any) -> None:
+    """If a class of the chunk has the relation already, and another one lacks it."""
+
+    def mixed() -> list[Any]:
+        works = list(Work._base_manager.exclude(composer=None).order_by("pk"))
+        operas = list(Opera._base_manager.exclude(composer=None).order_by("pk"))
+        prefetch_related_objects(works if attached is Work else operas, "composer")
+        return [*works, *operas]
+
+    assert_chunks_alike(mixed, lambda: [Prefetch("composer__written", Play.objects.filter(rank=0).order_by("pk"))])
+
+
 def test_no_objects_at_all(theatre: None) -> None:
     prefetch = MemoizedPrefetch("written", "locker")
     with no_queries():
