@@ -62,7 +62,7 @@ def isolated(in_file: bool = False, **environment: str) -> Callable[[Test], Test
 def main(module: str, name: str, arguments: str) -> None:
     import django
 
-    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.python.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.python.child_settings"
     django.setup()
     from django.apps import apps
     from django.db import connection

@@ -121,7 +121,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if role != "related manager" or ("related manager", "get_queryset") in methods[kind]
     ]
     # Classes that differ in more than one method all the time, the others by turns.
-    step = 1 if EVERY else 20 if connections["default"].vendor == "sqlite" else 100
+    step = 1 if EVERY else 40 if connections["default"].vendor == "sqlite" else 100
     kept = [case for i, case in enumerate(cases) if i % step == 0 or (step < 100 and "." not in str(case.id))]
     metafunc.parametrize(("kind", "role", "transform", "way", "turn"), kept)
 

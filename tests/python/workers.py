@@ -13,7 +13,7 @@ def set_up(spawned: bool) -> None:
     if spawned:
         import django
 
-        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.python.settings"
+        os.environ["DJANGO_SETTINGS_MODULE"] = "tests.python.child_settings"
         django.setup()
     from django.db import connections
 

@@ -54,7 +54,7 @@ def run_as_program(example: str, directory: Path) -> str:
     done = subprocess.run(
         [sys.executable, "program.py"],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "tests.python.settings"},
+        env={**os.environ, "PYTHONPATH": path, "DJANGO_SETTINGS_MODULE": "tests.python.child_settings"},
         capture_output=True,
         text=True,
         check=False,

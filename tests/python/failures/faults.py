@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ def following(number: int) -> int:
     """The fault to inject after this one."""
     # Each fault takes a chunk of its own, and all of them take minutes. Without EVERY, the first ones of each kind are
     # injected, and fewer and fewer of those that come after.
-    return number + 1 if EVERY else number + 1 + number // 2
+    return number + 1 if EVERY else number + 1 + number * 3 // 4
 
 
 COUNTERS = ("requests", "hits", "misses", "fetched", "missing", "evicted", "queries")
@@ -138,6 +139,10 @@ def stopped_states(is_warm: bool = True) -> list[dict[str, Any]]:
         return states
 
 
+# They are the same for each test of a process, and take a run for every relation.
+known_states = functools.cache(stopped_states)
+
+
 def check(
     prefetch: MemoizedPrefetch, chunk: list[Repair], expected: dict[str, Any], djangos: list[Any], *roots: Any
 ) -> None:
@@ -183,7 +188,7 @@ def each_in_turn(
     where: Callable[[Fault], Any], error: type[BaseException] = ZeroDivisionError, is_warm: bool = True
 ) -> int:
     """Injects a fault at the first call, then at the second, until there are no more; returns how many there were."""
-    states = stopped_states(is_warm)
+    states = known_states(is_warm)
     djangos = djangos_reading(repairs(*CHUNK), more=True)
     number = 0
     while True:

@@ -17,7 +17,7 @@ from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import assert_told, run
 from tests.python.queries import captured_queries, query_count
-from tests.python.turns import by_turns, examples
+from tests.python.turns import EVERY, by_turns, examples
 from tests.python.workshop.models import Repair
 from tests.python.workshop.rows import fill_workshop
 
@@ -41,7 +41,7 @@ def untold_links(rows: Any, path: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("seed", range(examples(24)))
+@pytest.mark.parametrize("seed", range(examples(24 if EVERY else 12)))
 @pytest.mark.parametrize("model", PATHS)
 def test_what_a_run_fetches(model: Any, seed: int) -> None:
     fill_workshop() if model is Repair else fill_library(seed)
