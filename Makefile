@@ -23,9 +23,9 @@ test-cpp: ## C++ tests alone, on a machine without Python
 test-cpp-all: ## The same with g++ and clang, in C++20 and C++23, debug and release, and under sanitizers of both
 	script/test-cpp debug cpp23 release asan tsan clang-debug clang-cpp23 clang-release clang-libcxx clang-asan clang-tsan
 
-properties: ## Any lookups, chunks, changes and histories against Django: 10,000 each, 1,000 histories (PROPERTY_EXAMPLES=500)
+properties: ## Any lookups, chunks, streams, changes and histories against Django: 10,000 each, 1,000 histories (PROPERTY_EXAMPLES=500)
 	PROPERTY_EXAMPLES=$${PROPERTY_EXAMPLES:-10000} script/test tests/python/test_properties.py \
-		tests/python/test_any_chunks.py tests/python/test_any_changes.py tests/python/test_state_machine.py
+		tests/python/test_any_chunks.py tests/python/test_any_streams.py tests/python/test_any_changes.py tests/python/test_state_machine.py
 
 every: ## Python tests with all cases, faults and repetitions that `make test` takes by turns (ARGS="-k name")
 	EVERY=1 script/test tests/python $(ARGS)

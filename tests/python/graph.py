@@ -95,6 +95,10 @@ class Comparison:
 
     def _row(self, our: Any, their: Any, where: str) -> None:
         assert type(our) is type(their), where
+        if self._loads:
+            with no_queries():  # Django keeps a parent's key that it has read from the link to the parent
+                for name in our.get_deferred_fields() & vars(their).keys():
+                    getattr(our, name)
         ours, theirs = self._columns(our), self._columns(their)
         more = self._deferred(their)
         more |= {name for name in ours.keys() - theirs.keys() if self._is_ordered(name) is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -42,6 +43,22 @@ class Queries:
 def captured_queries() -> Iterator[Queries]:
     with ExitStack() as stack:
         yield Queries([stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in connections])
+
+
+def stepwise(stream: Callable[[], Any]) -> Iterator[tuple[Any, list[str]]]:
+    """Lists of rows, in the end None or an error, each with its statements."""
+    chunks: Any = None
+    result: Any = []
+    while isinstance(result, list):
+        with captured_queries() as queries:
+            try:
+                chunks = chunks or iter(stream())
+                result = next(chunks, None)
+            except Exception as error:
+                result = error
+                # Otherwise a half-read cursor stays open until the garbage collector closes it, in another transaction.
+                traceback.clear_frames(error.__traceback__)
+        yield result, queries.sql
 
 
 @contextmanager

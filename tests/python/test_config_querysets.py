@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db.models import Count, F, Prefetch, QuerySet, Value
-from django.db.models.functions import Concat, Upper
+from django.db.models import Count, F, Prefetch, QuerySet, Value, Window, prefetch_related_objects
+from django.db.models.functions import Concat, RowNumber, Upper
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher, Review
 from tests.python.catalogue.models import Branch, Country, Notice, Person, Transfer, Volume
 from tests.python.conftest import Bookshop
-from tests.python.graph import assert_same_as_django
+from tests.python.graph import Comparison, assert_same_as_django
 from tests.python.queries import no_queries, query_count
 
 
@@ -216,6 +216,23 @@ def test_get_queryset_of_a_subclass_with_a_many_to_many(bookshop: Bookshop) -> N
         assert_same_as_django(
             all_books, [Prefetch("categories", Category.objects.annotate(mark=Value("marked")))], prefetch
         )
+
+
+def test_get_queryset_of_a_subclass_with_lookups_whose_rows_depend_on_each_other(bookshop: Bookshop) -> None:
+    def numbered() -> QuerySet:
+        rows = Book.objects.annotate(number=Window(RowNumber(), order_by="pk"))
+        return Author.objects.prefetch_related(Prefetch("books", rows))
+
+    class Numbered(MemoizedPrefetchConfig):
+        def get_queryset(self) -> QuerySet:
+            return numbered()
+
+    prefetch = MemoizedPrefetch(Numbered(Author, ["author"]))
+    for start in range(0, 12, 2):
+        ours, theirs = (all_books()[start : start + 2] for _ in range(2))
+        prefetch.process_chunk(ours)
+        prefetch_related_objects(theirs, Prefetch("author", numbered()))
+        Comparison().graphs(ours, theirs)
 
 
 def test_a_filtered_queryset_does_not_leak_into_a_plain_relation(bookshop: Bookshop) -> None:

@@ -7,7 +7,6 @@ The methods are those that are found called, by the running Django's prefetch or
 from __future__ import annotations
 
 import itertools
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +27,7 @@ from tests.python.attributes import accessors
 from tests.python.graph import Comparison
 from tests.python.override_ways import CLASSES, STATE, refusing, ways
 from tests.python.overrides import KINDS, TO_MANY, Family, Method, Tracer, family, know_types, overriding
-from tests.python.queries import captured_queries, outcome
+from tests.python.queries import captured_queries, outcome, stepwise
 from tests.python.turns import EVERY, by_turns
 
 CHUNKS = [(0, 1, 2, 3), (2, 3, 4, 5, 6), (1, 2, 3, 7)]
@@ -255,22 +254,6 @@ def check_streams(made: Family) -> None:
 def in_threes(rows: Iterator[Any]) -> Iterator[list[Any]]:
     while chunk := list(itertools.islice(rows, 3)):
         yield chunk
-
-
-def stepwise(stream: Callable[[], Any]) -> Iterator[tuple[Any, list[str]]]:
-    """Lists of rows, in the end None or an error, each with its statements."""
-    chunks: Any = None
-    result: Any = []
-    while isinstance(result, list):
-        with captured_queries() as queries:
-            try:
-                chunks = chunks or iter(stream())
-                result = next(chunks, None)
-            except Exception as error:
-                result = error
-                # Otherwise a half-read cursor stays open until the garbage collector closes it, in another transaction.
-                traceback.clear_frames(error.__traceback__)
-        yield result, queries.sql
 
 
 def compare(ours: list[Any], theirs: list[Any], shape: str, where: str) -> None:

@@ -18,7 +18,7 @@ from .._lookups import Lookup
 from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
-from .._queries.eligibility import why_not_remembered
+from .._queries.eligibility import why_lookups_vary, why_not_remembered
 from .._queries.equality import check_asked_for, equals_as_python, odd_keys
 from .._queries.sources import RowSource, config_rows, queryset_rows, unshared
 from .._relation import Relation
@@ -280,7 +280,10 @@ def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
     check_target(step)
     step.source = source
     if config is not None and source.custom and not source.of_manager:
-        return step.judge(config.get_queryset(), whole=config.prefetch_all)
+        queryset = config.get_queryset()
+        return step.judge(queryset, whole=config.prefetch_all) or (
+            why_lookups_vary(queryset) if source.own_lookups else None
+        )
     if lookup.querysets is None:
         return None
     reason = step.judge(lookup.querysets[0])

@@ -77,6 +77,7 @@ def test_what_cannot_be_told_is_said() -> None:
     }
 
 
+@pytest.mark.filterwarnings("ignore:Calling select_related.. with no arguments is deprecated")  # from Django 6.1 on
 @pytest.mark.parametrize(
     ("rows", "lookups", "selected"),
     [

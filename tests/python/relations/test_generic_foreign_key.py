@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.db.models import prefetch_related_objects
+from django.db.models.functions import RowNumber
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.graph import Comparison, assert_chunks_alike, assert_same_error
@@ -352,6 +354,29 @@ class TestGenericPrefetch:
             targets = [note.target for note in ours if isinstance(note.target, Person)]
             assert any(getattr(person.hometown, "name", "") == "renamed" for person in targets)
             Comparison().graphs(ours, theirs)
+
+    @pytest.mark.parametrize("rows", ["numbered", "first", "below another"])
+    def test_lookups_of_its_querysets_whose_rows_depend_on_each_other(self, theatre: None, rows: str) -> None:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        def lookups() -> list[Any]:
+            number = models.Window(RowNumber(), order_by=["rank", "pk"])
+            written = Play.objects.order_by("pk")
+            written = written[:3] if rows == "first" else written.annotate(number=number)
+            below: Any = models.Prefetch("written", written, to_attr="plays")
+            if rows == "below another":
+                below = models.Prefetch("pupils", Person.objects.prefetch_related(below))
+            return [GenericPrefetch("target", [Person.objects.prefetch_related(below)])]
+
+        prefetch = MemoizedPrefetch(*lookups())
+        for start in range(0, len(notes()), 2):
+            ours, theirs = (notes()[start : start + 2] for _ in range(2))
+            prefetch.process_chunk(ours)
+            prefetch_related_objects(theirs, *lookups())
+            Comparison(lambda name: True if name == "plays" else None).graphs(ours, theirs)
+        assert re.search(
+            "the queryset (is sliced|uses a window function), in a lookup", str(prefetch.stats().relations["target"])
+        )
 
     def test_two_querysets_of_one_class(self, theatre: None) -> None:
         from django.contrib.contenttypes.prefetch import GenericPrefetch

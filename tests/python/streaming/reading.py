@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import django
-
 from django_memoized_prefetch import MemoizedPrefetch, Progress
-
-if django.VERSION >= (5, 2):
-    pass
-
 
 LOOKUPS = ("author", "translator", "publisher", "categories")
 
