@@ -353,8 +353,8 @@ def is_before_way_back(step: Step) -> bool:
     return step.given is Given.BACK and step.lookup.is_inner
 
 
-def django_lookup(step: Step) -> str | Prefetch[Any]:
-    """The lookup as Django takes it, for this level alone."""
+def django_lookup(step: Step, whole: bool = False) -> str | Prefetch[Any]:
+    """The lookup as Django takes it, for this level alone; `whole`: with the lookups of its queryset."""
     lookup, config = step.lookup, step.lookup.config
     name = step.relation.name
     if config is not None:
@@ -369,6 +369,6 @@ def django_lookup(step: Step) -> str | Prefetch[Any]:
 
         return GenericPrefetch(name, [unshared(queryset) for queryset in lookup.querysets], to_attr=to_attr)
     queryset = unshared(lookup.querysets[0])
-    if step.relation.reason is None:  # a custom relation may need the queryset's lookups itself
+    if not whole:
         queryset._prefetch_related_lookups = ()
     return Prefetch(name, queryset=queryset, to_attr=to_attr)

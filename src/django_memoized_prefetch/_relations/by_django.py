@@ -31,6 +31,7 @@ class ByDjango(Step):
         reason: Why the engine does not attach it.
         native: The engine's step for the relation, if only the lookup's queryset or arguments stand against it. None if
             the relation itself is not Django's own.
+        whole: Whether Django also does the lookups that the queryset has of its own.
     """
 
     by_django = True
@@ -42,9 +43,11 @@ class ByDjango(Step):
         given: Given | None = None,
         reason: str | None = None,
         native: Step | None = None,
+        whole: bool = False,
     ) -> None:
         super().__init__(lookup, relation, given)
         self.rereads = True
+        self._whole = whole or relation.reason is not None  # a custom relation may need these lookups itself
         self.reason = reason or relation.reason
         self._native = native
         if native is not None:
@@ -122,7 +125,7 @@ class ByDjango(Step):
             The rows that it read, and whether it has done the given lookups below too. It does if that queryset has
             lookups: these and the given ones may concern the same attributes, in an order that only Django knows.
         """
-        [lookup] = normalize_prefetch_lookups([django_lookup(self)])
+        [lookup] = normalize_prefetch_lookups([django_lookup(self, self._whole)])
         prefetcher = query.get_prefetcher(objects[0], self.relation.name, self.lookup.attribute)[0]
         if prefetcher is None:
             query.prefetch_related_objects(objects, lookup)  # raises Django's own error

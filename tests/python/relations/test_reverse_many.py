@@ -11,11 +11,11 @@ from typing import Any
 
 import django
 import pytest
-from django.db.models import Prefetch, prefetch_related_objects
+from django.db.models import Prefetch, Value, prefetch_related_objects
 from seal.exceptions import UnsealedAttributeAccess
 
 from django_memoized_prefetch import MemoizedPrefetch
-from tests.python.bookshop.models import Book
+from tests.python.bookshop.models import Author, Book, Review
 from tests.python.conftest import Bookshop, rows_of_a_module
 from tests.python.customised.models import Article, Editor, Journal, Registration
 from tests.python.databases import on_one_database
@@ -294,6 +294,47 @@ def test_two_databases_in_turn(theatre: None) -> None:
             if person.mentor_id in range(1, 5):
                 assert {play._state.db for play in person.mentor.written.all()} <= {alias}
                 assert all(alias in play.name for play in person.mentor.written.all())
+
+
+# --- lookups of a queryset that come back to its rows
+
+BACK: dict[str, Any] = {
+    "annotated": lambda: [Prefetch("reviews__book__author", Author.objects.annotate(mark=Value(7)))],
+    "left out": lambda: [Prefetch("reviews__book__author", Author.objects.filter(name="nobody"))],
+    "deferred": lambda: [Prefetch("reviews__book__author", Author.objects.only("email"))],
+    "plain": lambda: ["reviews__book__author"],
+    "step by step": lambda: [
+        "reviews",
+        "reviews__book",
+        Prefetch("reviews__book__author", Author.objects.only("name")),
+    ],
+    "of another queryset": lambda: [Prefetch("reviews", Review.objects.prefetch_related("book__author"))],
+}
+
+
+@pytest.mark.parametrize("name", BACK)
+@pytest.mark.parametrize("path", ["books", "author__books"])
+def test_a_longer_way_back_comes_before_djangos_own(bookshop: Bookshop, name: str, path: str) -> None:
+    def chunk() -> list[Any]:
+        if path == "books":
+            return list(Author.objects.annotate(top=Value(1)).order_by("pk"))
+        return list(Book.objects.order_by("pk"))
+
+    def lookups() -> list[Any]:
+        return [Prefetch(path, Book.objects.prefetch_related(*BACK[name]()))]
+
+    assert_chunks_alike(chunk, lookups)
+    prefetch = MemoizedPrefetch(*lookups())
+    prefetch.process_chunk(chunk())
+    told = "Author.books: a lookup of its queryset attaches author by a longer path"
+    assert prefetch.stats().relations[path].reason == told
+
+
+@pytest.mark.parametrize("inner", ["reviews__book__translator", "author", "reviews__book__categories"])
+def test_other_lookups_of_its_queryset_stay_native(bookshop: Bookshop, inner: str) -> None:
+    prefetch = MemoizedPrefetch(Prefetch("books", Book.objects.prefetch_related(inner)))
+    prefetch.process_chunk(list(Author.objects.order_by("pk")))
+    assert prefetch.stats().relations["books"].path == "native"
 
 
 # --- django-seal
