@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -43,6 +44,12 @@ class Queries:
 def captured_queries() -> Iterator[Queries]:
     with ExitStack() as stack:
         yield Queries([stack.enter_context(CaptureQueriesContext(connections[alias])) for alias in connections])
+
+
+def in_chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    rows = iter(rows)
+    while chunk := list(itertools.islice(rows, size)):
+        yield chunk
 
 
 def stepwise(stream: Callable[[], Any]) -> Iterator[tuple[Any, list[str]]]:

@@ -4,7 +4,6 @@ Any queryset with any lookups, read by memoized() and by chunks(): row for row w
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.generated import make_content_types, property_settings, theatre
 from tests.python.graph import Comparison
 from tests.python.lookups import Bounds, Rows, by_chance, every, is_ordered_attribute, lookup_sets, querysets
-from tests.python.queries import stepwise
+from tests.python.queries import in_chunks, stepwise
 from tests.python.theatre.models import Company, ListedWork, Note, Opera, Person, Play, Review, Role, Seat
 from tests.python.theatre.rows import NOTED
 
@@ -36,12 +35,6 @@ def cases(draw: st.DrawFn) -> tuple[Any, ...]:
     names = [lookup.to_attr for lookup in every(lookups) if lookup.to_attr is not None]
     assume(len(set(names)) == len(names))  # Django passes by what another lookup has stored under the name
     return note, replace(rows, lookups=lookups)
-
-
-def in_chunks(rows: Any, size: int) -> Iterator[list[Any]]:
-    rows = iter(rows)
-    while chunk := list(itertools.islice(rows, size)):
-        yield chunk
 
 
 def ordered(rows: Rows) -> Any:

@@ -147,3 +147,31 @@ def test_lookups_that_change_from_chunk_to_chunk(holder: str, given: list[str]) 
             prefetch_related_objects([djangos], *lookups)
             prefetch.process_chunk([row])
             assert read(row) == read(djangos)
+
+
+@isolate_apps("tests.python.bookshop")
+def test_a_managers_lookup_that_leads_back_by_a_longer_path() -> None:
+    class WithWriters(models.Manager):  # type: ignore[type-arg]
+        def get_queryset(self) -> Any:
+            return super().get_queryset().prefetch_related("marks__novel__author")
+
+    class Writer(OfBookshop):
+        pass
+
+    class Novel(OfBookshop):
+        author = models.ForeignKey(Writer, models.CASCADE, related_name="books")
+        objects = WithWriters()
+
+    class Mark(OfBookshop):
+        novel = models.ForeignKey(Novel, models.CASCADE, related_name="marks")
+
+    def writers() -> list[Any]:
+        return list(Writer.objects.annotate(top=models.Value(1)))
+
+    with tables(Writer, Novel, Mark):
+        Mark.objects.create(novel=Novel.objects.create(author=Writer.objects.create()))
+        ours, theirs = writers(), writers()
+        MemoizedPrefetch("books").process_chunk(ours)
+        prefetch_related_objects(theirs, "books")
+        assert not hasattr(theirs[0].books.all()[0].author, "top")
+        assert not hasattr(ours[0].books.all()[0].author, "top")

@@ -27,7 +27,7 @@ from tests.python.attributes import accessors
 from tests.python.graph import Comparison
 from tests.python.override_ways import CLASSES, STATE, refusing, ways
 from tests.python.overrides import KINDS, TO_MANY, Family, Method, Tracer, family, know_types, overriding
-from tests.python.queries import captured_queries, outcome, stepwise
+from tests.python.queries import captured_queries, in_chunks, outcome, stepwise
 from tests.python.turns import EVERY, by_turns
 
 CHUNKS = [(0, 1, 2, 3), (2, 3, 4, 5, 6), (1, 2, 3, 7)]
@@ -239,21 +239,16 @@ def check_streams(made: Family) -> None:
         return made.model.objects.order_by("pk").prefetch_related(made.kind)
 
     streams: dict[str, Callable[[], Any]] = {
-        "memoized": lambda: in_threes(memoized(queryset()).iterator(chunk_size=3)),
+        "memoized": lambda: in_chunks(memoized(queryset()).iterator(chunk_size=3), 3),
         "chunks": lambda: MemoizedPrefetch().chunks(queryset(), 3),
     }
     for name, stream in streams.items():
-        ours, theirs = stepwise(stream), stepwise(lambda: in_threes(queryset().iterator(chunk_size=3)))
+        ours, theirs = stepwise(stream), stepwise(lambda: in_chunks(queryset().iterator(chunk_size=3), 3))
         # Step by step: what a shared row leads back to is the chunk's own.
         for (result, our_sql), (expected, their_sql) in zip(ours, theirs):
             assert type(result) is type(expected), f"{name}: {result!r} instead of {expected!r}"
             if isinstance(expected, list):
                 compare(result, expected, "name", f"{name}\n{our_sql}\n{their_sql}")
-
-
-def in_threes(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while chunk := list(itertools.islice(rows, 3)):
-        yield chunk
 
 
 def compare(ours: list[Any], theirs: list[Any], shape: str, where: str) -> None:

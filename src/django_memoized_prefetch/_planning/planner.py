@@ -15,7 +15,6 @@ from .._queries.identity import lookups_of
 from .._relations.base import Given, Step, check_to_attr
 from .._relations.by_django import ByDjango
 from .._relations.find import relation_for
-from .._relations.reverse_many import ReverseMany
 from .._stock import static_attribute, why_not_stock_prefetch
 
 
@@ -169,44 +168,37 @@ def plan(lookup: Lookup, model: type[Model], given: Given | None, instance: Mode
         return left_to_django(step, "to_attr names the relation itself")
     if (reason := step.set_up()) is not None:
         return left_to_django(step, reason)
-    reason = why_back_comes_later(step)
+    reason = why_whole(step)
     return step if reason is None else left_to_django(step, reason, whole=True)
 
 
-def why_back_comes_later(step: Step) -> str | None:
+def why_whole(step: Step) -> str | None:
     """
-    Why Django has to attach a reverse foreign key whose queryset has lookups; None if the engine can.
+    Why Django has to attach it together with the lookups of the rows' queryset; None if the engine can do both.
 
-    Django gives each row the object that it refers to behind these lookups, and only if they attached none: as in
-    `reviews__book__author` of an author's books. The engine does it before them.
+    Django sets the rows' way back after these lookups, unless one of them has attached something there by a longer
+    path: for an author's books, `reviews__book__author` does. The engine sets the way back before them.
     """
-    if not isinstance(step, ReverseMany) or step.row_model is None:
-        return None
-    for lookup in step.lookup.below.values():
-        if lookup.is_inner and _comes_to(lookup, step.row_model, step.relation.field):
-            return f"a lookup of its queryset attaches {step.relation.field.name} by a longer path"
+    if step.keeps_way_back:
+        for lookup in step.lookup.below.values():
+            if lookup.is_inner and _comes_to(step.relation.field, lookup, step.row_source.model):
+                return f"a lookup of its queryset attaches {step.relation.field.name} by a longer path"
     return None
 
 
-def _comes_to(lookup: Lookup, model: type[Model], field: Any) -> bool:
-    """Whether a path behind the lookup ends with this foreign key of rows that may be of its model."""
+def _comes_to(field: Any, lookup: Lookup, model: type[Model]) -> bool:
+    """Whether a path that goes on from the lookup may end with this foreign key of rows of its model."""
     try:
         target = relation_for(lookup, model, None).target
     except (AttributeError, ValueError):
         return False  # the error is raised once there are objects to attach to
-    for below in lookup.below.values():
-        if target is None:  # of any class
-            return any(deeper.name == field.name for deeper in (below, *below.all_below()))
-        if below.name == field.name and _are_related(target, field.model):
-            return True
-        if _comes_to(below, target, field):
-            return True
-    return False
-
-
-def _are_related(one: type[Model], other: type[Model]) -> bool:
-    left, right = one._meta.concrete_model, other._meta.concrete_model
-    return issubclass(left, right) or issubclass(right, left)
+    if target is None:  # of any class
+        return any(below.name == field.name for below in lookup.all_below())
+    here = target._meta.concrete_model
+    is_family = issubclass(here, field.model) or issubclass(field.model, here)
+    return any(
+        (is_family and below.name == field.name) or _comes_to(field, below, target) for below in lookup.below.values()
+    )
 
 
 def left_to_django(step: Step, reason: str, whole: bool = False) -> ByDjango:
@@ -226,7 +218,7 @@ def _judged(step: Step, queryset: QuerySet[Any]) -> Step:
     if reason is None and lookups:
         judged.lookup, clashes = step.given_lookup.extended(queryset._prefetch_related_lookups)
         judged.managers_lookups = lookups
-        reason = CLASH if clashes else why_back_comes_later(judged)
+        reason = CLASH if clashes else why_whole(judged)
     judged.is_judged = True
     if reason is not None:
         judged.lookup = step.given_lookup  # with the lookups of its manager, Django does the rest too

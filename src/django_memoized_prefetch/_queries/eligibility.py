@@ -43,14 +43,17 @@ def why_not_remembered(queryset: QuerySet[Any]) -> str | None:
     return None
 
 
+def why_not_read_by_key(queryset: QuerySet[Any]) -> str | None:
+    """Like `why_not_remembered`, for a queryset that is not read whole: then it must not be a slice either."""
+    return "the queryset is sliced" if queryset.query.is_sliced else why_not_remembered(queryset)
+
+
 def why_lookups_vary(queryset: QuerySet[Any]) -> str | None:
     """Why what Django attaches by the queryset's own lookups may depend on the other rows; None if it cannot."""
     for lookup in queryset._prefetch_related_lookups:
         for one in getattr(lookup, "querysets", None) or [getattr(lookup, "queryset", None)]:
-            if one is None:
-                continue
-            sliced = "the queryset is sliced" if one.query.is_sliced else None
-            if (reason := sliced or why_not_remembered(one) or why_lookups_vary(one)) is not None:
+            reason = None if one is None else why_not_read_by_key(one) or why_lookups_vary(one)
+            if reason is not None:
                 return f"{reason}, in a lookup {lookup.prefetch_through} of its queryset"
     return None
 

@@ -18,7 +18,7 @@ from .._lookups import Lookup
 from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
-from .._queries.eligibility import why_lookups_vary, why_not_remembered
+from .._queries.eligibility import why_lookups_vary, why_not_read_by_key, why_not_remembered
 from .._queries.equality import check_asked_for, equals_as_python, odd_keys
 from .._queries.sources import RowSource, config_rows, queryset_rows, unshared
 from .._relation import Relation
@@ -61,6 +61,7 @@ class Step(ABC):
     is_to_one = False  # found by the object's own key; several such relations to one table share a query
     is_collection = False  # its rows refer to the object, belong to it and have no table of their own
     is_single = False  # attaches one row at most
+    keeps_way_back = False  # Django leaves a way back alone that lookups of the rows' queryset have attached
 
     def __init__(self, lookup: Lookup, relation: Relation, given: Given | None = None) -> None:
         self.lookup, self.relation, self.given = lookup, relation, given
@@ -96,9 +97,7 @@ class Step(ABC):
             whole: Whether the whole queryset is read in advance, so that it may be a slice.
         """
         self.selected = selected_by(queryset)
-        if queryset.query.is_sliced and not whole:
-            return "the queryset is sliced"
-        return why_not_remembered(queryset)
+        return why_not_remembered(queryset) if whole else why_not_read_by_key(queryset)
 
     # --- what it leads to
 

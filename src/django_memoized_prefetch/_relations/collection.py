@@ -14,7 +14,7 @@ from django.db.models import Model, QuerySet
 
 from .._engine import ReverseManySpec
 from .._queries.counting import QueryCount
-from .._queries.eligibility import why_not_referring, why_not_remembered
+from .._queries.eligibility import why_not_read_by_key, why_not_referring, why_not_remembered
 from .._queries.equality import why_not_keys
 from .._queries.sources import related_rows
 from .._relation import Relation, cache_name_of, held_field, pk_fields
@@ -37,8 +37,7 @@ class Collection(ToManyStep):
 
     def judge(self, queryset: QuerySet[Any], whole: bool = False) -> str | None:
         self.selected = selected_by(queryset)
-        sliced = queryset.query.is_sliced and not whole
-        self.reason = "the queryset is sliced" if sliced else why_not_remembered(queryset)
+        self.reason = why_not_remembered(queryset) if whole else why_not_read_by_key(queryset)
         self.rereads = self.reason is not None
         return why_not_referring(queryset)
 

@@ -27,6 +27,7 @@ SETS_PARENTS = VERSION < (5, 2)
 
 class ReverseMany(Collection):
     asks_later = True
+    keeps_way_back = True
 
     @classmethod
     def relation_of(cls, model: type[Model], name: str, descriptor: Any) -> Relation | None:

@@ -29,9 +29,6 @@ SITUATIONS = (
 SEALS_ONE_TO_ONES = django.VERSION < (6, 1)
 NO_SEALED_ONE_TO_ONES = {} if SEALS_ONE_TO_ONES else {"sealed": "django-seal cannot prefetch a one-to-one"}
 
-# Django 4.2 attaches these rows by a descriptor that asks the router, which allows no relation between databases.
-NO_REVERSE_OF_SEVERAL_DATABASES = {} if django.VERSION >= (5, 0) else {"mixed_databases": "Django 4.2 refuses it"}
-
 
 def by_django(objects: Sequence[Any], *lookups: Any) -> None:
     prefetch_related_objects(objects, *lookups)
@@ -191,7 +188,6 @@ KINDS: dict[str, Kind] = {
         above=(Play, "director"),
         empty="written",
         sealed=(lambda: Journal.objects.seal(), ["articles"], Article),
-        left_out=NO_REVERSE_OF_SEVERAL_DATABASES,
     ),
     "generic relation": Kind(
         Person,
