@@ -39,6 +39,7 @@ def main() -> int:
         import django
 
         done = report.Report(
+            report.versions(),
             report.conditions(arguments.scale, arguments.rounds, names),
             arguments.scale,
             older=sys.version_info < (3, 12) or django.VERSION < (6, 1),

@@ -1,4 +1,8 @@
-"""Makes tables and a picture of saved figures: `python -m benchmarks.report RESULTS [--docs DIRECTORY]`."""
+"""
+Makes tables and a picture of saved figures: `python -m benchmarks.report RESULTS [--docs DIRECTORY]`.
+
+`--versions OTHER_RESULTS ...` compares them with those of other versions of Python.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,25 @@ from .picture import bar_panels
 from .workloads import CONTENDERS, OURS, WORKLOADS
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("Django", "django-chunkator", "django-auto-prefetch", "SQLAlchemy", "psycopg", "django-memoized-prefetch")
+PACKAGES = ("django-chunkator", "django-auto-prefetch", "SQLAlchemy", "psycopg", "django-memoized-prefetch")
 DATABASES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 # The workloads that the picture and the README show.
 SHOWN = ("fk", "m2m", "nested", "wide")
+# The workloads that are compared between versions of Python, and the contenders: the fastest of them against Django.
+OF_VERSIONS = (*SHOWN, "rows", "rows-wide")
+FASTEST = ("memoized-all", "memoized")
 # The contenders that the README shows.
 IN_README = ("raw", "django", "original", "this", "memoized")
 TARGETS = (
     "These are targets that the project has set itself. FAIL means: not reached yet. `original` is version 0.1.2;",
     "`fk`, `m2m` and the others are the workloads above.",
 )
+ABOUT_VERSIONS = (
+    "How many times as fast as Django `memoized` is, with its seconds in brackets. In the nested workload, it keeps all",
+    "books. All versions were measured on one machine, one after the other.",
+)
 BEGIN, END = "<!-- from docs/benchmarks.md -->\n", "<!-- end -->\n"
+BEGIN_VERSIONS, END_VERSIONS = "<!-- versions of Python -->\n", "<!-- end of versions -->\n"
 
 
 @dataclass
@@ -37,9 +49,11 @@ class Report:
     """
     What was measured, and under which conditions.
 
+    versions: Those of Python and Django.
     runs: The measurements by database, workload and contender.
     """
 
+    versions: str
     conditions: str
     scale: float
     older: bool
@@ -74,11 +88,15 @@ class Report:
         return report
 
 
+def versions() -> str:
+    return f"Python {platform.python_version()}, Django {metadata.version('Django')}"
+
+
 def conditions(scale: float, rounds: int, databases: list[str]) -> str:
     installed = {(distribution.metadata["Name"] or "").lower() for distribution in metadata.distributions()}
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if name.lower() in installed)
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES if name.lower() in installed)
     return (
-        f"Python {platform.python_version()}, {versions}, {', '.join(databases)}, {platform.system()},"
+        f"{versions()}, {packages}, {', '.join(databases)}, {platform.system()},"
         f" {processor()}, {os.cpu_count()} cores; scale {scale:g}, best of {rounds} rounds, each run in its own process"
     )
 
@@ -165,7 +183,29 @@ def summary(report: Report, database: str, contenders: Iterable[str] = CONTENDER
     return markdown(rows, 1)
 
 
-def document(report: Report) -> str:
+def of_versions(reports: Iterable[Report]) -> list[str]:
+    """How many times as fast as Django the fastest way is, and its seconds, in a line per version and database."""
+    rows = [["versions", "database", *(WORKLOADS[workload].name for workload in OF_VERSIONS)]]
+    for report in reports:
+        for database, results in report.runs.items():
+            row = [report.versions, DATABASES[database]]
+            for workload in OF_VERSIONS:
+                measured = results.get(workload, {})
+                ours = next((measured[name] for name in FASTEST if name in measured), None)
+                if ours is None or "django" not in measured:
+                    row.append("-")
+                else:
+                    row.append(f"{measured['django'].best() / ours.best():.1f} ({number(ours.best())})")
+            rows.append(row)
+    return markdown(rows, 2)
+
+
+def document(report: Report, compared: str = "") -> str:
+    """
+    Args:
+        report: What was measured.
+        compared: The table of versions, as it is in the page now; it is kept.
+    """
     lines = ["# Benchmarks", "", f"{report.conditions}.", ""]
     lines += [
         "`make bench` measures them again. A figure is that of the best round, the spread how much slower the worst"
@@ -175,6 +215,7 @@ def document(report: Report) -> str:
         if set(SHOWN) & set(report.runs[database]):
             lines += [*summary(report, database), ""]
     lines += ["![The seconds of every contender as bars, for each workload and database](benchmarks.svg)", ""]
+    lines += ["## Versions of Python", "", *ABOUT_VERSIONS, "", f"{BEGIN_VERSIONS}{compared}{END_VERSIONS}"]
     for database, results in report.runs.items():
         lines += [f"## {DATABASES[database]}", ""]
         for workload, measured in results.items():
@@ -203,18 +244,29 @@ def picture(report: Report) -> str:
 
 def write(report: Report, docs: Path) -> None:
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / "benchmarks.md").write_text(document(report))
+    page = docs / "benchmarks.md"
+    compared = between(page, BEGIN_VERSIONS, END_VERSIONS)[1] if page.exists() else ""
+    page.write_text(document(report, compared))
     (docs / "benchmarks.svg").write_text(picture(report))
 
 
 def quote(report: Report, readme: Path) -> None:
     """Puts a part of the table of the first database between its two comments in the README."""
-    before, begin, rest = readme.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        sys.exit(f"{readme} has no place for the table: {BEGIN.strip()} and {END.strip()} are missing")
-    lines = "\n".join(summary(report, next(iter(report.runs)), IN_README))
-    readme.write_text(f"{before}{BEGIN}{lines}\n{END}{after}")
+    replace(readme, BEGIN, END, summary(report, next(iter(report.runs)), IN_README))
+
+
+def between(file: Path, begin: str, end: str) -> tuple[str, str, str]:
+    """The text before two comments, between them, and after them."""
+    before, begin_is_there, rest = file.read_text().partition(begin)
+    inside, end_is_there, after = rest.partition(end)
+    if not (begin_is_there and end_is_there):
+        sys.exit(f"{file} has no place for the table: {begin.strip()} and {end.strip()} are missing")
+    return before, inside, after
+
+
+def replace(file: Path, begin: str, end: str, lines: Iterable[str]) -> None:
+    before, _, after = between(file, begin, end)
+    file.write_text("".join([before, begin, *(f"{line}\n" for line in lines), end, after]))
 
 
 def main() -> None:
@@ -222,6 +274,9 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="what a run saved: build/bench/results.json")
     parser.add_argument("--docs", type=Path, metavar="DIRECTORY", help="write benchmarks.md and benchmarks.svg there")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table into this file")
+    parser.add_argument(
+        "--versions", nargs="+", type=Path, metavar="RESULTS", help="compare with other versions of Python"
+    )
     arguments = parser.parse_args()
     report = Report.load(arguments.results)
     print(f"{report.conditions}\n")
@@ -231,6 +286,11 @@ def main() -> None:
         write(report, arguments.docs)
     if arguments.readme:
         quote(report, arguments.readme)
+    if arguments.versions:
+        lines = of_versions([report, *map(Report.load, arguments.versions)])
+        print("\n".join(lines))
+        if arguments.docs:
+            replace(arguments.docs / "benchmarks.md", BEGIN_VERSIONS, END_VERSIONS, lines)
 
 
 if __name__ == "__main__":

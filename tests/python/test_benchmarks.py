@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from django import get_version
 
 from benchmarks.cpp import end_to_end
 from benchmarks.instructions.__main__ import compare, refuse
@@ -49,7 +52,20 @@ def test_workloads_run_and_are_reported(tmp_path: Path) -> None:
     ]
     assert "| this, `chunks` | " in figures
     assert (tmp_path / "docs" / "benchmarks.svg").read_text().count("this, memoized") == 2
-    assert (tmp_path / "results.json").exists()
+    assert figures.count("<!-- versions of Python -->\n<!-- end of versions -->\n") == 1
+    results = str(tmp_path / "results.json")
+    for options in (["--versions", results], []):  # the second run keeps the first one's table of versions
+        again = [results, "--docs", str(tmp_path / "docs"), *options]
+        subprocess.run([sys.executable, "-m", "benchmarks.report", *again], cwd=ROOT, check=True, capture_output=True)
+        page = (tmp_path / "docs" / "benchmarks.md").read_text()
+        compared = page.split("<!-- versions of Python -->\n")[1].split("<!-- end of versions -->")[0].splitlines()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in compared]
+        assert cells[0][:3] == ["versions", "database", "foreign keys"]
+        assert [row[:2] for row in cells[2:]] == [
+            [f"Python {platform.python_version()}, Django {get_version()}", "SQLite"]
+        ] * 2
+        assert re.fullmatch(r"\d+\.\d \(\d.*\)", cells[2][2])
+        assert cells[2][-1] == "-"
 
 
 @pytest.mark.parametrize(("ours", "passed"), [(1826.983, True), (1827.4, True), (1828.0, False), (1827.6, False)])
