@@ -37,7 +37,7 @@ TARGETS = (
     "`fk`, `m2m` and the others are the workloads above.",
 )
 ABOUT_VERSIONS = (
-    "How many times as fast as Django `memoized` is, with its seconds in brackets. In the nested workload, it keeps all",
+    "How many times as fast as Django `memoized` is, with its seconds in brackets. In the nested workload it keeps all",
     "books. All versions were measured on one machine, one after the other.",
 )
 BEGIN, END = "<!-- from docs/benchmarks.md -->\n", "<!-- end -->\n"

@@ -14,7 +14,7 @@ from django.db import connection, models
 from django.db.models import Prefetch, QuerySet, prefetch_related_objects
 from django.utils.functional import SimpleLazyObject
 
-from django_memoized_prefetch import MemoizedPrefetch, memoized
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig, memoized
 from tests.python.conftest import rows_of_a_module
 from tests.python.customised.models import Backward, Item, Note, Owned, Place, Pointer, Price, Status, tenant
 from tests.python.customised.rows import LOOKUPS, NAMES, answer, fill_items, follow, rows_of
@@ -63,6 +63,40 @@ def test_back_from_their_rows(items: list[Item], name: str) -> None:
 
     expected = answer(lambda objects: prefetch_related_objects(objects, "items"), make, read)
     assert answer(MemoizedPrefetch("items").process_chunk, make, read) == expected
+
+
+@pytest.mark.parametrize(
+    "lookups", [("ranked",), ("many_ranked",), ("many_ranked", "status"), ("notes__item__ranked",)]
+)
+@pytest.mark.parametrize("of", ["config", pytest.param("generic", marks=pytest.mark.since("5.0"))])
+def test_lookups_of_a_whole_queryset_to_rows_that_depend_on_each_other(
+    items: list[Item], lookups: tuple[str, ...], of: str
+) -> None:
+    """The manager's rows come with the row that they hang on, and would be remembered with it."""
+
+    class Config(MemoizedPrefetchConfig):
+        def get_queryset(self) -> Any:
+            return Item.objects.prefetch_related(*lookups)
+
+    name, make = "item", Note.objects.filter(stars__lt=2).all
+    given: Any = Config(Item, [name])
+    stock: Any = Prefetch(name, Item.objects.prefetch_related(*lookups))
+    if of == "generic":
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        for item in items:
+            Pointer.objects.create(content_type=ContentType.objects.get_for_model(Item), object_id=item.pk)
+        name, make = "target", Pointer.objects.all
+        given = stock = GenericPrefetch(name, [Item.objects.prefetch_related(*lookups)])
+
+    def read(one: Any) -> Any:
+        return [follow(getattr(one, name), lookup) for lookup in lookups]
+
+    prefetch = MemoizedPrefetch(given)
+    assert answer(prefetch.process_chunk, make, read) == answer(
+        lambda objects: prefetch_related_objects(objects, stock), make, read
+    )
+    assert "uses a window function, in a lookup" in str(prefetch.stats().relations[name])
 
 
 def test_an_iterable_class_that_reorders(items: list[Item]) -> None:

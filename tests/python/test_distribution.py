@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,17 @@ def run(*arguments: str) -> str:
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_what_pypi_shows_links_to_whole_addresses() -> None:
+    shown = metadata("django-memoized-prefetch")
+    text = shown["Description"] or shown.get_payload()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
+    pages = {link.split("/")[-1] for link in links if link.endswith(".html")}
+    assert {page for page in pages if not (ROOT / "docs" / page.replace(".html", ".md")).exists()} == set()
+    assert f"Documentation, {links[0].rsplit('/', 1)[0]}/" in shown.get_all("Project-URL")
 
 
 def test_the_smoke_test_runs_the_readme_of_this_tree() -> None:

@@ -9,13 +9,15 @@ from typing import Any
 from django.db.models import Model, QuerySet
 
 from .._engine import group_by_class
-from .._lookups import CLASH, Lookup, Tree
+from .._lookups import CLASH, Lookup, Tree, lookup_tree, of_queryset
 from .._memory.context import Context
+from .._queries.eligibility import why_not_read_by_key
 from .._queries.identity import lookups_of
+from .._relation import Relation
 from .._relations.base import Given, Step, check_to_attr
 from .._relations.by_django import ByDjango
 from .._relations.find import relation_for
-from .._stock import static_attribute, why_not_stock_prefetch
+from .._stock import plain_manager, static_attribute, why_not_stock_prefetch
 
 
 class Planner:
@@ -166,10 +168,53 @@ def plan(lookup: Lookup, model: type[Model], given: Given | None, instance: Mode
     step: Step = relation.kind(lookup, relation, given)
     if lookup.to_attr_given and lookup.to_attr is None and not step.by_django:
         return left_to_django(step, "to_attr names the relation itself")
-    if (reason := step.set_up()) is not None:
+    reason = step.set_up()
+    for queryset in step.whole_querysets:
+        reason = reason or why_lookups_vary(queryset)
+    if reason is not None:
         return left_to_django(step, reason)
     reason = why_whole(step)
     return step if reason is None else left_to_django(step, reason, whole=True)
+
+
+def why_lookups_vary(queryset: QuerySet[Any], models: tuple[type[Model], ...] = ()) -> str | None:
+    """
+    Why what Django attaches by the queryset's own lookups may depend on the other rows; None if it cannot.
+
+    Args:
+        models: Those whose managers have led here. Managers may ask for each other's rows forever.
+    """
+    if queryset.model in models:
+        return None
+    root = lookup_tree(of_queryset(queryset._prefetch_related_lookups)).root
+    return _why_vary(root, queryset.model, (*models, queryset.model))
+
+
+def _why_vary(lookup: Lookup, model: type[Model] | None, models: tuple[type[Model], ...]) -> str | None:
+    for below in lookup.below.values():
+        relation = None if model is None else _relation_of_class(below, model)
+        target = None if relation is None else relation.target
+        querysets, written = below.querysets, below.querysets is not None
+        if relation is not None and target is not None and not written:
+            manager = target._base_manager if relation.kind.is_single else target._default_manager
+            querysets = () if plain_manager(manager) else (manager.get_queryset(),)
+        for one in querysets or ():
+            reason = why_not_read_by_key(one)
+            if reason is None and not (written and not below.generic):  # otherwise its lookups are below this one
+                reason = why_lookups_vary(one, models)
+            if reason is not None:
+                return f"{reason}, in a lookup {below.through} of its queryset"
+        if (reason := _why_vary(below, target, models)) is not None:
+            return reason
+    return None
+
+
+def _relation_of_class(lookup: Lookup, model: type[Model]) -> Relation | None:
+    """The relation that a lookup names, as far as the class alone can tell; None if it has none."""
+    try:
+        return relation_for(lookup, model, None)
+    except (AttributeError, ValueError):
+        return None  # the error is raised once there are objects to attach to
 
 
 def why_whole(step: Step) -> str | None:
@@ -188,10 +233,10 @@ def why_whole(step: Step) -> str | None:
 
 def _comes_to(field: Any, lookup: Lookup, model: type[Model]) -> bool:
     """Whether a path that goes on from the lookup may end with this foreign key of rows of its model."""
-    try:
-        target = relation_for(lookup, model, None).target
-    except (AttributeError, ValueError):
-        return False  # the error is raised once there are objects to attach to
+    relation = _relation_of_class(lookup, model)
+    if relation is None:
+        return False
+    target = relation.target
     if target is None:  # of any class
         return any(below.name == field.name for below in lookup.all_below())
     here = target._meta.concrete_model

@@ -48,16 +48,6 @@ def why_not_read_by_key(queryset: QuerySet[Any]) -> str | None:
     return "the queryset is sliced" if queryset.query.is_sliced else why_not_remembered(queryset)
 
 
-def why_lookups_vary(queryset: QuerySet[Any]) -> str | None:
-    """Why what Django attaches by the queryset's own lookups may depend on the other rows; None if it cannot."""
-    for lookup in queryset._prefetch_related_lookups:
-        for one in getattr(lookup, "querysets", None) or [getattr(lookup, "queryset", None)]:
-            reason = None if one is None else why_not_read_by_key(one) or why_lookups_vary(one)
-            if reason is not None:
-                return f"{reason}, in a lookup {lookup.prefetch_through} of its queryset"
-    return None
-
-
 def uses_other_rows(query: Any) -> str | None:
     """By what a row of the query may depend on the other rows: a window function, or what may be one; None if not."""
     for expression in all_expressions([*_made(query), query.where]):

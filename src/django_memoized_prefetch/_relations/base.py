@@ -18,7 +18,7 @@ from .._lookups import Lookup
 from .._memory.change import Change
 from .._memory.table import LinkSpec, TableSpec
 from .._queries.counting import QueryCount
-from .._queries.eligibility import why_lookups_vary, why_not_read_by_key, why_not_remembered
+from .._queries.eligibility import why_not_read_by_key, why_not_remembered
 from .._queries.equality import check_asked_for, equals_as_python, odd_keys
 from .._queries.sources import RowSource, config_rows, queryset_rows, unshared
 from .._relation import Relation
@@ -54,6 +54,7 @@ class Step(ABC):
     selected: What `select_related()` of the given queryset, or of the manager's, brings along.
     given_lookup: The lookup without those that a custom manager's queryset has added.
     managers_lookups: What these ask for, when the manager was asked first.
+    whole_querysets: Those whose own lookups Django does when it reads the rows, and which are remembered with them.
     parts: The steps that its objects were split into so far, by what decides it.
     """
 
@@ -73,6 +74,7 @@ class Step(ABC):
         self.reason: str | None = None
         self.is_judged = False
         self.selected: Any = {}
+        self.whole_querysets: tuple[QuerySet[Any], ...] = ()
         self.parts: dict[Any, Step] = {}
 
     # --- planning
@@ -280,9 +282,9 @@ def find_source(step: Step, default: Callable[[], RowSource]) -> str | None:
     step.source = source
     if config is not None and source.custom and not source.of_manager:
         queryset = config.get_queryset()
-        return step.judge(queryset, whole=config.prefetch_all) or (
-            why_lookups_vary(queryset) if source.own_lookups else None
-        )
+        if source.own_lookups:
+            step.whole_querysets = (queryset,)
+        return step.judge(queryset, whole=config.prefetch_all)
     if lookup.querysets is None:
         return None
     reason = step.judge(lookup.querysets[0])

@@ -17,7 +17,7 @@ from .._lookups import Lookup
 from .._memory.table import TableSpec
 from .._queries.counting import QueryCount
 from .._queries.deferred import load_missing
-from .._queries.eligibility import why_lookups_vary, why_not_read_by_key
+from .._queries.eligibility import why_not_read_by_key
 from .._queries.sources import content_type_rows, queryset_rows
 from .._relation import Relation, cache_name_of, pk_fields, value_field
 from .._stock import (
@@ -77,10 +77,8 @@ class GenericForeignKey(Step):
             return "the config's queryset is of one model, but the relation leads to several"
         if lookup.querysets is not None and django.VERSION < (5, 0):
             return "a generic foreign key takes no queryset before Django 5.0"
-        for queryset in lookup.querysets or ():
-            if (reason := why_not_read_by_key(queryset) or why_lookups_vary(queryset)) is not None:
-                return reason
-        return None
+        self.whole_querysets = lookup.querysets or ()
+        return next(filter(None, map(why_not_read_by_key, self.whole_querysets)), None)
 
     @property
     def place(self) -> Place:
