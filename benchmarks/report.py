@@ -245,7 +245,8 @@ def picture(report: Report) -> str:
 def write(report: Report, docs: Path) -> None:
     docs.mkdir(parents=True, exist_ok=True)
     page = docs / "benchmarks.md"
-    compared = between(page, BEGIN_VERSIONS, END_VERSIONS)[1] if page.exists() else ""
+    has_versions = page.exists() and BEGIN_VERSIONS in page.read_text()
+    compared = between(page, BEGIN_VERSIONS, END_VERSIONS)[1] if has_versions else ""
     page.write_text(document(report, compared))
     (docs / "benchmarks.svg").write_text(picture(report))
 

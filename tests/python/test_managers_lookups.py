@@ -175,3 +175,37 @@ def test_a_managers_lookup_that_leads_back_by_a_longer_path() -> None:
         prefetch_related_objects(theirs, "books")
         assert not hasattr(theirs[0].books.all()[0].author, "top")
         assert not hasattr(ours[0].books.all()[0].author, "top")
+
+
+@isolate_apps("tests.python.bookshop")
+@pytest.mark.parametrize("single", [False, True])
+def test_a_deferred_key_whose_loading_brings_the_row_that_it_refers_to(single: bool) -> None:
+    """Django sets the object itself over what the base manager's select_related() has attached."""
+
+    class WithAuthor(models.Manager):  # type: ignore[type-arg]
+        def get_queryset(self) -> Any:
+            return super().get_queryset().select_related("author")
+
+    class Writer(OfBookshop):
+        pass
+
+    class Novel(OfBookshop):
+        title = models.CharField(max_length=9)
+        author = (models.OneToOneField if single else models.ForeignKey)(
+            Writer, models.CASCADE, null=True, related_name="books"
+        )
+        objects = WithAuthor()
+        plain = models.Manager()
+
+        class Meta(OfBookshop.Meta):
+            base_manager_name = "objects"
+
+    with tables(Writer, Novel):
+        for _ in range(2):
+            Novel.objects.create(title="a", author=Writer.objects.create())
+        for titles in (Novel.plain.only("title"), Novel.plain.all()):
+            writers = MemoizedPrefetch(Prefetch("books", titles)).process_chunk(list(Writer.objects.all()))
+            for writer in writers:
+                books = [writer.books] if single else list(writer.books.all())
+                assert [book.author for book in books] == [writer]
+                assert books[0].author is writer

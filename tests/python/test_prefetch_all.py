@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.bookshop.models import Author, Book, Category, Publisher
@@ -184,3 +184,39 @@ def test_evicted_rows_of_a_slice_are_read_again(bookshop: Bookshop) -> None:
     elsewhere = [Author(pk=pk) for pk in range(1, 4)]
     assert translators(prefetch, [*elsewhere, bookshop.authors[3]]) == [None] * 4
     assert translators(prefetch, bookshop.authors[:4]) == [*names, None]
+
+
+@pytest.mark.parametrize("how", ["signal", "invalidate"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_change_to_what_lookups_of_its_queryset_attach(bookshop: Bookshop, how: str, before: int) -> None:
+    """No chunk has led to these lookups yet."""
+
+    def authors() -> QuerySet[Author]:
+        return Author.objects.prefetch_related("books")
+
+    config = MemoizedPrefetchConfig(Author, ["author", "translator"], queryset=authors(), prefetch_all=True)
+    prefetch = MemoizedPrefetch(config, invalidate_on_change=how == "signal")
+    prefetch.process_chunk(list(Book.objects.filter(translator=None).defer("author"))[:before])
+    moved = Book.objects.order_by("pk").last()
+    assert moved is not None
+    moved.author = next(one for one in bookshop.authors if one.pk != moved.author_id)
+    moved.save()
+    if how == "invalidate":
+        prefetch.invalidate(Book, [moved.pk])
+    lookups = [Prefetch("author", authors()), Prefetch("translator", authors())]
+    assert_same_as_django(all_books, lookups, prefetch)
+
+
+@pytest.mark.since("6.1")
+def test_rows_have_the_fetch_mode_of_the_chunk(bookshop: Bookshop) -> None:
+    from django.db.models import FETCH_ONE, FETCH_PEERS, FETCH_RAISE
+
+    prefetch = MemoizedPrefetch(MemoizedPrefetchConfig(Author, ["author"], prefetch_all=True))
+    for mode in (FETCH_RAISE, FETCH_ONE, FETCH_PEERS, FETCH_RAISE):
+
+        def books(mode: Any = mode) -> list[Book]:
+            return list(Book.objects.fetch_mode(mode).order_by("pk"))
+
+        for book in prefetch.process_chunk(books()):
+            assert book.author._state.fetch_mode is mode
+        assert_same_as_django(books, "author", prefetch)

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, models
 from django.db.models import Count, Prefetch, prefetch_related_objects
 
-from django_memoized_prefetch import MemoizedPrefetch
+from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
 from tests.python.archive.models import Exhibit
 from tests.python.conftest import rows_of_a_module
 from tests.python.databases import on_one_database
@@ -295,6 +295,19 @@ def test_fetch_modes_do_not_mix() -> None:
         prefetch.process_chunk(ours)
         prefetch_related_objects(theirs, "author", "cast", "roles", "author__written", "notes")
         Comparison().graphs(ours, theirs)
+
+
+@pytest.mark.since("6.1")
+def test_the_fetch_mode_with_a_config_of_a_many_to_many() -> None:
+    from django.db.models import FETCH_PEERS, FETCH_RAISE
+
+    for mode in (FETCH_RAISE, FETCH_PEERS):
+        ours, theirs = (list(Play.objects.fetch_mode(mode).order_by("pk")) for _ in range(2))
+        MemoizedPrefetch(MemoizedPrefetchConfig(Tag, ["tags"])).process_chunk(ours)
+        prefetch_related_objects(theirs, "tags")
+        modes = [[[tag._state.fetch_mode for tag in play.tags.all()] for play in plays] for plays in (ours, theirs)]
+        assert modes[0] == modes[1]
+        assert any(modes[0])
 
 
 @pytest.mark.parametrize("attached", ["all", "some"])

@@ -52,26 +52,33 @@ class Attached:
     Args:
         steps: All steps that may have attached something to remembered rows.
         kept_links: The links that are still remembered, by the identity of their table.
-
-    own: By model, the places that steps fill. If one is emptied, they will fill it again.
-    selected: By the identity of a table, the places that only `select_related()` fills, when its rows are read.
     """
 
     def __init__(self, changes: list[Change], steps: Collection[Step], kept_links: dict[Any, dict[Any, Any]]) -> None:
         self._kept_links = kept_links
-        self.own: dict[Any, set[Place]] = defaultdict(set)
-        self.selected: dict[Any, set[Place]] = defaultdict(set)
+        # By model, the places that steps fill. If one is emptied, they will fill it again.
+        self._own: dict[Any, set[Place]] = defaultdict(set)
+        # By the identity of a table, the places that only `select_related()` fills, when its rows are read.
+        self._selected: dict[Any, set[Place]] = defaultdict(set)
+        # The tables whose rows come with what lookups of their own queryset attach.
+        self._whole: set[Any] = set()
         self._concerned: dict[Any, list[Step]] = defaultdict(list)
         for step in steps:
             relation = step.relation
-            self.own[relation.model].update(step.attached_at)
+            self._own[relation.model].update(step.attached_at)
             if relation.reverse_name is not None and step.row_model is not None:
-                self.own[step.row_model].add(Place(FIELDS_CACHE, relation.reverse_name))
+                self._own[step.row_model].add(Place(FIELDS_CACHE, relation.reverse_name))
             if step.table is not None and step.row_model is not None:
                 names = selected_caches(step.row_model, step.selected)
-                self.selected[step.table.identity].update(Place(FIELDS_CACHE, name) for name in names)
+                self._selected[step.table.identity].update(Place(FIELDS_CACHE, name) for name in names)
+                if step.table.source.own_lookups:
+                    self._whole.add(step.table.identity)
             if any(step.concerned(change) for change in changes):
                 self._concerned[relation.model].append(step)
+
+    def refilled(self, row: Any, table: Any) -> set[Place]:
+        """The places of a row that steps will fill again if they are emptied."""
+        return set() if table in self._whole else self._own[type(row)] - self._selected[table]
 
     def stale(self, row: Any) -> Iterator[Place]:
         """The places of a row where rows may be missing after the changes."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
+from weakref import ref
 
 from .._memory.change import Change
 from .._memory.context import Context
@@ -96,13 +97,34 @@ def _forget_rows(
     walk = _Walk(changes, attached, borrowed)
     walk.walk(row for *_, row in entries)
     affected = walk.affected()
+    copies: list[tuple[Any, Any, Any, Any]] = []
     for identity, memo, key, row in entries:
-        refilled = attached.own[type(row)] - attached.selected[identity[:-VARIANT]]
+        refilled = attached.refilled(row, identity[:-VARIANT])
         if id(row) in walk.stale or not walk.detached.get(id(row), set()) <= refilled:
             memo.discard([key])
         elif id(row) in affected:
             lent = {Place(FIELDS_CACHE, name) for name in fields_cache(row) if (id(row), name) in borrowed}
-            memo.replace(key, row, without(row, walk.detached[id(row)] | lent))
+            copies.append((memo, key, row, without(row, walk.detached[id(row)] | lent)))
+    _become_peers([copy for *_, copy in copies])
+    for memo, key, row, copy in copies:
+        memo.replace(key, row, copy)
+
+
+def _become_peers(copies: list[Any]) -> None:
+    """
+    Makes the copies of rows that were read together each other's peers, instead of the rows'.
+
+    What is not there yet is then loaded for all copies at once (Django 6.1's FETCH_PEERS). It must be loaded for the
+    instance itself, which is not among the rows' peers.
+    """
+    together: dict[int, list[Any]] = defaultdict(list)
+    for copy in copies:
+        if peers := copy._state.__dict__.get("peers"):
+            together[id(peers)].append(copy)
+    for members in together.values():
+        peers = [ref(member) for member in members]
+        for member in members:
+            member._state.peers = peers
 
 
 def _forget_absences(context: Context, changes: list[Change]) -> None:

@@ -198,10 +198,16 @@ class Memory:
         instance: Model | None,
         counters: Counters,
     ) -> list[Any]:
+        source = table.source
+        variant = (None, False) if instance is None else source.variant(instance)
         for loaded, identity in list(context.loaded):
-            if loaded == id(config) and identity[2] == table.custom_below:
+            if loaded == id(config) and identity[2:] == (table.custom_below, *variant):
                 return [row for _, row in context.memos[identity][0].rows()]  # already read, under another key
-        queryset = config.get_queryset() if instance is None else hinted(config.get_queryset(), instance)
+        queryset = config.get_queryset()
+        if instance is not None:
+            queryset = source.inherited(hinted(queryset, instance), instance)
+        if not source.own_lookups:
+            queryset = queryset.prefetch_related(None)  # those are the engine's
         size = self.size_of(config.model, config)
         queries = QueryCount()
         with queries.on(queryset.db):

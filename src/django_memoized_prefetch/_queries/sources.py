@@ -60,17 +60,21 @@ class RowSource:
 
     def queryset(self, instance: Model) -> QuerySet[Any]:
         """The queryset to read rows from for an instance, without the lookups that the engine does."""
-        queryset = self.make(instance)
-        if self.takes_mode and FETCH_ONE is not None:
-            queryset._fetch_mode = instance._state.fetch_mode
-        if self.seals and getattr(instance._state, "sealed", False) and hasattr(queryset, "seal"):
-            queryset = queryset.seal()
+        queryset = self.inherited(self.make(instance), instance)
         if not self.own_lookups and queryset._prefetch_related_lookups:
             queryset = queryset._chain()
             queryset._prefetch_related_lookups = ()
         return queryset
 
-    def variant(self, instance: Model) -> tuple[Any, ...]:
+    def inherited(self, queryset: QuerySet[Any], instance: Model) -> QuerySet[Any]:
+        """The queryset, which must be nobody else's, with what its rows inherit from the instance."""
+        if self.takes_mode and FETCH_ONE is not None:
+            queryset._fetch_mode = instance._state.fetch_mode
+        if self.seals and getattr(instance._state, "sealed", False) and hasattr(queryset, "seal"):
+            queryset = queryset.seal()
+        return queryset
+
+    def variant(self, instance: Model) -> tuple[Any, bool]:
         """What rows inherit from the instance, so that others cannot share them: fetch mode (Django 6.1) and seal."""
         mode = instance._state.fetch_mode if self.takes_mode and fetches_otherwise(instance._state) else None
         return mode, self.seals and getattr(instance._state, "sealed", False)
@@ -161,7 +165,7 @@ def config_rows(config: MemoizedPrefetchConfig, is_to_one: bool) -> RowSource:
     if plain:
         manager = getattr(config.model, "objects", config.model._default_manager)
         if plain_manager(manager) and (is_to_one or plain_manager(config.model._base_manager)):
-            return base_rows(config.model)
+            return base_rows(config.model, takes_mode=is_to_one)
         identity, varies = ("objects", config.model), not has_stock_querysets(manager)
     elif config.overrides_queryset:
         identity = ("config", id(config))

@@ -73,7 +73,23 @@ def fetch_referring(level: Level, keys: Sequence[Any], ordered: bool = True) -> 
     for batch in batches(keys, queryset):
         sliced = queryset.query.is_sliced
         rows += with_native_rows(ask(queryset, batch) if sliced else with_keys(queryset, ask, batch))
+    if queryset.query.deferred_loading[0]:
+        load_references(level.step.relation, rows)
     return rows
+
+
+def load_references(relation: Relation, rows: Sequence[Any]) -> None:
+    """
+    Loads the keys by which rows refer to objects, where they are deferred.
+
+    If the base manager has a `select_related()`, this also caches the row that is referred to. Django then sets the
+    object itself.
+    """
+    for row in rows:
+        if relation.join_name not in row.__dict__ and not relation.field.is_cached(row):
+            getattr(row, str(relation.join_name))
+            if relation.field.is_cached(row):
+                relation.field.delete_cached_value(row)
 
 
 def set_parents(relation: Relation, rows: Sequence[Any], objects: Sequence[Any]) -> None:

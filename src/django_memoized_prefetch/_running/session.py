@@ -94,6 +94,9 @@ class Session:
         self.reverse = ReverseCaches()
         self._changes.clear()
         self._running: dict[int, list[Change]] = {}  # by id of a running chunk: the changes that it has not seen
+        # While one thread forgets, no other begins a chunk: it would find what is stale, and attach it to rows that the
+        # first one has already passed.
+        self._forgetting = threading.RLock()
         self._dropped = Stats({}, {})  # what dropped sets of lookups counted
         self._taken = Stats({}, {})  # what `take_stats()` has told
         self._take_lock = threading.Lock()
@@ -174,19 +177,21 @@ class Session:
     def _begin_chunk(self) -> None:
         self.check_process()
         self.reverse.end_previous_chunk()
-        if changes := self._changes.take():
-            steps = self._steps()
-            streamed = {step.relation.model for step in steps if "__" not in step.lookup.path}
-            seen = [change for change in changes if matters(change, steps, streamed)]
-            forget_sources(self.memory.contexts(), [change for change in changes if change not in seen])
-            if seen:
-                self._forget_changes(seen)
+        with self._forgetting:
+            if changes := self._changes.take():
+                steps = self._steps()
+                streamed = {step.relation.model for step in steps if "__" not in step.lookup.path}
+                seen = [change for change in changes if matters(change, steps, streamed)]
+                forget_sources(self.memory.contexts(), [change for change in changes if change not in seen])
+                if seen:
+                    self._forget_changes(seen)
 
     @contextmanager
     def running(self, pins: Chunk) -> Iterator[list[Change]]:
         """Runs a chunk and releases its pins at the end. Yields the list to which changes are added meanwhile."""
         changes: list[Change] = []
-        self._running[id(pins)] = changes
+        with self._forgetting:
+            self._running[id(pins)] = changes
         try:
             yield changes
         finally:
@@ -233,12 +238,14 @@ class Session:
             one.invalidate(model, keys)
 
     def _forget_changes(self, changes: list[Change]) -> None:
-        for later in list(self._running.values()):
-            later.extend(changes)  # first: from now on, running chunks see to what they attach
-        self._forget_now(changes)
+        with self._forgetting:
+            for later in list(self._running.values()):
+                later.extend(changes)  # first: from now on, running chunks see to what they attach
+            self._forget_now(changes)
 
     def _forget_now(self, changes: list[Change]) -> None:
-        forget(self.memory.contexts(), changes, self._steps(), self.reverse.places())
+        with self._forgetting:
+            forget(self.memory.contexts(), changes, self._steps(), self.reverse.places())
 
     def forget_late(self, changes: list[Change]) -> None:
         """Forgets rows that were read before a change but attached to remembered rows after it."""

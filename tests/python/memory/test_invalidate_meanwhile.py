@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread, current_thread, main_thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -85,3 +89,53 @@ def test_rows_that_change_while_all_are_read(bookshop: Bookshop) -> None:
     prefetch.process_chunk(books)
     assert not post_init.disconnect(change, sender=Publisher), "it was called"
     assert_same_as_django(all_books, ["publisher"], prefetch)
+
+
+class Slow:
+    """Attached to a remembered row, it holds up the thread that looks for stale rows, as a large memory does."""
+
+    def __init__(self) -> None:
+        self.is_reached = Event()
+
+    @property
+    def __class__(self) -> Any:
+        if current_thread() is not main_thread():
+            self.is_reached.set()
+            sleep(0.3)
+        return Slow
+
+
+@contextmanager
+def forgetting(slow: Slow, forget: Callable[[], Any]) -> Iterator[None]:
+    thread = Thread(target=forget)
+    thread.start()
+    assert slow.is_reached.wait(10)
+    yield
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_chunk_that_begins_while_another_thread_forgets(bookshop: Bookshop) -> None:
+    """It would attach the stale publisher to a book that the other thread does not know of."""
+    publisher = bookshop.publishers[0]
+    Book.objects.update(publisher=publisher)
+    prefetch = MemoizedPrefetch("book__publisher")
+    first, *others = all_reviews()
+    [review] = prefetch.process_chunk([first])
+    review.book.slow = slow = Slow()
+    rename(Publisher)
+    with forgetting(slow, lambda: prefetch.invalidate(Publisher)):
+        prefetch.process_chunk(others)
+    assert {review.book.publisher.name for review in prefetch.process_chunk(all_reviews())} == {"renamed"}
+
+
+def test_a_chunk_finds_what_its_own_thread_has_saved(bookshop: Bookshop) -> None:
+    """Another thread has begun a chunk since, and is about to forget the old row."""
+    prefetch = MemoizedPrefetch("author", invalidate_on_change=True)
+    kept = prefetch.process_chunk(all_books())
+    kept[0].author.slow = slow = Slow()
+    for author in Author.objects.all():
+        author.name = "renamed"
+        author.save()
+    with forgetting(slow, lambda: prefetch.process_chunk([])):
+        assert_same_as_django(all_books, "author", prefetch)

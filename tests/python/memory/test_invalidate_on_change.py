@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.db.models import Prefetch
+from django.db.models import Prefetch, prefetch_related_objects
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
@@ -20,8 +20,9 @@ from tests.python.conftest import FIRST_KEY, Bookshop
 from tests.python.databases import on_one_database
 from tests.python.graph import Comparison, assert_same_as_django
 from tests.python.memory.changes import all_books, all_reviews, every_moment, unchanged
+from tests.python.prefetching import plays
 from tests.python.queries import django_prefetch, query_count
-from tests.python.theatre.models import Locker, Person
+from tests.python.theatre.models import City, Locker, Note, Person, Play
 from tests.python.theatre.rows import fill_theatre
 from tests.python.workshop.models import (
     Bicycle,
@@ -274,3 +275,57 @@ def test_streamed_rows_that_remembered_rows_brought_along(ours: Any, theirs: Any
     for locker in lockers():
         save(locker, name="renamed")
     assert_alike()
+
+
+@pytest.mark.parametrize("of", ["config", pytest.param("generic", marks=pytest.mark.since("5.0"))])
+def test_what_the_lookups_of_a_whole_queryset_have_chosen(of: str) -> None:
+    """Another lookup attaches all rows of the same relation, to the same model's rows of another table."""
+    fill_theatre(4, 4)
+    Play.objects.update(author=Person.objects.first())
+    Person.objects.update(mentor=Person.objects.last())
+
+    def people() -> Any:
+        return Person.objects.prefetch_related(Prefetch("written", Play.objects.filter(rank__lt=2)))
+
+    class Config(MemoizedPrefetchConfig):
+        def get_queryset(self) -> Any:
+            return people()
+
+    if of == "config":
+        model: Any = Play
+        given, stock = Config(Person, ["author"]), Prefetch("author", people())
+        others = ["author__mentor__written"]
+    else:
+        from django.contrib.contenttypes.prefetch import GenericPrefetch
+
+        model = Note
+        given = stock = GenericPrefetch("target", [people()])
+        others = ["writer__written"]
+    prefetch = MemoizedPrefetch(given, *others, invalidate_on_change=True)
+    for name in ("", "renamed"):
+        if name:
+            save(Play.objects.filter(rank__lt=2).first(), name=name)
+        assert_same_as_django(lambda: list(model.objects.order_by("pk")), [stock, *others], prefetch)
+
+
+@pytest.mark.since("6.1")
+@pytest.mark.parametrize("name", ["mentor", "rank"])
+def test_copies_of_rows_that_load_values_for_their_peers(name: str) -> None:
+    from django.db.models import FETCH_PEERS
+
+    fill_theatre(4, 4)
+    Person.objects.update(hometown=City.objects.first(), mentor=Person.objects.last())
+
+    def author() -> Any:
+        return Prefetch("author", Person.objects.defer("rank").fetch_mode(FETCH_PEERS).prefetch_related("hometown"))
+
+    prefetch = MemoizedPrefetch(author(), invalidate_on_change=True)
+    kept = prefetch.process_chunk(plays())
+    save(City.objects.first(), name="renamed")
+    ours, theirs = prefetch.process_chunk(plays()), plays()
+    prefetch_related_objects(theirs, author())
+    authors = [play.author for play in ours if play.author is not None]
+    assert all(one is not other for play in kept for one in authors for other in [play.author])
+    with query_count(1):
+        found = [getattr(one, name) for one in authors]
+    assert found == [getattr(play.author, name) for play in theirs if play.author is not None]
