@@ -62,7 +62,7 @@ def differences(module: ModuleType, mode: str) -> Iterator[dict[str, Any]]:
             yield ran
     if mode == OURS:
         for name, recipe in getattr(module, "RECIPES", {}).items():
-            yield {"situation": name, "way": "docs/recipes.md", "differences": list(recipe())}
+            yield {"situation": name, "way": "recipe", "differences": list(recipe())}
 
 
 def survivors(module: ModuleType) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from django_elasticsearch_dsl.registries import DocumentRegistry
 from rest_framework.test import APIRequestFactory
 
 from tests.python.bookshop.models import Author, Book, Publisher
@@ -33,12 +32,9 @@ from tests.python.queries import captured_queries, query_count
 COMMAND = examples("docs/recipes.md", "A management command that can be stopped", CHUNK)
 PROCESSES = examples("docs/recipes.md", "Several processes", CHUNK)
 IMPORT_EXPORT = examples("docs/recipes.md", "django-import-export", CHUNK)
-ELASTICSEARCH = examples("docs/recipes.md", "django-elasticsearch-dsl", CHUNK)
 REST_FRAMEWORK = examples("docs/recipes.md", "Django REST framework", CHUNK)
 CHUNKATOR = examples("docs/recipes.md", "chunkator", CHUNK)
 TENANTS = examples("docs/recipes.md", "A loop over tenants", CHUNK)
-PROMETHEUS = examples("docs/recipes.md", "Prometheus", CHUNK)
-OPEN_TELEMETRY = examples("docs/recipes.md", "OpenTelemetry", CHUNK)
 
 
 def test_management_command(bookshop: Bookshop, tmp_path: Path) -> None:
@@ -96,19 +92,6 @@ def test_import_export(bookshop: Bookshop) -> None:
     assert_queries(queries, books=1 + CHUNKS, authors=2, publishers=1)
 
 
-def test_elasticsearch_dsl(bookshop: Bookshop) -> None:
-    (example,) = ELASTICSEARCH
-    *_, variables = run(example)
-    document = DocumentRegistry().register_document(variables["BookDocument"])()
-    with captured_queries() as queries:
-        prepared = [document.prepare(book) for book in document.get_indexing_queryset()]
-    assert prepared == [
-        {"title": book.title, "author": {"name": book.author.name}, "publisher": {"name": book.publisher.name}}
-        for book in stored_books()
-    ]
-    assert_queries(queries, books=1, authors=2, publishers=1)
-
-
 def test_rest_framework(bookshop: Bookshop, settings: Any) -> None:
     listed, streamed = REST_FRAMEWORK
     *_, variables = run(listed)
@@ -155,29 +138,3 @@ def test_a_database_for_each_tenant(bookshop: Bookshop, other_bookshop: Bookshop
     assert printed == expected
     assert any("author 0 of other" in line for line in printed)
     assert (queries.of(Author), queries.of(Publisher)) == (2 * 2, 2)
-
-
-def test_prometheus(bookshop: Bookshop) -> None:
-    from prometheus_client import REGISTRY
-
-    names = run(PROMETHEUS[0])[2]
-    stats = names["prefetch"].stats()
-    labels = {"run": "books", "table": "Author", "figure": "hits"}
-    assert REGISTRY.get_sample_value("prefetch", labels) == stats.tables["Author"].hits > 0
-    labels = {"run": "books", "table": "", "figure": "seconds_fetching"}
-    assert REGISTRY.get_sample_value("prefetch", labels) == stats.time.fetching > 0
-
-
-def test_open_telemetry(bookshop: Bookshop) -> None:
-    from opentelemetry import metrics
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-
-    reader = InMemoryMetricReader()
-    metrics.set_meter_provider(MeterProvider([reader]))
-    prefetch = run(OPEN_TELEMETRY[0])[2]["prefetch"]
-    list(prefetch.chunks(Book.objects.all(), CHUNK))
-    data = reader.get_metrics_data()
-    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
-    points = {point.attributes["figure"]: point.value for point in metric.data.data_points}
-    assert points["misses"] == prefetch.stats().tables["Author"].misses > 0

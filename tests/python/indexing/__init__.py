@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# The heading in docs/recipes.md, and what the package needs of the settings.
+# The heading in docs/search-indexes.md, and what the package needs of the settings.
 PACKAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "haystack": (
         "django-haystack",

@@ -51,7 +51,7 @@ def run(name: str, heading: str) -> None:
     call_command("migrate", run_syncdb=True, verbosity=0)
     fill_bookshop()
     module = import_module(f"{__package__}.{name}")
-    recipe = module.Recipe(examples("docs/recipes.md", heading, CHUNK))
+    recipe = module.Recipe(examples("docs/search-indexes.md", heading, CHUNK))
     found: dict[str, Any] = {}
     for way in ("memoized", "stock"):
         # CaptureQueriesContext would lose those before a package calls reset_queries().

@@ -1,4 +1,4 @@
-"""The recipe of docs/recipes.md for notebooks, in Jupyter's own kernel."""
+"""The recipe of docs/monitoring.md for notebooks, in Jupyter's own kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.python.documents import ROOT, examples
 from tests.third_party.frame import Situation
 
 SITUATIONS: list[Situation] = []
-CELLS = examples("docs/recipes.md", "Jupyter", 3)
+CELLS = examples("docs/monitoring.md", "Jupyter", 3)
 SETTINGS = """
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.sqlite3"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -71,8 +71,8 @@ class Category(models.Model):
     name = models.CharField(max_length=9)
 
 
-# The class Book of docs/recipes.md.
-[EXAMPLE] = examples("docs/recipes.md", "Wagtail")
+# The class Book of docs/search-indexes.md.
+[EXAMPLE] = examples("docs/search-indexes.md", "Wagtail")
 NAMES: dict[str, Any] = {"__name__": __name__, "Author": Author, "Category": Category}
 exec(compile(EXAMPLE, "example", "exec", dont_inherit=True), NAMES)
 Book = NAMES["Book"]
@@ -165,7 +165,7 @@ def indexed() -> tuple[list[Any], int]:
 
 
 def update_index() -> Iterator[tuple[str, Any, Any]]:
-    """The recipe of docs/recipes.md beside what Wagtail does without it."""
+    """The recipe of docs/search-indexes.md beside what Wagtail does without it."""
     ours, our_reads = indexed()
     del Book.get_indexed_objects
     django, django_reads = indexed()

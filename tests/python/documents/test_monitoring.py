@@ -1,4 +1,4 @@
-"""docs/recipes.md: the cells of a notebook."""
+"""docs/monitoring.md: figures that a program exports, and the cells of a notebook."""
 
 from __future__ import annotations
 
@@ -12,13 +12,42 @@ import pytest
 from django.db import connections
 
 from tests.python.bookshop import models
+from tests.python.bookshop.models import Book
 from tests.python.conftest import Bookshop
 from tests.python.databases import on_one_database
 from tests.python.documents import examples
-from tests.python.documents.running import BOOKS, CHUNK, stored_books
+from tests.python.documents.running import BOOKS, CHUNK, run, stored_books
 from tests.python.queries import run_async
 
-JUPYTER = examples("docs/recipes.md", "Jupyter", CHUNK)
+PROMETHEUS = examples("docs/monitoring.md", "Prometheus", CHUNK)
+OPEN_TELEMETRY = examples("docs/monitoring.md", "OpenTelemetry", CHUNK)
+JUPYTER = examples("docs/monitoring.md", "Jupyter", CHUNK)
+
+
+def test_prometheus(bookshop: Bookshop) -> None:
+    from prometheus_client import REGISTRY
+
+    names = run(PROMETHEUS[0])[2]
+    stats = names["prefetch"].stats()
+    labels = {"run": "books", "table": "Author", "figure": "hits"}
+    assert REGISTRY.get_sample_value("prefetch", labels) == stats.tables["Author"].hits > 0
+    labels = {"run": "books", "table": "", "figure": "seconds_fetching"}
+    assert REGISTRY.get_sample_value("prefetch", labels) == stats.time.fetching > 0
+
+
+def test_open_telemetry(bookshop: Bookshop) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    prefetch = run(OPEN_TELEMETRY[0])[2]["prefetch"]
+    list(prefetch.chunks(Book.objects.all(), CHUNK))
+    data = reader.get_metrics_data()
+    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
+    points = {point.attributes["figure"]: point.value for point in metric.data.data_points}
+    assert points["misses"] == prefetch.stats().tables["Author"].misses > 0
 
 
 async def run_cell(cell: str, names: dict[str, Any]) -> Any:
