@@ -55,8 +55,8 @@ class MemoizedPrefetch:
             deleted directly.
         memory: In place of `lru_cache_size`: how much memory all tables together may take after each chunk, in bytes or
             as a text such as `"200 MB"`; at least 10 kB. As long as they fit, all rows are kept. Then each table gets
-            the size at which all together find the most rows. A config's own `lru_cache_size` holds. Rows are weighed
-            by samples, with what hangs on them.
+            the size at which all together find the most rows. A config's own `lru_cache_size` holds. How much memory a
+            row takes, with everything attached to it, is estimated from samples.
 
     Raises:
         AttributeError: With `model`: a lookup names no relation of it.
@@ -267,7 +267,7 @@ class MemoizedPrefetch:
         order; without an order it is that of the primary key.
 
         Args:
-            queryset: What `chunks()` would be given. Of objects that are there, only their own keys are known.
+            queryset: What `chunks()` would be given. If it is a list of objects, only the objects' own keys are known.
             chunk_size: How many rows each chunk would have.
             rows: Read only the first rows. The figures then are of these rows alone. One chunk tells nothing of what
                 comes back: read several.
