@@ -67,6 +67,12 @@ public:
 
     [[nodiscard]] const row_values& values() const noexcept { return m_values; }
 
+    /// For the garbage collector: of all references, only this one may lead to instances.
+    int visit(visitproc visit, void* arg) const {
+        Py_VISIT(m_finish.get());
+        return 0;
+    }
+
 private:
     /// In Django a generator builds the rows. So a StopIteration of the user's code must not end it as if there were no
     /// more rows.
@@ -110,8 +116,9 @@ private:
 /// Builds one instance whenever it is asked for the next, as Django does.
 class instance_iterator {
 public:
-    instance_iterator(hydrator& of, nb::handle rows)
-        : m_hydrator(&of), m_rows(checked(PyObject_GetIter(rows.ptr()))), m_values(of.values()) {}
+    instance_iterator(nb::pointer_and_handle<hydrator> of, nb::handle rows)
+        : m_owner(nb::borrow(of.h)), m_hydrator(of.p), m_rows(checked(PyObject_GetIter(rows.ptr()))),
+          m_values(of.p->values()) {}
 
     nb::object next() {
         const object_ref given = object_ref::steal(PyIter_Next(m_rows.get()));
@@ -124,22 +131,45 @@ public:
         return nb::steal(m_hydrator->build_next(m_values, given.get()).release());
     }
 
+    int visit(visitproc visit, void* arg) const {
+        Py_VISIT(m_owner.ptr());
+        Py_VISIT(m_rows.get());
+        return 0;
+    }
+
 private:
-    hydrator* m_hydrator; // kept alive by the binding
+    nb::object m_owner; // of the hydrator; first, so that it goes last
+    hydrator* m_hydrator;
     object_ref m_rows;
     row_values::row m_values;
 };
+
+/// An object may keep an iterator of rows that lead back to it. The garbage collector has to see that cycle. It breaks it
+/// elsewhere, in the generator or the callable of which every such cycle consists too.
+template <class Type>
+int traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    return nb::inst_ready(self) ? nb::inst_ptr<Type>(self)->visit(visit, arg) : 0;
+}
+
+template <class Type>
+PyType_Slot* collected() {
+    static PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(traverse<Type>)}, {0, nullptr}};
+    return slots;
+}
 
 } // namespace
 
 void bind_hydrator(nb::module_& module) {
     const auto intern = [](const char* name) { return checked(PyUnicode_InternFromString(name)).release(); };
     in_state = {intern("adding"), intern("fetch_mode"), intern("peers"), intern("__sizeof__")};
-    nb::class_<instance_iterator>(module, "InstanceIterator", "Builds one instance after another.")
+    nb::class_<instance_iterator>(module, "InstanceIterator", nb::type_slots(collected<instance_iterator>()),
+                                  "Builds one instance after another.")
         .def(
             "__iter__", [](nb::handle self) { return nb::borrow(self); }, nb::sig("def __iter__(self) -> Self"))
         .def("__next__", &instance_iterator::next, nb::sig("def __next__(self) -> Any"));
-    nb::class_<hydrator>(module, "Hydrator", "Builds the model instances of one database result.")
+    nb::class_<hydrator>(module, "Hydrator", nb::type_slots(collected<hydrator>()),
+                         "Builds the model instances of one database result.")
         .def(nb::init<nb::tuple, nb::handle, nb::handle, nb::handle, bool, nb::handle, nb::handle, nb::handle,
                       nb::handle>(),
              nb::arg("plan"), nb::arg("state_class"), nb::arg("db"), nb::arg("fetch_mode").none(),
@@ -155,8 +185,9 @@ void bind_hydrator(nb::module_& module) {
              nb::sig("def build(self, rows: Iterable[Any], into: list[Any]) -> None"),
              "Appends the rows' instances; if a row fails, the instances before it are there.")
         .def(
-            "each", [](hydrator& self, nb::handle rows) { return instance_iterator(self, rows); }, nb::arg("rows"),
-            nb::keep_alive<0, 1>(), nb::sig("def each(self, rows: Iterable[Any]) -> InstanceIterator"),
+            "each",
+            [](nb::pointer_and_handle<hydrator> self, nb::handle rows) { return instance_iterator(self, rows); },
+            nb::arg("rows"), nb::sig("def each(self, rows: Iterable[Any]) -> InstanceIterator"),
             "Builds an instance whenever the next is asked for.");
 }
 

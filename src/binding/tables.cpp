@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 namespace memoized_prefetch::binding {
 
@@ -173,21 +174,22 @@ bool holds_row(const py_memo& self, nb::handle row) {
 }
 
 /// Adds rows that were not asked for, the first one as the most recently used, and keeps as many as the bound allows.
-/// `generation`: as it was before they were read. If it has changed, none is added. Returns how many were added.
+/// `generation`: as it was before they were read. Once it has changed, no more are added. Returns how many were.
 std::size_t load_rows(py_memo& self, nb::handle rows, std::uint64_t generation) {
     const object_ref sequence = checked(PySequence_Tuple(rows.ptr()));
     py_vector<py_key> keys; // first, since it may fail, and may run code of the project
     for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(sequence.get()); ++at) {
         keys.push_back(py_key::of(self.key.load(PyTuple_GET_ITEM(sequence.get(), at))));
     }
-    const bool is_current = self.rows.generation() == generation;
     std::size_t added = 0;
-    for (std::size_t at = is_current ? keys.size() : 0; at-- > 0;) {
+    for (std::size_t at = keys.size(); at-- > 0;) {
         PyObject* row = PyTuple_GET_ITEM(sequence.get(), static_cast<Py_ssize_t>(at));
-        slot_id slot = self.rows.find(keys[at]);
+        slot_id slot = self.rows.find(keys[at]); // may run code, which may discard keys
+        if (self.rows.generation() != generation) {
+            break;
+        }
         if (slot != no_slot && self.rows.is_absent(slot)) {
-            self.rows.erase(slot);
-            slot = no_slot;
+            self.rows.erase(std::exchange(slot, no_slot));
         }
         if (slot == no_slot) {
             self.rows.reserve_more(1);

@@ -37,9 +37,15 @@ py_to_one_pass::py_to_one_pass(const given_chunk& chunk, nb::object memo, nb::li
             relations.push_back(&nb::cast<const to_one_relation&>(relation));
             m_relations.push_back(relations.back());
         }
+        if (relations.empty()) {
+            throw nb::value_error("expected at least one relation for each level");
+        }
         const bool remembered = nb::cast<bool>(one[2]);
         m_levels.push_back(
             {to_one_instances(of_chunk().open(one[0]), std::move(relations), table, remembered, m_lent.ptr()), {}});
+    }
+    if (m_levels.empty()) {
+        throw nb::value_error("expected at least one level");
     }
     of_chunk().forget_opened();
     m_pass = std::make_unique<pinning>(std::move(memo));

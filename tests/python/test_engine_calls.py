@@ -22,7 +22,7 @@ from django_memoized_prefetch._engine import (
     ReverseOneSpec,
 )
 from tests.python.databases import on_one_database
-from tests.python.engine_rows import Holder, Row
+from tests.python.engine_rows import Holder, Key, Row
 
 pytestmark = on_one_database
 
@@ -121,3 +121,24 @@ def test_a_relation_that_could_not_be_made_can_be_made_after_all() -> None:
     assert holder._state.fields_cache["row"].id == 2
     del relation, rows
     assert sys.getrefcount(translated) == before
+
+
+@pytest.mark.parametrize(("levels", "said"), [([], "at least one level"), ([([Holder(1)], [], False)], "one relation")])
+def test_a_pass_over_nothing_is_a_value_error(levels: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Chunk().to_one(Memo(None, "id"), levels, {})
+
+
+def test_a_row_that_is_discarded_while_it_is_loaded() -> None:
+    """Comparing its key with another runs code of the project, which says that the row is out of date."""
+    memo = Memo(None, "id")
+    first, second = Row(Key(1)), Row(Key(2))
+    assert memo.load([first], memo.generation) == 1
+
+    def discard() -> None:
+        Key.hook = None
+        memo.discard([Key(2)])
+
+    Key.hook = discard
+    assert memo.load([second], memo.generation) == 0
+    assert [row for _, row in memo.rows()] == [first]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -102,6 +103,29 @@ def test_a_memoized_queryset_is_freed_by_reference_counts_alone() -> None:
         use()
     alive = [one for one in gc.get_objects() if isinstance(one, (Repair, Customer, Mechanic, Depot))]
     assert alive == []
+
+
+@isolated()
+@pytest.mark.parametrize("with_receiver", [False, True])
+def test_an_unread_iterator_that_is_kept_on_the_object_it_belongs_to(with_receiver: bool) -> None:
+    """The garbage collector finds such a cycle, which closes the cursor too."""
+
+    def receive(instance: Any, **_: Any) -> None:
+        pass
+
+    if with_receiver:
+        models.signals.post_init.connect(receive, sender=Repair)
+    try:
+        for wrap in (lambda queryset: queryset, memoized):
+            customer = Repair.objects.exclude(customer=None)[0].customer
+            customer.unread = wrap(customer.repairs.all()).iterator(chunk_size=1)
+            next(customer.unread)
+            alive = weakref.ref(customer)
+            del customer
+            gc.collect()
+            assert alive() is None
+    finally:
+        models.signals.post_init.disconnect(receive, sender=Repair)
 
 
 class Value:
@@ -229,8 +253,9 @@ def test_reference_counts_of_rows_that_are_made_one_by_one() -> None:
 
 @needs_starvation
 @isolated()
+@pytest.mark.parametrize("one_by_one", [False, True])
 @pytest.mark.parametrize("is_converting", [False, True])
-def test_every_allocation_may_fail(is_converting: bool) -> str:
+def test_every_allocation_may_fail(is_converting: bool, one_by_one: bool) -> str:
     rows = [tuple(Value(f"{row}.{column}") for column in range(new_hydrator(False)[1])) for row in range(3)]
     whole: list[Any] = []
     new_hydrator(is_converting)[0].build(rows, whole)
@@ -244,10 +269,14 @@ def test_every_allocation_may_fail(is_converting: bool) -> str:
         if number % 2:
             hydrator.build(rows[:1], [])  # what is prepared at the first row is there already
         into: list[Any] = []
+        each, extend = hydrator.each, into.extend  # nanobind makes a bound method without looking if there is memory
         failed = False
         set_nomemory(number, number + 1)
         try:
-            hydrator.build(rows, into)
+            if one_by_one:
+                extend(each(rows))
+            else:
+                hydrator.build(rows, into)
         except MemoryError:
             failed = True
         finally:
@@ -258,7 +287,7 @@ def test_every_allocation_may_fail(is_converting: bool) -> str:
             assert len(into) == 3
         assert [type(one).__name__ for one in into] == ["Repair"] * len(into)
         assert [list(vars(one)) for one in into] == expected[: len(into)]
-        del hydrator
+        del hydrator, each, extend
         into.clear()
         gc.collect()
         assert [[sys.getrefcount(value) for value in row] for row in rows] == untouched, f"allocation {number}"
