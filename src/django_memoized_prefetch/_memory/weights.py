@@ -37,14 +37,32 @@ def bytes_of_row(row: Any) -> int:
     total = getsizeof(row) + getsizeof(values)
     if state is not None:
         total += getsizeof(state) + getsizeof(state.__dict__) + getsizeof(state.__dict__.get("fields_cache"))
-    for queryset in values.get("_prefetched_objects_cache", {}).values():
+    prefetched = values.get("_prefetched_objects_cache", {})
+    for queryset in prefetched.values():
         total += getsizeof(queryset) + getsizeof(queryset.__dict__) + getsizeof(queryset._result_cache)
     for value in values.values():
-        kind = type(value)
-        if kind is int:
-            total += 0 if -5 <= value <= 256 else getsizeof(value)
-        elif kind is str or not (value is None or value is state or isinstance(value, (bool, Model, QuerySet))):
+        if type(value) is str or value is prefetched:
             total += getsizeof(value)
+        elif not (value is None or value is state or isinstance(value, QuerySet)):
+            total += bytes_of_value(value)
+    return total
+
+
+def bytes_of_value(value: Any) -> int:
+    """Bytes of a column's value, with all that JSON or an array holds. What is in it several times counts once."""
+    total, left = 0, [value]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        is_shared = one is None or isinstance(one, (bool, Model)) or (type(one) is int and -5 <= one <= 256)
+        if is_shared or id(one) in seen:
+            continue
+        seen.add(id(one))
+        total += getsizeof(one)
+        if isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            left += one
     return total
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import pickle
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
+from sys import getsizeof
 from typing import Any
 
 import pytest
@@ -264,6 +267,23 @@ def test_a_row_that_no_table_holds_weighs_with_those_that_it_is_attached_to(book
 
 
 # --- the split
+
+
+def test_what_json_holds_weighs_too() -> None:
+    def weight(value: Any) -> int:
+        author = Author(name="n", email="e")
+        author.details = value  # type: ignore[attr-defined]
+        return bytes_of_row(author)
+
+    item = {"name": "n" * 100, "prices": [1000.5, 2000, None, True]}
+    whole = sum(map(getsizeof, [item, *item, *item.values(), 1000.5, 2000]))
+    assert weight(item) - weight(None) == whole
+    assert weight([item, item]) - weight(None) == whole + getsizeof([item, item]), "what is held twice counts once"
+    tracemalloc.start()
+    value = json.loads(json.dumps([{"n": f"item {at}", "price": at + 0.5} for at in range(1_000)]))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert weight(value) - weight(None) == pytest.approx(held, rel=0.1)
 
 
 def test_hull() -> None:
