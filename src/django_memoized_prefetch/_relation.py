@@ -94,6 +94,24 @@ def held_field(model: type[Model], field: Any) -> Any:
     return field
 
 
+def has_key_of(model: Any, parent: Any) -> bool:
+    """Whether both are one model, or rows share their primary key with their row of the parent model."""
+    while model is not parent:
+        link = model._meta.pk.remote_field
+        if link is None or not getattr(link, "parent_link", False):
+            return False
+        model = link.model._meta.concrete_model
+    return True
+
+
+def why_another_key(model: type[Model], field: Any) -> str | None:
+    """Why the field in which the objects hold a parent's key may hold another one; None if it may not."""
+    owner = field.model._meta.concrete_model
+    if held_field(model, field) is field or has_key_of(model._meta.concrete_model, owner):
+        return None
+    return f"the primary key of {model.__name__} is not that of its parent {owner.__name__}"
+
+
 def value_field(field: Any) -> Any:
     """The field whose values this field holds: the end of its chain of foreign keys."""
     while field.remote_field is not None:

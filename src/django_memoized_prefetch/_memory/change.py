@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .._relation import pk_fields
+from .._relation import has_key_of, pk_fields
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,3 @@ class Change:
     def keys_by(self, model: Any, key_name: str) -> frozenset[Any] | None:
         """Their values of `key_name`; None if unknown, as for any column but the primary key."""
         return self.keys(model) if [field.attname for field in pk_fields(model)] == [key_name] else None
-
-
-def has_key_of(model: Any, parent: Any) -> bool:
-    """Whether both are one model, or rows share their primary key with their row of the parent model."""
-    while model is not parent:
-        link = model._meta.pk.remote_field
-        if link is None or not getattr(link, "parent_link", False):
-            return False
-        model = link.model._meta.concrete_model
-    return True

@@ -17,7 +17,7 @@ from .._queries.counting import QueryCount
 from .._queries.eligibility import why_not_read_by_key, why_not_referring, why_not_remembered
 from .._queries.equality import why_not_keys
 from .._queries.sources import related_rows
-from .._relation import Relation, cache_name_of, held_field, pk_fields
+from .._relation import Relation, cache_name_of, held_field, pk_fields, why_another_key
 from .._stock import why_not_foreign_key
 from .base import Given, check_no_links, find_source, selected_by, to_attr_spec
 from .by_django import ByDjango
@@ -96,6 +96,7 @@ def reverse_relation(
     """
     field, target = related.field, related.related_model
     local_field, target_field = field.related_fields[0]
+    reason = reason or why_another_key(model, target_field)
     target_field = held_field(model, target_field)
     reason = reason or why_not_foreign_key(field) or why_not_keys((model, target_field), (target, local_field))
     if reason is not None:

@@ -12,7 +12,7 @@ from .._engine import ForeignKeySpec
 from .._memory.table import TableSpec
 from .._queries.equality import equals_as_python, why_not_keys
 from .._queries.sources import base_rows
-from .._relation import Relation, cache_name_of, held_field
+from .._relation import Relation, cache_name_of, held_field, why_another_key
 from .._stock import why_not_attached_by_descriptor, why_not_foreign_key
 from .base import check_no_links, find_source, to_attr_spec
 from .by_django import ByDjango
@@ -27,9 +27,11 @@ class ForeignKey(ToOneStep):
         field = descriptor.field
         target = field.remote_field.model
         local_field, target_field = field.related_fields[0]
+        differs = why_another_key(model, local_field)
         local_field = held_field(model, local_field)
         reason = (
             why_not_attached_by_descriptor(descriptor)
+            or differs
             or why_not_foreign_key(field)
             or why_not_keys((model, local_field), (target, target_field))
         )

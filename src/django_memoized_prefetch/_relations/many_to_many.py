@@ -35,7 +35,15 @@ from .._queries.equality import equals_as_python, odd_keys, why_not_keys
 from .._queries.keys import batches, by_name, by_relation, with_keys
 from .._queries.rows import fetch_rows
 from .._queries.sources import RowSource, default_rows, hinted
-from .._relation import Relation, held_field, link_fields, through_fields, unrelated_queryset, value_field
+from .._relation import (
+    Relation,
+    held_field,
+    link_fields,
+    through_fields,
+    unrelated_queryset,
+    value_field,
+    why_another_key,
+)
 from .._stock import (
     is_own,
     plain_manager,
@@ -165,7 +173,8 @@ def _why_not_linked_by(model: Any, target: Any, field: Any, source_key: Any, tar
         return f"{source_key.model.__name__} has a foreign key of several columns"
     [source_field], [target_field] = source_key.foreign_related_fields, target_key.foreign_related_fields
     reason = (
-        why_not_keys((model, _held_key(model, source_field)), (target, target_field))
+        why_another_key(model, source_field)
+        or why_not_keys((model, _held_key(model, source_field)), (target, target_field))
         or why_not_key(source_key)
         or why_not_key(target_key)
         or why_not_many_to_many(field, source_key, target_key)

@@ -12,7 +12,7 @@ from django.test.utils import isolate_apps
 
 from django_memoized_prefetch import MemoizedPrefetch
 from tests.python.databases import on_one_database
-from tests.python.own_models import OfBookshop, outcome, own_tables, tables
+from tests.python.own_models import OfBookshop, check, outcome, own_tables, tables
 from tests.python.queries import captured_queries
 
 pytestmark = [on_one_database, own_tables]
@@ -132,3 +132,42 @@ def test_parents_and_children_in_one_list(shop_class: Any, lookup: str, order: i
         MemoizedPrefetch(lookup).process_chunk(ours)
     assert [read(lookup)(one) for one in ours] == [read(lookup)(one) for one in theirs]
     assert len(by_us) <= len(by_django) + (lookup in MANY_TO_MANY)
+
+
+@isolate_apps("tests.python.bookshop")
+@pytest.mark.parametrize("lookup", ["signs", "seal", "tags", "place", "place__signs", "shop_ptr", "shop_ptr__tags"])
+def test_a_parent_between_with_a_primary_key_of_its_own(lookup: str) -> None:
+    """A cafe's primary key is that of its shop, and not that of its place."""
+
+    class Place(OfBookshop):
+        pass
+
+    class Shop(Place):
+        number = models.IntegerField(primary_key=True)
+        place = models.OneToOneField(Place, models.CASCADE, parent_link=True)
+
+        class Meta:
+            app_label = "bookshop"
+
+    class Cafe(Shop):
+        class Meta:
+            app_label = "bookshop"
+
+    class Tag(OfBookshop):
+        places = models.ManyToManyField(Place, related_name="tags")
+
+    class Sign(OfBookshop):
+        place = models.ForeignKey(Place, models.CASCADE, related_name="signs")
+
+    class Seal(OfBookshop):
+        place = models.OneToOneField(Place, models.CASCADE, related_name="seal")
+
+    with tables(Place, Shop, Cafe, Tag, Sign, Seal):
+        Place.objects.create(id=7)
+        Cafe.objects.create(id=50, number=7)
+        for pk in (7, 50):
+            Sign.objects.create(place_id=pk)
+            Seal.objects.create(place_id=pk)
+            Tag.objects.create().places.add(pk)
+
+        check(lambda: list(Cafe.objects.all()), lookup, read(lookup))
