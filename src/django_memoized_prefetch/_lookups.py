@@ -46,6 +46,7 @@ class Lookup:
     config: The config that names this path, if any. It says what the rows are read from.
     querysets: Those of a Prefetch or GenericPrefetch object.
     generic: Whether it is a GenericPrefetch.
+    is_done: Whether lookups that were processed before, for the same chunk, have attached it.
     below: The lookups that continue this path, by the attribute that they attach to.
     """
 
@@ -60,6 +61,7 @@ class Lookup:
     config: MemoizedPrefetchConfig | None = None
     querysets: tuple[QuerySet[Any], ...] | None = None
     generic: bool = False
+    is_done: bool = False
     below: Mapping[str, Lookup] = field(default_factory=dict)
 
     @property
@@ -194,8 +196,13 @@ class Tree:
     in_order: bool
 
 
-def lookup_tree(given: Sequence[Any]) -> Tree:
-    """Makes the tree for the arguments of MemoizedPrefetch."""
+def lookup_tree(given: Sequence[Any], before: Lookup | None = None) -> Tree:
+    """
+    Makes the tree for the arguments of MemoizedPrefetch.
+
+    Args:
+        before: The root of lookups that are processed before these, for the same chunk.
+    """
     root = _Draft()
     number = 0
     for argument in given:
@@ -209,6 +216,8 @@ def lookup_tree(given: Sequence[Any]) -> Tree:
         else:
             root.add(argument, (number,))
         number += 1
+    if before is not None:
+        root.mark_done(before)
     frozen = root.frozen()
     in_order = not all(lookup.is_plain for lookup in frozen.all_below())
     return Tree(frozen, CLASH if root.clashes() else None, in_order)
@@ -219,7 +228,7 @@ class _Draft:
 
     def __init__(self, path: str = "", name: str = "", to_attr: str | None = None, order: tuple[int, ...] = ()) -> None:
         self.path, self.name, self.to_attr, self.order = path, name, to_attr, order
-        self.to_attr_given = self.ends = self.generic = False
+        self.to_attr_given = self.ends = self.generic = self.is_done = False
         self.number: tuple[int, ...] = ()
         self.origin = Origin.GIVEN
         self.config: MemoizedPrefetchConfig | None = None
@@ -238,6 +247,12 @@ class _Draft:
         values = {one.name: getattr(self, one.name) for one in fields(Lookup)}
         values["below"] = MappingProxyType({name: draft.frozen() for name, draft in self.below.items()})
         return Lookup(**values)
+
+    def mark_done(self, before: Lookup) -> None:
+        for name, draft in self.below.items():
+            if name in before.below:
+                draft.is_done = True
+                draft.mark_done(before.below[name])
 
     def clashes(self) -> bool:
         return self.clash or any(draft.clashes() for draft in self.below.values())

@@ -12,6 +12,7 @@ from django.test.utils import isolate_apps
 from django_memoized_prefetch import MemoizedPrefetch, memoized
 from tests.python.databases import on_one_database
 from tests.python.own_models import OfBookshop, own_tables, tables
+from tests.python.queries import no_queries
 
 pytestmark = [on_one_database, own_tables]
 
@@ -209,3 +210,67 @@ def test_a_deferred_key_whose_loading_brings_the_row_that_it_refers_to(single: b
                 books = [writer.books] if single else list(writer.books.all())
                 assert [book.author for book in books] == [writer]
                 assert books[0].author is writer
+
+
+@isolate_apps("tests.python.bookshop")
+@pytest.mark.parametrize("related_name", [None, "stories"])
+def test_lookups_of_the_queryset_that_come_to_what_is_attached_already(related_name: str | None) -> None:
+    """Without a related_name, Django attaches a reverse relation under another name than that by which it looks."""
+
+    class Genre(OfBookshop):
+        pass
+
+    class Story(OfBookshop):
+        genres = models.ManyToManyField(Genre, related_name=related_name)
+
+    class Mark(OfBookshop):
+        stars = models.IntegerField()
+        story = models.ForeignKey(Story, models.CASCADE, related_name="marks")
+
+    name = related_name or "story_set"
+
+    def best() -> Any:
+        return Prefetch(f"{name}__marks", Mark.objects.filter(stars=5))
+
+    with tables(Genre, Story, Mark):
+        genre, story = Genre.objects.create(), Story.objects.create()
+        story.genres.add(genre)
+        for stars in (1, 5):
+            Mark.objects.create(stars=stars, story=story)
+
+        def stars_of(genres: Any) -> list[int]:
+            with no_queries():
+                return [mark.stars for one in genres for part in getattr(one, name).all() for mark in part.marks.all()]
+
+        rows = Genre.objects.prefetch_related(name)
+        assert stars_of(list(rows.prefetch_related(best()))) == [5]
+        assert stars_of(list(memoized(rows, MemoizedPrefetch(best())))) == [5]
+        for chunk in MemoizedPrefetch(best()).chunks(rows, 2):
+            assert stars_of(chunk) == [5]
+
+
+@pytest.mark.since("5.2")
+@isolate_apps("tests.python.bookshop")
+def test_the_way_back_by_a_part_of_a_composite_key() -> None:
+    """Loading a deferred column for a lookup of the queryset takes it off; Django sets it after that lookup."""
+
+    class Color(OfBookshop):
+        pass
+
+    class Tenant(OfBookshop):
+        pass
+
+    class User(OfBookshop):
+        pk = models.CompositePrimaryKey("tenant_id", "number")
+        tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="users")
+        number = models.IntegerField()
+        color = models.ForeignKey(Color, models.CASCADE)
+
+    with tables(Color, Tenant, User):
+        tenant, color = Tenant.objects.create(), Color.objects.create()
+        for number in range(3):
+            User.objects.create(tenant=tenant, number=number, color=color)
+        lookup = Prefetch("users", User.objects.defer("color").prefetch_related("color"))
+        [found] = MemoizedPrefetch(lookup).process_chunk(list(Tenant.objects.all()))
+        with no_queries():
+            assert [user.tenant is found for user in found.users.all()] == [True] * 3

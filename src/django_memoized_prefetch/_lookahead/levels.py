@@ -281,7 +281,7 @@ class Levels:
                 if spec is not None:
                     self._untold_tables.setdefault(spec.label, path)
             model = step.row_model
-            if model is not None and not step.by_django:
+            if model is not None:
                 for below in step.lookup.below.values():
                     with suppress(AttributeError, ValueError):
                         steps.append(self._lookups.planner.step(below, model, step, stand_in(model, self.alias)))

@@ -11,6 +11,7 @@ from django.db.models.manager import BaseManager
 from django.db.models.query import ModelIterable, RawQuerySet
 
 from .._messages import shown
+from .._relation import pk_fields
 from .._running.session import Session
 from .._streaming.stream import check_count
 from .levels import Levels
@@ -98,9 +99,11 @@ def _deferred(queryset: QuerySet[Any], levels: Levels) -> set[str]:
     if not names:
         return set()
     found = set()
+    model = queryset.model
+    always = {key.attname for one in (model, *model._meta.get_parent_list()) for key in pk_fields(one)}
     for level in levels.told:
         if level.parent is None:
             loaded = {level.key_name, level.step.relation.name}
-            if bool(names & loaded) == is_deferred and level.key_name != queryset.model._meta.pk.attname:
+            if bool(names & loaded) == is_deferred and level.key_name not in always:
                 found.add(level.key_name)
     return found

@@ -70,7 +70,8 @@ class Reader:
         told = list(self.joined)
         # The keys keep apart equal values, for a queryset that is distinct or aggregates.
         keys = [] if joins else ["pk", *(f"{name}__pk" for name in selected)]
-        columns = list(dict.fromkeys([*keys, *self.joined.values()]))
+        # They come last, since a composite key has several columns.
+        columns = list(dict.fromkeys([*self.joined.values(), *keys]))
         if told:
             at = [(columns.index(self.joined[level]), level.number) for level in told]
             limited = rows if self._limit is None or rows.query.is_sliced else rows[: self._limit]

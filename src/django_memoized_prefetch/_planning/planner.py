@@ -13,7 +13,7 @@ from .._lookups import CLASH, Lookup, Tree, lookup_tree, of_queryset
 from .._memory.context import Context
 from .._queries.eligibility import why_not_read_by_key
 from .._queries.identity import lookups_of
-from .._relation import Relation
+from .._relation import Relation, pk_fields
 from .._relations.base import Given, Step, check_to_attr
 from .._relations.by_django import ByDjango
 from .._relations.find import relation_for
@@ -225,8 +225,11 @@ def why_whole(step: Step) -> str | None:
     path: for an author's books, `reviews__book__author` does. The engine sets the way back before them.
     """
     if step.keeps_way_back:
-        for lookup in step.lookup.below.values():
-            if lookup.is_inner and _comes_to(step.relation.field, lookup, step.row_source.model):
+        inner = [lookup for lookup in step.lookup.below.values() if lookup.is_inner]
+        if inner and len(keys := pk_fields(step.row_source.model)) > 1 and step.relation.field in keys:
+            return f"{step.relation.field.name} is in a composite key, and loading any column takes it off again"
+        for lookup in inner:
+            if _comes_to(step.relation.field, lookup, step.row_source.model):
                 return f"a lookup of its queryset attaches {step.relation.field.name} by a longer path"
     return None
 

@@ -30,8 +30,17 @@ class ToManyStep(Step):
         return Place(PREFETCHED, self.relation.cache_name)
 
     def asked_at(self, instance: Model) -> Place:
-        # Django attaches under `cache_name` but looks under `name`.
-        return Place(PREFETCHED, self.relation.name) if self.lookup.to_attr is None else super().asked_at(instance)
+        return Place(PREFETCHED, self.asked_name) if self.lookup.to_attr is None else super().asked_at(instance)
+
+    @property
+    def asked_name(self) -> str:
+        """
+        The name under which Django looks whether it is attached.
+
+        Django attaches under another one, and knows by itself what it has attached in the same call.
+        """
+        name = self.relation.cache_name if self.lookup.is_done else self.relation.name
+        return str(name)
 
     @property
     def joined_by(self) -> Any:
@@ -48,7 +57,7 @@ class ToManyStep(Step):
         it keeps its object alive. A router may ask for anything of that object when the queryset is used later.
         """
         queryset_class = None if self.lookup.to_attr is not None else self._queryset_class(instance)
-        return self.relation.name, self.relation.cache_name, queryset_class, self._fill, bool(router.routers)
+        return self.asked_name, self.relation.cache_name, queryset_class, self._fill, bool(router.routers)
 
     def _queryset_class(self, instance: Model) -> Any:
         """A queryset class that the engine can instantiate and fill; None if only the manager can."""

@@ -13,7 +13,7 @@ from django.db import connections
 from django.db.models import Model, query
 
 from .._engine import Counters
-from .._lookups import Lookup, lookup_tree, lookups_for_django
+from .._lookups import Lookup, Tree, lookup_tree, lookups_for_django
 from .._memory.memory import has_own_size
 from .._planning.planner import Planner
 from .._queries.counting import QueryCount
@@ -78,12 +78,13 @@ class LookupSet:
 
     Args:
         given: Whatever `prefetch_related` takes, and configs.
+        before: The lookups that are processed before these, for the same chunk.
     """
 
-    def __init__(self, given: Sequence[Any]) -> None:
+    def __init__(self, given: Sequence[Any], before: LookupSet | None = None) -> None:
         self.given = given
         self.running: set[int] = set()  # the ids of the chunks being processed
-        self.tree = lookup_tree(given)
+        self.tree: Tree = lookup_tree(given, None if before is None else before.tree.root)
         self.reset()
 
     def reset(self) -> None:

@@ -201,7 +201,7 @@ class Session:
                 self.forget_late(changes)
 
     def _set_together(self, key: tuple[Any, ...], lookups: tuple[Any, ...]) -> LookupSet:
-        known = _latest(self.together, key, lambda: LookupSet(of_queryset(lookups)))
+        known = _latest(self.together, key, lambda: LookupSet(of_queryset(lookups), self.own))
         for old, one in list(self.together.items())[:-MAX_TOGETHER]:
             if one.running or self.together.pop(old, None) is None:
                 continue  # in use, or another thread has dropped it

@@ -9,7 +9,7 @@ from django.db.models import Prefetch
 from django.db.models.functions import Random
 
 from django_memoized_prefetch import MemoizedPrefetch, MemoizedPrefetchConfig
-from tests.python.bookshop.models import Author, Book, Review
+from tests.python.bookshop.models import Author, Book, Publisher, Review
 from tests.python.catalogue.models import Tag, Volume
 from tests.python.lookahead.library import fill_library
 from tests.python.lookahead.runs import run
@@ -36,6 +36,11 @@ BOTH = {"categories", "some"}
         ),
         (lambda: Book.objects.extra(where=["isbn > '3'"]).order_by("pk"), ("author", "categories"), {"categories"}),
         (lambda: Review.objects.all(), (Prefetch("book", Book.objects.none()), "book__author"), set()),
+        (
+            lambda: Book.objects.all(),
+            ("translator", Prefetch("publisher", Publisher.objects.distinct()), "publisher__books__author"),
+            {"translator", "publisher", "publisher__books", "publisher__books__author"},
+        ),
     ],
 )
 def test_what_is_left_out(rows: Any, lookups: Any, untold: set[str]) -> None:
