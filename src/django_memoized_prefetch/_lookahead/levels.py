@@ -11,6 +11,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import connections
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
+from django.db.models.constants import LOOKUP_SEP
 
 from .._engine import Lookahead
 from .._lookups import Lookup
@@ -195,8 +196,8 @@ class Levels:
         memo = self._table(step.table, step.lookup, parent, alias)
         level = PlannedLevel(step, alias, memo, parent)
         before = [one for one in self.levels if one.parent is None and one.step.lookup.path == step.lookup.path]
-        if parent is None and any(one.memo.memory != self._memory for one in before):
-            self.leave(step, "a lookup of the queryset attaches rows of its own there")
+        if parent is None and any(one.memo is not memo for one in before):
+            self.leave(step, "another lookup attaches rows of its own there")
             return None
         if isinstance(step, ManyToMany):
             if (reason := self._why_links_untold(step, parent, alias)) is not None:
@@ -285,6 +286,10 @@ class Levels:
                 for below in step.lookup.below.values():
                     with suppress(AttributeError, ValueError):
                         steps.append(self._lookups.planner.step(below, model, step, stand_in(model, self.alias)))
+        for level in list(self.levels):  # of lookups that were given with others, and go on from there
+            one = level.step.lookup.path
+            if one.startswith(f"{path}{LOOKUP_SEP}") and one not in self.untold:
+                self.leave(level.step, f"it is below {path}")
 
     def _why_untold(self, step: Step, parent: PlannedLevel | None) -> str | None:
         config, source = step.lookup.config, step.source

@@ -179,7 +179,7 @@ def test_lookups_with_a_memory_of_their_own() -> None:
         assert not plan.untold
         assert_told(plan, run(prefetch, rows, 25))
     plan = MemoizedPrefetch("author").plan(Book.objects.prefetch_related(*apart))
-    assert plan.untold == {"author": "a lookup of the queryset attaches rows of its own there"}
+    assert plan.untold == {"author": "another lookup attaches rows of its own there"}
 
 
 def test_configs_and_lookups_with_one_table_keep_the_larger_number() -> None:

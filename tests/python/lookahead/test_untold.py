@@ -113,3 +113,23 @@ def test_what_cannot_be_told_of_other_models() -> None:
     assert set(plan.untold) < set(paths)
     assert plan.rows == 0
     assert str(plan).startswith("0 rows of Volume, in 0 chunks of 2,000")
+
+
+def test_lookups_of_the_queryset_that_go_on_from_rows_of_another_table() -> None:
+    fill_library(6)
+    plan = MemoizedPrefetch(Prefetch("book", Book.objects.order_by("pk"))).plan(
+        Review.objects.prefetch_related("book__author"), 10
+    )
+    assert plan.untold == {"book": "another lookup attaches rows of its own there", "book__author": "it is below book"}
+
+
+def test_lookups_of_the_queryset_below_what_is_not_told() -> None:
+    fill_library(6)
+    plan = MemoizedPrefetch("categories").plan(
+        Book.objects.order_by("pk").prefetch_related("categories__books__categories"), 10
+    )
+    assert plan.untold.keys() >= {"categories__books", "categories__books__categories"}
+    stats = run(MemoizedPrefetch("categories"), Book.objects.prefetch_related("categories__books__categories"), 10)
+    assert {name: table.fetched for name, table in plan.tables.items()} == {
+        name: stats.tables[name].misses for name in plan.tables
+    }
