@@ -47,7 +47,9 @@ def parse_bytes(amount: int | str, where: str) -> int:
         raise TypeError(msg)
     number, digits, has_unit = amount, str(amount), False
     if isinstance(amount, str):
-        match = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", amount)
+        # A comma separates thousands: "1,5 GB" is not 15 GB.
+        whole = r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9][0-9_]*"
+        match = re.fullmatch(rf"\s*((?:{whole})(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", amount)
         unit = UNITS.get(match[2].upper()) if match else None
         if match is None or unit is None:
             msg = f'{where}: memory must be bytes or a text such as "200 MB" or "1.5 GiB", got {amount!r}.'

@@ -222,6 +222,7 @@ def test_threads_share_it() -> None:
         (lambda: MemoizedPrefetch(memory=9_999), "at least 10 kB"),
         (lambda: MemoizedPrefetch(memory="5 kB"), r"""at least 10 kB.* got '5 kB'; write for example "200 MB"\."""),
         (lambda: memoized(Book.objects.all(), memory="lots"), "memoized: memory must be"),
+        (lambda: MemoizedPrefetch(memory="1,5 GB"), r"""such as "200 MB" or "1.5 GiB", got '1,5 GB'"""),
         (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), memory="5 MB"), "give it to the MemoizedPrefetch"),
         (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), lru_cache_size=5), "memoized: lru_cache_size is"),
         (lambda: memoized(Book.objects.all(), MemoizedPrefetch(), lru_cache_size=None), "memoized: lru_cache_size is"),
