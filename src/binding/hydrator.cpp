@@ -68,7 +68,7 @@ public:
     [[nodiscard]] const row_values& values() const noexcept { return m_values; }
 
     /// For the garbage collector: of all references, only this one may lead to instances.
-    int visit(visitproc visit, void* arg) const {
+    int show_references(visitproc visit, void* arg) const {
         Py_VISIT(m_finish.get());
         return 0;
     }
@@ -131,7 +131,7 @@ public:
         return nb::steal(m_hydrator->build_next(m_values, given.get()).release());
     }
 
-    int visit(visitproc visit, void* arg) const {
+    int show_references(visitproc visit, void* arg) const {
         Py_VISIT(m_owner.ptr());
         Py_VISIT(m_rows.get());
         return 0;
@@ -149,7 +149,7 @@ private:
 template <class Type>
 int traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(Py_TYPE(self));
-    return nb::inst_ready(self) ? nb::inst_ptr<Type>(self)->visit(visit, arg) : 0;
+    return nb::inst_ready(self) ? nb::inst_ptr<Type>(self)->show_references(visit, arg) : 0;
 }
 
 template <class Type>
