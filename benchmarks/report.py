@@ -38,7 +38,8 @@ TARGETS = (
 )
 ABOUT_VERSIONS = (
     "How many times as fast as Django `memoized` is, with its seconds in brackets. In the nested workload it keeps all",
-    "books. All versions were measured on one machine, one after the other.",
+    "books. All versions were measured on one machine, one after the other. They were built with different options, so",
+    "compare the factors and not the seconds.",
 )
 BEGIN, END = "<!-- from docs/benchmarks.md -->\n", "<!-- end -->\n"
 BEGIN_VERSIONS, END_VERSIONS = "<!-- versions of Python -->\n", "<!-- end of versions -->\n"

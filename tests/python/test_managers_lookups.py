@@ -16,6 +16,12 @@ from tests.python.queries import no_queries
 
 pytestmark = [on_one_database, own_tables]
 
+django = prefetch_related_objects
+
+
+def ours(objects: list[Any], lookup: Any) -> None:
+    MemoizedPrefetch(lookup).process_chunk(objects)
+
 
 @isolate_apps("tests.python.bookshop")
 @pytest.mark.parametrize("holder", ["Writer", "Shelf", "Loan"])
@@ -205,11 +211,12 @@ def test_a_deferred_key_whose_loading_brings_the_row_that_it_refers_to(single: b
         for _ in range(2):
             Novel.objects.create(title="a", author=Writer.objects.create())
         for titles in (Novel.plain.only("title"), Novel.plain.all()):
-            writers = MemoizedPrefetch(Prefetch("books", titles)).process_chunk(list(Writer.objects.all()))
-            for writer in writers:
-                books = [writer.books] if single else list(writer.books.all())
-                assert [book.author for book in books] == [writer]
-                assert books[0].author is writer
+            for attach in (django, ours):
+                writers = list(Writer.objects.all())
+                attach(writers, Prefetch("books", titles))
+                for writer in writers:
+                    [book] = [writer.books] if single else writer.books.all()
+                    assert book.author is writer
 
 
 @isolate_apps("tests.python.bookshop")
@@ -271,6 +278,8 @@ def test_the_way_back_by_a_part_of_a_composite_key() -> None:
         for number in range(3):
             User.objects.create(tenant=tenant, number=number, color=color)
         lookup = Prefetch("users", User.objects.defer("color").prefetch_related("color"))
-        [found] = MemoizedPrefetch(lookup).process_chunk(list(Tenant.objects.all()))
-        with no_queries():
-            assert [user.tenant is found for user in found.users.all()] == [True] * 3
+        for attach in (django, ours):
+            [found] = tenants = list(Tenant.objects.all())
+            attach(tenants, lookup)
+            with no_queries():
+                assert [user.tenant is found for user in found.users.all()] == [True] * 3
